@@ -1,5 +1,5 @@
-// A kind of thing as a table of rows {name, what it is, how to make it}: one row per thing, read top to bottom, printed by
-// `sluice list`. Explicit rows instead of self-registering globals: the linker cannot drop them.
+// A kind of thing as a table of rows {name, what it is, how to make it}: one row per thing, read top to bottom, printed
+// by `sluice list`. Explicit rows instead of self-registering globals: the linker cannot drop them.
 #pragma once
 #include <span>
 #include <string>

@@ -24,9 +24,10 @@ Error::Error(ExitCode code, std::string_view component, std::string_view what_fa
 
 void throw_errno(std::string_view component, std::string_view operation, std::string_view path, int error_number,
                  std::string_view try_this) {
-  throw IoError(component, std::string(operation) + " failed",
-                std::string(path) + ": " + std::strerror(error_number) + " (errno " + std::to_string(error_number) + ")",
-                try_this);
+  throw IoError(
+      component, std::string(operation) + " failed",
+      std::string(path) + ": " + std::strerror(error_number) + " (errno " + std::to_string(error_number) + ")",
+      try_this);
 }
 
 }  // namespace sluice

@@ -32,9 +32,16 @@ struct Table {
 };
 
 int error_code(std::string_view name) {
-  static constexpr std::array<std::pair<std::string_view, int>, 10> kCodes = {
-      {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EINTR", EINTR}, {"EAGAIN", EAGAIN}, {"EPERM", EPERM},
-       {"ENOSYS", ENOSYS}, {"ENOMEM", ENOMEM}, {"SHORT", -1}, {"KILL", kKill}}};
+  static constexpr std::array<std::pair<std::string_view, int>, 10> kCodes = {{{"EIO", EIO},
+                                                                               {"ENOSPC", ENOSPC},
+                                                                               {"EDQUOT", EDQUOT},
+                                                                               {"EINTR", EINTR},
+                                                                               {"EAGAIN", EAGAIN},
+                                                                               {"EPERM", EPERM},
+                                                                               {"ENOSYS", ENOSYS},
+                                                                               {"ENOMEM", ENOMEM},
+                                                                               {"SHORT", -1},
+                                                                               {"KILL", kKill}}};
   for (const auto& [text, code] : kCodes) {
     if (text == name) return code;
   }
@@ -49,7 +56,8 @@ std::vector<FailPoint> parse(std::string_view text) {
     text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
     const auto equals = entry.find('=');
     if (equals == std::string_view::npos)
-      throw ConfigError("fail_point", "SLUICE_FAIL cannot be read", "expected NAME[@K]=ERROR, got '" + std::string(entry) + "'");
+      throw ConfigError("fail_point", "SLUICE_FAIL cannot be read",
+                        "expected NAME[@K]=ERROR, got '" + std::string(entry) + "'");
     FailPoint point;
     auto name = entry.substr(0, equals);
     if (const auto at = name.find('@'); at != std::string_view::npos) {

@@ -57,7 +57,8 @@ void FileReader::read(Bytes offset, std::span<std::byte> destination) const {
     if (count < 0) throw_errno("file", "read", in_file(path_, here), errno);
     if (count == 0)
       throw FormatError("file", "file is too short",
-                        "expected " + std::to_string(destination.size() - done) + " more bytes, got the end of " + in_file(path_, here),
+                        "expected " + std::to_string(destination.size() - done) + " more bytes, got the end of " +
+                            in_file(path_, here),
                         "the file is truncated: copy or download it again");
     done += static_cast<std::size_t>(count);
   }
@@ -68,7 +69,8 @@ FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)) {
   temporary_ = path_;
   temporary_ += ".tmp-" + std::to_string(::getpid());
   fd_ = FileDescriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!fd_.valid()) throw_errno("file", "create", temporary_.string(), errno, "check that the folder exists and is writable");
+  if (!fd_.valid())
+    throw_errno("file", "create", temporary_.string(), errno, "check that the folder exists and is writable");
   hash_ = XXH3_createState();
   XXH3_64bits_reset(static_cast<XXH3_state_t*>(hash_));
 }
@@ -90,7 +92,9 @@ void FileWriter::append(std::span<const std::byte> bytes) {
     if (injected == -1) ask = std::max<std::size_t>(1, ask / 2);
     const ssize_t count = injected > 0 ? (errno = injected, -1) : ::write(fd_.get(), bytes.data() + done, ask);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw_errno("file", "write", in_file(temporary_, position_), errno, "free space on that file system or choose another folder");
+    if (count < 0)
+      throw_errno("file", "write", in_file(temporary_, position_), errno,
+                  "free space on that file system or choose another folder");
     done += static_cast<std::size_t>(count);
     position_ += count;
   }
@@ -105,10 +109,12 @@ void FileWriter::append(std::span<const std::byte> bytes) {
 void FileWriter::append(std::string_view text) { append(std::as_bytes(std::span(text.data(), text.size()))); }
 
 void FileWriter::publish() {
-  if (const int injected = fail_point("file.sync"); injected > 0) throw_errno("file", "fsync", temporary_.string(), injected);
+  if (const int injected = fail_point("file.sync"); injected > 0)
+    throw_errno("file", "fsync", temporary_.string(), injected);
   if (::fsync(fd_.get()) != 0) throw_errno("file", "fsync", temporary_.string(), errno);
   ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
-  if (const int injected = fail_point("file.rename"); injected > 0) throw_errno("file", "rename", path_.string(), injected);
+  if (const int injected = fail_point("file.rename"); injected > 0)
+    throw_errno("file", "rename", path_.string(), injected);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_errno("file", "rename", path_.string(), errno);
   fd_.close();
   sync_folder(path_.parent_path());
@@ -119,7 +125,9 @@ std::uint64_t FileWriter::checksum() const { return XXH3_64bits_digest(static_ca
 std::string read_text(const std::filesystem::path& path, Bytes limit) {
   const FileReader file(path);
   if (file.size() > limit)
-    throw FormatError("file", "file is too large", path.string() + " has " + format_bytes(file.size()) + ", at most " + format_bytes(limit) + " are read");
+    throw FormatError(
+        "file", "file is too large",
+        path.string() + " has " + format_bytes(file.size()) + ", at most " + format_bytes(limit) + " are read");
   std::string text(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(text.data(), text.size())));
   return text;

@@ -29,8 +29,9 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-/// Reads any byte range of a regular file. What was read is dropped from the page cache, so a file larger than memory costs
-/// none. Not thread-safe. Throws IoError (missing, not a regular file, unreadable) and FormatError (shorter than asked).
+/// Reads any byte range of a regular file. What was read is dropped from the page cache, so a file larger than memory
+/// costs none. Not thread-safe. Throws IoError (missing, not a regular file, unreadable) and FormatError (shorter than
+/// asked).
 class FileReader {
  public:
   explicit FileReader(std::filesystem::path path);
@@ -45,9 +46,9 @@ class FileReader {
   Bytes size_ = 0;
 };
 
-/// Writes a file front to back under a temporary name; `publish` makes it durable (fsync file, rename, fsync folder) and
-/// visible. Without `publish` nothing is left behind. Written pages are flushed and dropped as it goes. Keeps an XXH3-64 of all bytes.
-/// Throws IoError naming path and errno. Fail points: file.write, file.sync, file.rename.
+/// Writes a file front to back under a temporary name; `publish` makes it durable (fsync file, rename, fsync folder)
+/// and visible. Without `publish` nothing is left behind. Written pages are flushed and dropped as it goes. Keeps an
+/// XXH3-64 of all bytes. Throws IoError naming path and errno. Fail points: file.write, file.sync, file.rename.
 class FileWriter {
  public:
   explicit FileWriter(std::filesystem::path path);

@@ -9,7 +9,8 @@ std::array<std::uint32_t, 4> philox(const RandomKey& key, std::uint64_t counter)
   constexpr std::uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
   constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   std::array<std::uint32_t, 4> x = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                                    static_cast<std::uint32_t>(key.stream), static_cast<std::uint32_t>(key.stream >> 32)};
+                                    static_cast<std::uint32_t>(key.stream),
+                                    static_cast<std::uint32_t>(key.stream >> 32)};
   auto k0 = static_cast<std::uint32_t>(key.seed);
   auto k1 = static_cast<std::uint32_t>(key.seed >> 32);
   for (int round = 0; round < 10; ++round) {

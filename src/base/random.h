@@ -1,5 +1,5 @@
-// Counter-based random numbers (Philox4x32-10; Salmon et al., SC'11): a value is a pure function of its key and counter,
-// so it is the same for any tier, order, shard or resume point.
+// Counter-based random numbers (Philox4x32-10; Salmon et al., SC'11): a value is a pure function of its key and
+// counter, so it is the same for any tier, order, shard or resume point.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -53,9 +53,19 @@ Bytes parse_bytes(std::string_view text, std::string_view what) {
   for (const char* c = end; c != text.data() + text.size(); ++c) {
     if (*c != ' ') unit += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
   }
-  static constexpr std::array<std::pair<std::string_view, double>, 13> kUnits = {
-      {{"", 1.0},      {"B", 1.0},      {"KIB", 0x1p10}, {"MIB", 0x1p20}, {"GIB", 0x1p30}, {"TIB", 0x1p40}, {"KB", 1e3},
-       {"MB", 1e6},    {"GB", 1e9},     {"TB", 1e12},    {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30}}};
+  static constexpr std::array<std::pair<std::string_view, double>, 13> kUnits = {{{"", 1.0},
+                                                                                  {"B", 1.0},
+                                                                                  {"KIB", 0x1p10},
+                                                                                  {"MIB", 0x1p20},
+                                                                                  {"GIB", 0x1p30},
+                                                                                  {"TIB", 0x1p40},
+                                                                                  {"KB", 1e3},
+                                                                                  {"MB", 1e6},
+                                                                                  {"GB", 1e9},
+                                                                                  {"TB", 1e12},
+                                                                                  {"K", 0x1p10},
+                                                                                  {"M", 0x1p20},
+                                                                                  {"G", 0x1p30}}};
   for (const auto& [name, factor] : kUnits) {
     if (unit == name && value * factor < 0x1p62) return static_cast<Bytes>(std::llround(value * factor));
   }

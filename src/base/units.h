@@ -16,9 +16,7 @@ inline constexpr Bytes MiB = Bytes{1} << 20;
 inline constexpr Bytes GiB = Bytes{1} << 30;
 
 /// Smallest multiple of `alignment` (> 0) that is >= value (>= 0).
-constexpr Bytes round_up(Bytes value, Bytes alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
+constexpr Bytes round_up(Bytes value, Bytes alignment) { return (value + alignment - 1) / alignment * alignment; }
 
 /// "1.50 GiB", "384.0 MiB", "12 B": binary units, for people.
 std::string format_bytes(Bytes bytes);

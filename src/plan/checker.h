@@ -1,0 +1,20 @@
+// Proves a plan without trusting the planner that made it: written from the rules alone.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plan/machine.h"
+#include "plan/plan.h"
+
+namespace sluice::plan {
+
+/// Every violated rule, one line each; empty for a correct plan. Rules: an input is resident at the place and offset
+/// that the action names and its latest version is there; no two live residences (or a residence and the workspace)
+/// overlap; moves are legal (fetch from a valid copy, write_back of a dirty one, no evict of the only copy of live
+/// data); every dirty persistent buffer is written back or at its entry state by the end; the end state equals the
+/// entry state; dependencies cover every ordering that correctness needs (data and reuse of memory, across lanes and
+/// across the period's end); no deadlock; arena_peak within capacity.
+[[nodiscard]] std::vector<std::string> check_plan(const Plan& plan, const Machine& machine);
+
+}  // namespace sluice::plan

@@ -1,0 +1,43 @@
+// Where a plan runs: tiers with capacities, links with rates, and how fast the compute place computes. Measured by
+// `sluice doctor`, shipped for known machines, or written by hand; planner and simulator know nothing else of hardware.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+
+namespace sluice::plan {
+
+/// Places ordered from fastest to largest. A CPU run has {Host, Disk}, a GPU run {Device, Host, Disk}.
+enum class TierKind { Device, Host, Disk };
+[[nodiscard]] const char* name(TierKind kind);
+
+/// One place and the link to the next lower one (the last has none).
+struct Tier {
+  TierKind kind = TierKind::Host;
+  Bytes capacity = 0;        ///< what the plan may use (the process's own needs already taken off)
+  BytesPerSecond down = 0;   ///< copy or write rate to the next lower tier
+  BytesPerSecond up = 0;     ///< copy or read rate from the next lower tier
+  Seconds latency = 0;       ///< per transfer on that link
+  bool shared_link = false;  ///< up and down share one rate (a disk), or are independent (PCIe)
+};
+
+/// Speed of the place where block math runs.
+struct ComputeRate {
+  Flops matmul = 0;           ///< FLOP/s of large products in the compute dtype
+  Flops attention = 0;        ///< FLOP/s of the fused attention kernel
+  BytesPerSecond memory = 0;  ///< bytes/s of element-wise operators
+  Seconds launch = 0;         ///< fixed cost per operator
+};
+
+struct Machine {
+  std::string name;
+  std::vector<Tier> tiers;           ///< tier 0 is where block math runs
+  ComputeRate compute;               ///< of tier 0
+  BytesPerSecond update_memory = 0;  ///< bytes/s of the update kernels where updates run
+  int update_tier = 0;               ///< index of the tier where updates run (1 on a GPU run with CPU updates)
+  int num_threads = 1;
+  Bytes process_overhead = 0;  ///< RAM of the process beside the arena (libraries, stacks, I/O buffers)
+};
+
+}  // namespace sluice::plan

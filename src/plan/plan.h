@@ -1,0 +1,127 @@
+// The nouns of a plan: buffers, actions, and the list that is simulated and executed. The plan is the only story:
+// nothing else moves data.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "plan/machine.h"
+
+namespace sluice::plan {
+
+enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Cache };
+[[nodiscard]] const char* name(BufferKind kind);
+
+using BufferId = std::int32_t;
+
+/// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk, a
+/// moment buffer one slice of one moment of a chunk, a boundary one block edge of one micro-batch.
+struct Buffer {
+  BufferKind kind = BufferKind::Weight;
+  int chunk = -1;                                    ///< Weight, Moment, Gradient
+  int moment = -1;                                   ///< Moment: which of the rule's states
+  int slice = -1;                                    ///< Moment: which slice of the chunk
+  std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient)
+  int boundary = -1;                                 ///< Boundary
+  int micro_batch = -1;                              ///< Boundary, BoundaryGradient
+  Bytes bytes = 0;                                   ///< a multiple of 4096
+  bool persistent = false;  ///< belongs to the training state: lives across steps (weights, moments)
+};
+
+/// The closed set of things that can happen (design, section 1).
+enum class ActionKind {
+  Fetch,      ///< a copy of a buffer one tier up
+  Evict,      ///< a clean copy is dropped
+  WriteBack,  ///< a dirty copy goes one tier down
+  Convert,
+  Forward,     ///< of one block and micro-batch
+  Backward,    ///< recompute (or saved activations) and backward; for the loss block loss and gradients
+  ReduceNorm,  ///< sum of squares of one chunk's gradient; after the last one the step's norm is known
+  Update,      ///< the rule on one slice of one chunk
+  AllGather,
+  ReduceScatter,
+  AllReduce,
+  AllToAll,
+  Broadcast,
+  Send,
+  Recv,
+};
+[[nodiscard]] const char* name(ActionKind kind);
+
+/// A queue of its own in which actions run one after another.
+enum class Lane { Compute, DiskRead, DiskWrite, HostToDevice, DeviceToHost, Communication };
+inline constexpr int kNumLanes = 6;
+[[nodiscard]] const char* name(Lane lane);
+
+enum class Access { Read, Write, ReadWrite };  ///< Write: what was there before is dead (zeroed or overwritten first)
+
+/// One buffer as one action sees it.
+struct Slot {
+  BufferId buffer = -1;
+  int tier = 0;       ///< the place
+  Bytes offset = -1;  ///< in that tier's arena; -1 on the disk tier, whose own table knows where
+  Access access = Access::Read;
+};
+
+/// A skippable action keeps its slot in the plan; the step decides.
+enum class SkipWhen {
+  Never,
+  NoUpdate,  ///< no gradient is pending (first step, after a flush) or the step is skipped (overflow)
+};
+
+struct Dependency {
+  std::int32_t action = -1;      ///< index in the same list
+  bool previous_period = false;  ///< its run in the period before (nothing to wait for in the first)
+};
+
+struct Action {
+  ActionKind kind = ActionKind::Forward;
+  Lane lane = Lane::Compute;
+  SkipWhen skip = SkipWhen::Never;
+  int block = -1;           ///< Forward, Backward
+  int micro_batch = -1;     ///< Forward, Backward
+  int chunk = -1;           ///< ReduceNorm, Update
+  int slice = -1;           ///< Update
+  bool keep = false;        ///< Forward: saves activations; Backward: uses them
+  std::vector<Slot> slots;  ///< Fetch and WriteBack: {from, to}
+  Bytes workspace =
+      0;  ///< bytes at the bottom of tier 0's arena that torch may use while it runs (saved activations included)
+  Bytes bytes = 0;       ///< moved (movement actions) or touched (Update, ReduceNorm)
+  Seconds duration = 0;  ///< predicted, alone on its lane
+  std::vector<Dependency> dependencies;
+};
+
+/// A buffer's stay in one arena: from the action that fills it to the last that uses it, wrapping round the period's
+/// end when first > last. `offset` is fixed.
+struct Residence {
+  BufferId buffer = -1;
+  int tier = 0;
+  Bytes offset = 0;
+  std::int32_t first = 0, last = 0;
+};
+
+/// Where a buffer is when a period starts (and, the same, when it ends).
+struct EntryState {
+  BufferId buffer = -1;
+  int tier = 0;
+  Bytes offset = -1;
+};
+
+enum class Variant { Train, Flush, Evaluate };
+[[nodiscard]] const char* name(Variant variant);
+
+/// One period as a list. Rows may belong to the step before (an update just before its next forward).
+struct Plan {
+  Variant variant = Variant::Train;
+  std::vector<Buffer> buffers;
+  std::vector<Action> actions;        ///< list order is a legal serial order; lanes keep it
+  std::vector<Residence> residences;  ///< for checking and occupancy over time
+  std::vector<EntryState> entry;      ///< persistent and pending buffers that start (and end) above the last tier
+  std::vector<Bytes> arena_peak;      ///< per tier: highest byte used (workspace included); disk: bytes stored
+  Bytes workspace_peak = 0;           ///< most of tier 0's arena that torch uses
+  int num_kept_blocks = 0;            ///< blocks whose activations are kept
+  int num_micro_batches = 1;
+};
+
+}  // namespace sluice::plan
