@@ -1,0 +1,12 @@
+// A store in memory: for tests of everything above the tiers, and the reference of the store contract.
+#pragma once
+#include <memory>
+
+#include "tier/store.h"
+
+namespace sluice::tier {
+
+/// Keeps objects in anonymous memory, with the generations and checksums of any store.
+std::unique_ptr<Store> make_null_store(Bytes capacity);
+
+}  // namespace sluice::tier
