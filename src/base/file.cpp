@@ -39,8 +39,10 @@ void FileDescriptor::close() noexcept {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
-FileReader::FileReader(std::filesystem::path path) : path_(std::move(path)) {
-  fd_ = FileDescriptor(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+FileReader::FileReader(std::filesystem::path path)
+    : FileReader(FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), path) {}
+
+FileReader::FileReader(FileDescriptor fd, std::filesystem::path path) : path_(std::move(path)), fd_(std::move(fd)) {
   if (!fd_.valid()) throw_errno("file", "open", path_.string(), errno, "check the path");
   struct stat status {};
   if (::fstat(fd_.get(), &status) != 0) throw_errno("file", "stat", path_.string(), errno);

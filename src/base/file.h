@@ -35,6 +35,8 @@ class FileDescriptor {
 class FileReader {
  public:
   explicit FileReader(std::filesystem::path path);
+  /// Takes over `fd`, open for reading; `path` is its name in messages.
+  FileReader(FileDescriptor fd, std::filesystem::path path);
   [[nodiscard]] Bytes size() const noexcept { return size_; }
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
   /// Fills `destination` from `offset`; all of it or an error.
