@@ -1,0 +1,32 @@
+#include "model/block.h"
+
+#include "base/check.h"
+
+namespace sluice::model {
+
+std::int64_t ParameterSpec::num_elements() const {
+  std::int64_t count = 1;
+  for (const auto size : shape) count *= size;
+  return count;
+}
+
+Block::~Block() = default;
+
+at::Tensor Block::forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                       const MicroBatch& batch) const {
+  return forward(parameters, input, batch);
+}
+
+std::vector<std::int64_t> Block::cache_shape() const { return {}; }
+
+at::Tensor Block::decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache&, std::int64_t,
+                         const MicroBatch& batch) const {
+  return forward(parameters, input, batch);
+}
+
+at::Tensor LossBlock::forward(std::span<const at::Tensor>, const at::Tensor&, const MicroBatch&) const {
+  SLUICE_CHECK(false, name(), " ends in a loss and writes no boundary");
+  return {};
+}
+
+}  // namespace sluice::model

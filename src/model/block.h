@@ -1,0 +1,78 @@
+// The block interface: a model is an ordered list of blocks, functions of (parameters, input, micro-batch) made of ATen
+// operators. Blocks know nothing of tiers, ranks or optimizers and hold no tensors, so that one object serves any
+// device, any thread and the meta tracer.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sluice::model {
+
+/// A parameter of a chunk: its published name, its shape and how a fresh one is filled (init.h).
+struct ParameterSpec {
+  enum class Init { Normal, Ones, Zeros };
+  std::string name;  ///< Hugging Face name
+  std::vector<std::int64_t> shape;
+  Init init = Init::Normal;
+  double std = 0.02;  ///< of Init::Normal
+  [[nodiscard]] std::int64_t num_elements() const;
+};
+
+/// One micro-batch: int64 tensors [B,S]. `labels` is aligned with `input_ids` (position t is predicted from t - 1: the
+/// shift happens inside the loss); -100 means no target. `labels` may be undefined where no loss is computed.
+struct MicroBatch {
+  at::Tensor input_ids, labels;
+};
+
+/// Keys and values of one block for generation: two tensors [B, kv_heads, max_length, head_dim], owned by the caller,
+/// both undefined for blocks without attention.
+struct KvCache {
+  at::Tensor keys, values;
+};
+
+/// Inputs, outputs and their gradients are [B,S,hidden]. Implementations must be deterministic and may not keep state.
+class Block {
+ public:
+  virtual ~Block();
+  [[nodiscard]] virtual std::string name() const = 0;  ///< "embed_tokens", "layers.3", "head"
+  /// Blocks with equal keys have equal shapes and are traced once.
+  [[nodiscard]] virtual std::string trace_key() const = 0;
+  /// The block's output in fresh memory; differentiable where gradients are enabled. `input` is undefined for the first
+  /// block.
+  /// A parameter that is a leaf with a defined `.grad()` gets its gradient added into that tensor in place.
+  [[nodiscard]] virtual at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                           const MicroBatch& batch) const = 0;
+  /// Like `forward` with gradients enabled, but nobody reads the values of the result: what only they need is left out.
+  [[nodiscard]] virtual at::Tensor forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                                        const MicroBatch& batch) const;
+  /// Shape [kv_heads, head_dim] of one position's keys; empty when the block keeps none.
+  [[nodiscard]] virtual std::vector<std::int64_t> cache_shape() const;
+  /// `forward` without gradients for the tokens at positions [position, position + S), given the caches of all
+  /// positions before; writes these tokens' keys and values into `cache`.
+  [[nodiscard]] virtual at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                          const KvCache& cache, std::int64_t position, const MicroBatch& batch) const;
+};
+
+/// The last block: ends in the loss, summed over the micro-batch's target tokens.
+class LossBlock : public Block {
+ public:
+  /// No boundary leaves a loss block: throws InternalError.
+  [[nodiscard]] at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                   const MicroBatch& batch) const final;
+  /// Sum of the losses of all target tokens; no gradients. 0 on the meta device.
+  [[nodiscard]] virtual double loss(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                    const MicroBatch& batch) const = 0;
+  /// The same sum (not multiplied by `scale`); adds scale * gradient into `gradients` (fp32 views, one per parameter;
+  /// undefined ones are skipped) and writes scale * gradient of the input into `input_gradient`, which must not overlap
+  /// `input`. `scale`: 1 / target tokens of the whole accumulation window.
+  virtual double loss_and_gradients(std::span<const at::Tensor> parameters, std::span<const at::Tensor> gradients,
+                                    const at::Tensor& input, const at::Tensor& input_gradient, const MicroBatch& batch,
+                                    float scale) const = 0;
+  /// Logits [B,n,vocab] of the positions given as `input` [B,n,hidden], for sampling.
+  [[nodiscard]] virtual at::Tensor logits(std::span<const at::Tensor> parameters, const at::Tensor& input) const = 0;
+};
+
+}  // namespace sluice::model

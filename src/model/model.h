@@ -1,0 +1,46 @@
+// A model as data: chunks of parameters, and blocks that say which chunks and boundaries they use. One row of the
+// catalog per architecture.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/catalog.h"
+#include "format/model_config.h"
+#include "model/block.h"
+
+namespace sluice::model {
+
+/// One parameter group of one block: the unit of storage.
+struct ChunkSpec {
+  std::string name;
+  std::vector<ParameterSpec> parameters;
+};
+
+/// A block in its place. Its functions take the parameters of `chunks` concatenated in that order.
+struct BlockEntry {
+  std::unique_ptr<Block> block;
+  std::vector<int> chunks;  ///< the block's own first; a tied chunk stands in both of its users
+  int reads = -1;           ///< boundary read, -1: only the batch
+  int writes = -1;          ///< boundary written, -1: it ends in the loss
+};
+
+struct Model {
+  std::vector<ChunkSpec> chunks;
+  std::vector<BlockEntry> blocks;  ///< in forward order; the last one is a LossBlock
+  std::int64_t hidden_size = 0, vocab_size = 0;
+};
+
+using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&)>;
+
+/// Every known architecture, by the `model_type` of its Hugging Face configuration.
+[[nodiscard]] std::span<const ModelRow> model_catalog();
+/// The model that `config` describes. Throws ConfigError for an unknown type or values that it does not support.
+[[nodiscard]] Model make_model(const format::ModelConfig& config);
+
+/// Specs of a block's parameters in the order in which its functions take them.
+[[nodiscard]] std::vector<ParameterSpec> parameters_of(const Model& model, int block_index);
+
+}  // namespace sluice::model

@@ -1,0 +1,29 @@
+// Traces a model's computations without memory: each distinct block runs once on meta tensors under recording
+// allocators and an operator callback. The same recording on CPU tensors measures a block for real.
+#pragma once
+#include <c10/core/DeviceType.h>
+
+#include <cstdint>
+
+#include "model/model.h"
+#include "plan/trace.h"
+
+namespace sluice::model {
+
+struct BatchShape {
+  std::int64_t micro_batch_size = 1;
+  std::int64_t seq_len = 1;
+};
+
+/// Where a chunk's parameters lie: offsets multiples of 16 elements, the chunk padded to a multiple of 1024 elements.
+[[nodiscard]] plan::Chunk chunk_layout(const ChunkSpec& spec);
+
+/// What one step of `model` needs at `shape`, on at::get_num_threads() threads. Blocks with equal trace keys are traced
+/// once. Not to be called while another thread makes tensors: its allocations would be recorded too.
+[[nodiscard]] plan::StepTrace trace_model(const Model& model, BatchShape shape);
+
+/// Trace of one block: on c10::DeviceType::Meta without memory, or on CPU with real tensors and values.
+[[nodiscard]] plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape shape,
+                                           c10::DeviceType device);
+
+}  // namespace sluice::model
