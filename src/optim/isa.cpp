@@ -1,0 +1,26 @@
+#include "optim/isa.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace sluice::optim {
+namespace {
+
+std::atomic<Isa> limit{Isa::Avx512};
+
+Isa detect() noexcept {
+  if (__builtin_cpu_supports("avx512f")) return Isa::Avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::Avx2;
+  return Isa::Baseline;
+}
+
+}  // namespace
+
+Isa usable_isa() noexcept {
+  static const Isa detected = detect();
+  return std::min(detected, limit.load(std::memory_order_relaxed));
+}
+
+void limit_isa(Isa highest) noexcept { limit.store(highest, std::memory_order_relaxed); }
+
+}  // namespace sluice::optim
