@@ -1,0 +1,69 @@
+#include "plan/buffers.h"
+
+#include <algorithm>
+
+namespace sluice::plan {
+namespace {
+
+constexpr Bytes kPage = 4096;
+constexpr std::int64_t kSliceGranularity = 1 << 18;  // elements: one checksum stripe of the disk tier (1 MiB)
+constexpr int kMostSlices = 32;
+
+Buffer chunk_buffer(BufferKind kind, int chunk, std::int64_t first, std::int64_t count, bool persistent) {
+  Buffer buffer;
+  buffer.kind = kind;
+  buffer.chunk = chunk;
+  buffer.first_element = first;
+  buffer.num_elements = count;
+  buffer.bytes = round_up(count * Bytes{sizeof(float)}, kPage);
+  buffer.persistent = persistent;
+  return buffer;
+}
+
+}  // namespace
+
+BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, Bytes slice_bytes)
+    : num_moments_(recipe.num_moments) {
+  for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
+    const std::int64_t elements = trace.chunks[chunk].num_elements;
+    weights_.push_back(add(chunk_buffer(BufferKind::Weight, chunk, 0, elements, true)));
+    gradients_.push_back(add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)));
+    std::int64_t slice =
+        std::max<std::int64_t>(slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
+    slice = round_up(slice, kSliceGranularity);
+    slice_elements_.push_back(slice);
+    num_slices_.push_back(static_cast<int>((elements + slice - 1) / slice));
+    auto& slices = moments_.emplace_back();
+    for (int s = 0; s < num_slices_.back(); ++s) {
+      const std::int64_t first = s * slice;
+      for (int m = 0; m < num_moments_; ++m) {
+        Buffer buffer = chunk_buffer(BufferKind::Moment, chunk, first, std::min(slice, elements - first), true);
+        buffer.moment = m;
+        buffer.slice = s;
+        slices.push_back(add(buffer));
+      }
+    }
+  }
+  Bytes widest = 0;
+  for (int b = 0; b < static_cast<int>(trace.boundary_bytes.size()); ++b) {
+    widest = std::max(widest, trace.boundary_bytes[b]);
+    auto& row = boundaries_.emplace_back();
+    for (int m = 0; m < recipe.num_micro_batches; ++m) {
+      row.push_back(add({.kind = BufferKind::Boundary,
+                         .boundary = b,
+                         .micro_batch = m,
+                         .bytes = round_up(trace.boundary_bytes[b], kPage)}));
+    }
+  }
+  for (int m = 0; m < recipe.num_micro_batches; ++m) {
+    boundary_gradients_.push_back(
+        add({.kind = BufferKind::BoundaryGradient, .micro_batch = m, .bytes = round_up(widest, kPage)}));
+  }
+}
+
+BufferId BufferTable::add(Buffer buffer) {
+  buffers_.push_back(buffer);
+  return static_cast<BufferId>(buffers_.size()) - 1;
+}
+
+}  // namespace sluice::plan

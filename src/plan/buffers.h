@@ -1,0 +1,36 @@
+// The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients.
+#pragma once
+#include <vector>
+
+#include "plan/step.h"
+
+namespace sluice::plan {
+
+/// Creates every buffer of a step once and finds it again. The same trace, recipe and slices give the same ids.
+class BufferTable {
+ public:
+  BufferTable(const StepTrace& trace, const Recipe& recipe, Bytes slice_bytes);
+
+  [[nodiscard]] BufferId weight(int chunk) const { return weights_[chunk]; }
+  [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }
+  [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
+    return moments_[chunk][static_cast<std::size_t>(slice * num_moments_ + moment)];
+  }
+  [[nodiscard]] int num_slices(int chunk) const { return num_slices_[chunk]; }
+  [[nodiscard]] std::int64_t slice_elements(int chunk) const { return slice_elements_[chunk]; }
+  [[nodiscard]] BufferId boundary(int boundary, int micro_batch) const { return boundaries_[boundary][micro_batch]; }
+  [[nodiscard]] BufferId boundary_gradient(int micro_batch) const { return boundary_gradients_[micro_batch]; }
+  [[nodiscard]] const std::vector<Buffer>& buffers() const { return buffers_; }
+
+ private:
+  BufferId add(Buffer buffer);
+
+  int num_moments_ = 0;
+  std::vector<Buffer> buffers_;
+  std::vector<BufferId> weights_, gradients_, boundary_gradients_;
+  std::vector<std::vector<BufferId>> moments_, boundaries_;
+  std::vector<int> num_slices_;
+  std::vector<std::int64_t> slice_elements_;
+};
+
+}  // namespace sluice::plan

@@ -1,0 +1,48 @@
+// Pure: same trace, machine, recipe and request always give the same plans. A few choices are tried and the simulator
+// is the judge.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plan/machine.h"
+#include "plan/plan.h"
+#include "plan/residency.h"
+#include "plan/step.h"
+#include "plan/timeline.h"
+#include "plan/trace.h"
+
+namespace sluice::plan {
+
+enum class Activations { Auto, Keep, Recompute };
+
+struct PlanRequest {
+  Recipe recipe;
+  Activations activations = Activations::Auto;
+  bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own
+};
+
+/// All variants of one run. They share buffers and what is in the arenas between periods.
+struct PlanSet {
+  Plan train, flush;
+  std::optional<Plan> evaluate;
+  std::vector<Bytes> arena_peak;  ///< per tier, over all variants
+  Timeline predicted;             ///< of a train period, steady state
+  Seconds bound = 0;              ///< what no schedule on this machine can beat
+};
+
+/// "It does not fit" is a value: which tier lacks how much.
+struct PlanResult {
+  std::optional<PlanSet> plans;
+  int short_tier = -1;
+  Bytes needed = 0, available = 0;  ///< of that tier; `needed` is the smallest capacity that works
+  std::string what;                 ///< the row that does not fit
+};
+
+[[nodiscard]] PlanResult make_plan(const StepTrace& trace, const Machine& machine, const PlanRequest& request);
+
+/// The smallest tier-0 capacity for which make_plan succeeds: the peak of the most frugal plan. Every capacity at or
+/// above it has a plan.
+[[nodiscard]] Bytes smallest_arena(const StepTrace& trace, const Machine& machine, const PlanRequest& request);
+
+}  // namespace sluice::plan

@@ -1,0 +1,192 @@
+// THE page: one step, row by row, in the order in which it happens. Everything else in this folder places and moves
+// what these rows touch; parallelism and offload add or move rows and never change this order of sums.
+#include "plan/step.h"
+
+#include <algorithm>
+
+#include "plan/buffers.h"
+
+namespace sluice::plan {
+namespace {
+
+class StepEmitter {
+ public:
+  StepEmitter(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int update_tier)
+      : trace_(trace),
+        recipe_(recipe),
+        choices_(choices),
+        update_tier_(update_tier),
+        buffers_(trace, recipe, choices.slice_bytes),
+        seen_(trace.chunks.size(), 0) {}
+
+  // Forward through all blocks but the loss, then loss and backward; a block's update stands where the recipe puts it.
+  void train_step() {
+    for (int block = 0; block + 1 < num_blocks(); ++block) forward(block);
+    for (int block = num_blocks() - 1; block >= 0; --block) backward(block);
+    if (recipe_.update == UpdateWhen::Sweep) flush();
+  }
+
+  // All pending gradients into the weights, chunk by chunk: before a save, an evaluation or the end.
+  void flush() {
+    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) update(chunk, SkipWhen::Never);
+  }
+
+  void evaluate() {
+    for (int block = 0; block < num_blocks(); ++block) {
+      Row row = compute_row(ActionKind::Forward, block, 0, traced(block).evaluate);
+      use_weights(row, block, false);
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), 0), 0, Access::Read});
+      if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), 0), 0, Access::Write});
+      rows_.push_back(std::move(row));
+    }
+  }
+
+  // Gradients that a flush used up need not be there at its end.
+  void touch_entry(std::span<const EntryState> entry, bool persistent_only) {
+    Row row{.kind = ActionKind::Evict};
+    for (const EntryState& state : entry) {
+      if (persistent_only && !buffers_.buffers()[state.buffer].persistent) continue;
+      row.uses.push_back({state.buffer, state.tier, Access::Read});
+    }
+    rows_.push_back(std::move(row));
+  }
+
+  StepRows finish(Variant variant) && { return {variant, buffers_.buffers(), std::move(rows_)}; }
+
+ private:
+  void forward(int block) {
+    update_before_first_use(block);
+    const bool keep = kept(block);
+    for (int m = 0; m < recipe_.num_micro_batches; ++m) {
+      Row row = compute_row(ActionKind::Forward, block, m, keep ? traced(block).forward_keep : traced(block).forward);
+      row.keep = keep;
+      use_weights(row, block, keep);
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read, keep});
+      row.uses.push_back({buffers_.boundary(writes(block), m), 0, Access::Write});
+      rows_.push_back(std::move(row));
+    }
+  }
+
+  // Gradients are summed micro-batch 0, 1, ... into one zeroed buffer; the boundary's gradient is rewritten in place.
+  void backward(int block) {
+    const bool is_loss = block + 1 == num_blocks();
+    if (is_loss) update_before_first_use(block);
+    const bool keep = kept(block);
+    for (int m = 0; m < recipe_.num_micro_batches; ++m) {
+      Row row = compute_row(ActionKind::Backward, block, m,
+                            keep ? traced(block).backward_kept : traced(block).backward_recompute);
+      row.keep = keep;
+      use_weights(row, block, keep && m + 1 < recipe_.num_micro_batches);
+      for (const int chunk : trace_.blocks[block].chunks) {
+        if (!trace_.chunks[chunk].trained) continue;
+        const bool first = m == 0 && block == last_user(chunk);
+        row.uses.push_back({buffers_.gradient(chunk), 0, first ? Access::Write : Access::ReadWrite});
+      }
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
+      const Access access = is_loss ? Access::Write : (reads(block) >= 0 ? Access::ReadWrite : Access::Read);
+      row.uses.push_back({buffers_.boundary_gradient(m), 0, access});
+      rows_.push_back(std::move(row));
+    }
+    for (const int chunk : trace_.blocks[block].chunks) {
+      if (block == first_user(chunk)) gradient_is_final(chunk);
+    }
+  }
+
+  void gradient_is_final(int chunk) {
+    if (!trace_.chunks[chunk].trained) return;
+    Row norm{.kind = ActionKind::ReduceNorm, .chunk = chunk};
+    norm.uses.push_back({buffers_.gradient(chunk), 0, Access::Read});
+    norm.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)};
+    rows_.push_back(std::move(norm));
+    if (recipe_.update == UpdateWhen::Backward) update(chunk, SkipWhen::Never);
+  }
+
+  void update_before_first_use(int block) {
+    if (recipe_.update != UpdateWhen::NextForward) return;
+    for (const int chunk : trace_.blocks[block].chunks) {
+      if (!seen_[chunk]) update(chunk, SkipWhen::NoUpdate);
+      seen_[chunk] = 1;
+    }
+  }
+
+  // Slice by slice, so that the moments never stand whole in fast memory.
+  void update(int chunk, SkipWhen skip) {
+    if (!trace_.chunks[chunk].trained) return;
+    for (int slice = 0; slice < buffers_.num_slices(chunk); ++slice) {
+      Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
+      row.uses.push_back({buffers_.weight(chunk), update_tier_, Access::ReadWrite});
+      row.uses.push_back({buffers_.gradient(chunk), update_tier_, Access::Read});
+      for (int m = 0; m < recipe_.num_moments; ++m)
+        row.uses.push_back({buffers_.moment(chunk, m, slice), update_tier_, Access::ReadWrite});
+      const std::int64_t first = slice * buffers_.slice_elements(chunk);
+      const std::int64_t count = std::min(buffers_.slice_elements(chunk), trace_.chunks[chunk].num_elements - first);
+      row.bytes = count * Bytes{sizeof(float)} * (3 + 2 * recipe_.num_moments);
+      rows_.push_back(std::move(row));
+    }
+  }
+
+  Row compute_row(ActionKind kind, int block, int micro_batch, const ComputeTrace& compute) const {
+    return {.kind = kind, .block = block, .micro_batch = micro_batch, .compute = &compute};
+  }
+
+  void use_weights(Row& row, int block, bool hold) const {
+    for (const int chunk : trace_.blocks[block].chunks)
+      row.uses.push_back({buffers_.weight(chunk), 0, Access::Read, hold});
+  }
+
+  int first_user(int chunk) const {
+    for (int b = 0; b < num_blocks(); ++b) {
+      if (uses_chunk(b, chunk)) return b;
+    }
+    return -1;
+  }
+  int last_user(int chunk) const {
+    for (int b = num_blocks() - 1; b >= 0; --b) {
+      if (uses_chunk(b, chunk)) return b;
+    }
+    return -1;
+  }
+  bool uses_chunk(int block, int chunk) const {
+    const auto& chunks = trace_.blocks[block].chunks;
+    return std::find(chunks.begin(), chunks.end(), chunk) != chunks.end();
+  }
+
+  bool kept(int block) const {
+    return block + 1 < num_blocks() && reads(block) >= 0 && block >= num_blocks() - 1 - choices_.num_kept_blocks;
+  }
+  int num_blocks() const { return static_cast<int>(trace_.blocks.size()); }
+  int reads(int block) const { return trace_.blocks[block].reads; }
+  int writes(int block) const { return trace_.blocks[block].writes; }
+  const BlockTrace& traced(int block) const { return trace_.traces[trace_.blocks[block].trace]; }
+
+  const StepTrace& trace_;
+  const Recipe& recipe_;
+  const StepChoices& choices_;
+  const int update_tier_;
+  BufferTable buffers_;
+  std::vector<char> seen_;
+  std::vector<Row> rows_;
+};
+
+}  // namespace
+
+StepRows emit_rows(Variant variant, const StepTrace& trace, const Recipe& recipe, const StepChoices& choices,
+                   int update_tier, std::span<const EntryState> entry) {
+  StepEmitter step(trace, recipe, choices, update_tier);
+  if (variant != Variant::Train) step.touch_entry(entry, false);
+  switch (variant) {
+    case Variant::Train:
+      step.train_step();
+      break;
+    case Variant::Flush:
+      step.flush();
+      break;
+    case Variant::Evaluate:
+      step.evaluate();
+      break;
+  }
+  if (variant != Variant::Train) step.touch_entry(entry, variant == Variant::Flush);
+  return std::move(step).finish(variant);
+}
+
+}  // namespace sluice::plan

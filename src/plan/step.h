@@ -1,0 +1,61 @@
+// One training step as rows, before anything is moved: which computation touches which buffer, where, and in which
+// order. `step.cpp` is the page to read; residency, movement and placement only answer "where is it" and "since when".
+#pragma once
+#include <span>
+#include <vector>
+
+#include "plan/plan.h"
+#include "plan/trace.h"
+
+namespace sluice::plan {
+
+enum class UpdateWhen {
+  Backward,     ///< right after the block's backward (no global norm needed)
+  NextForward,  ///< just before the block's next forward, once the step's norm is known
+  Sweep,        ///< a pass of its own at the end of the step
+};
+
+/// What the plan must know of the training recipe.
+struct Recipe {
+  int num_micro_batches = 1;
+  int num_moments = 2;      ///< states of the update rule, fp32 per parameter
+  bool global_norm = true;  ///< gradients are measured (and clipped) together before any update
+  UpdateWhen update = UpdateWhen::NextForward;
+};
+
+/// Choices that change memory and time but never a bit of the result.
+struct StepChoices {
+  int num_kept_blocks = 0;      ///< the last so many blocks before the loss keep their activations
+  Bytes slice_bytes = 4 * MiB;  ///< moments are updated in slices of at most this
+};
+
+struct Use {
+  BufferId buffer = -1;
+  int tier = 0;
+  Access access = Access::Read;
+  bool hold_to_next = false;  ///< saved activations point into it: it must not move before its next use
+};
+
+struct Row {
+  ActionKind kind = ActionKind::Forward;
+  SkipWhen skip = SkipWhen::Never;
+  int block = -1, micro_batch = -1, chunk = -1, slice = -1;
+  bool keep = false;
+  std::vector<Use> uses = {};
+  const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
+  Bytes bytes = 0;                        ///< touched by Update and ReduceNorm
+};
+
+struct StepRows {
+  Variant variant = Variant::Train;
+  std::vector<Buffer> buffers;  ///< the same ids in every variant of the same choices
+  std::vector<Row> rows;
+};
+
+/// The rows of one variant. A variant other than Train is no cycle: it begins and ends in `entry`, which stands as a
+/// first and a last row of kind Evict that touch every buffer of `entry` (and emit no action). `update_tier` is the
+/// machine's place for updates. Pure.
+[[nodiscard]] StepRows emit_rows(Variant variant, const StepTrace& trace, const Recipe& recipe,
+                                 const StepChoices& choices, int update_tier, std::span<const EntryState> entry = {});
+
+}  // namespace sluice::plan
