@@ -29,7 +29,9 @@ function(sluice_compile_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
                                            -ffp-contract=off -Winvalid-pch)
   if(SLUICE_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=${SLUICE_SANITIZE} -fno-omit-frame-pointer)
+    # Undefined behaviour ends the test instead of printing a line that nobody reads.
+    target_compile_options(${target} PUBLIC -fsanitize=${SLUICE_SANITIZE} -fno-sanitize-recover=all
+                                            -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${SLUICE_SANITIZE})
   endif()
 endfunction()

@@ -2,7 +2,8 @@
 # TORCH_HOME, what tools/setup.sh unpacked, the active Python's torch. Imported targets are ours, because
 # find_package(Torch) on a CUDA wheel demands a CUDA toolkit.
 set(SLUICE_TORCH_VERSION 2.11.0)
-if(NOT TORCH_HOME)
+# torch.hub keeps its downloads under the same variable's name, so a folder without libraries is no error.
+if(NOT TORCH_HOME AND EXISTS $ENV{TORCH_HOME}/lib/libtorch_cpu.so)
   set(TORCH_HOME "$ENV{TORCH_HOME}")
 endif()
 if(NOT TORCH_HOME AND EXISTS ${PROJECT_SOURCE_DIR}/.deps/torch/lib/libtorch_cpu.so)
