@@ -16,7 +16,7 @@ struct DiskRates {
 };
 
 /// Writes, reads, then does both at once on two channels; `bytes` (>= 8 MiB) each time, in a store in `folder` that is
-/// gone afterwards. Needs 2 x `bytes` of free space. Throws as make_disk_store does.
+/// gone afterwards. Needs 2 x `bytes` of free space and writes 4 x `bytes`. Throws as make_disk_store does.
 DiskRates measure_disk(const std::filesystem::path& folder, Bytes bytes = 512 * MiB);
 
 /// Bytes copied per second (each read once and written once) by `num_threads` threads over buffers of `bytes` in all.

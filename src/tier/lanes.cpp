@@ -1,0 +1,146 @@
+#include "tier/lanes.h"
+
+#include "base/check.h"
+
+namespace sluice::tier {
+namespace {
+
+std::int64_t mark_of(const Period& period, std::int64_t actions_done) {
+  return period.number * static_cast<std::int64_t>(period.plan->actions.size()) + actions_done;
+}
+
+Seconds since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+void Progress::restart() {
+  const std::lock_guard lock(mutex_);
+  done_.fill(0);
+}
+
+void Progress::finish(plan::Lane lane, const Period& period, std::int32_t action) {
+  reach(lane, mark_of(period, action + 1));
+}
+
+void Progress::finish(plan::Lane lane, const Period& period) {
+  reach(lane, mark_of(period, static_cast<std::int64_t>(period.plan->actions.size())));
+}
+
+void Progress::reach(plan::Lane lane, std::int64_t mark) {
+  {
+    const std::lock_guard lock(mutex_);
+    done_[static_cast<int>(lane)] = mark;
+  }
+  changed_.notify_all();
+}
+
+void Progress::wait_for_dependencies(const plan::Action& action, const Period& period) {
+  if (action.dependencies.empty()) return;
+  const auto ready = [&] {
+    if (error_) return true;
+    for (const plan::Dependency& dependency : action.dependencies) {
+      const plan::Lane lane = period.plan->actions[dependency.action].lane;
+      std::int64_t mark = mark_of(period, dependency.action + 1);
+      if (dependency.previous_period) mark -= static_cast<std::int64_t>(period.plan->actions.size());
+      if (done_[static_cast<int>(lane)] < mark && (!dependency.previous_period || period.number > 0)) return false;
+    }
+    return true;
+  };
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, ready);
+  if (error_) std::rethrow_exception(error_);
+}
+
+void Progress::wait_for_lane(plan::Lane lane, const Period& period) {
+  const std::int64_t mark = mark_of(period, static_cast<std::int64_t>(period.plan->actions.size()));
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return error_ || done_[static_cast<int>(lane)] >= mark; });
+  if (error_) std::rethrow_exception(error_);
+}
+
+void Progress::fail(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+  }
+  changed_.notify_all();
+}
+
+DiskLane::DiskLane(plan::Lane lane, Store& store, std::byte* arena, std::span<const ObjectId> objects,
+                   Progress& progress)
+    : lane_(lane),
+      arena_(arena),
+      objects_(objects),
+      progress_(progress),
+      channel_(store.open_channel()),
+      thread_([this] { run(); }) {}
+
+DiskLane::~DiskLane() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  posted_.notify_all();
+  thread_.join();
+}
+
+void DiskLane::post(const Period& period) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(period);
+  }
+  posted_.notify_all();
+}
+
+void DiskLane::run() {
+  for (;;) {
+    Period period;
+    {
+      std::unique_lock lock(mutex_);
+      posted_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      period = queue_.front();
+      queue_.pop_front();
+    }
+    try {
+      play(period);
+    } catch (...) {
+      progress_.fail(std::current_exception());
+    }
+  }
+}
+
+void DiskLane::play(const Period& period) {
+  const auto count = static_cast<std::int32_t>(period.plan->actions.size());
+  for (std::int32_t i = 0; i < count; ++i) {
+    const plan::Action& action = period.plan->actions[i];
+    if (action.lane != lane_) continue;
+    if (!period.skips(action)) {
+      progress_.wait_for_dependencies(action, period);
+      plan::Span& span = (*period.spans)[i];
+      span.start = since(period.start);
+      move(action, period.plan->buffers[action.slots[0].buffer]);
+      span.end = since(period.start);
+    }
+    progress_.finish(lane_, period, i);
+  }
+  progress_.finish(lane_, period);
+}
+
+void DiskLane::move(const plan::Action& action, const plan::Buffer& buffer) {
+  const bool fetch = action.kind == plan::ActionKind::Fetch;
+  const plan::Slot& in_arena = action.slots[fetch ? 1 : 0];
+  const ObjectId object = objects_[in_arena.buffer];
+  SLUICE_CHECK(object >= 0 && in_arena.offset >= 0, "a disk move without an object or an offset");
+  const std::span bytes(arena_ + in_arena.offset, static_cast<std::size_t>(buffer.bytes));
+  if (fetch) {
+    channel_->read(object, 0, bytes);
+  } else {
+    channel_->write(object, 0, bytes);
+    channel_->commit(object);
+  }
+}
+
+}  // namespace sluice::tier

@@ -1,0 +1,89 @@
+// Lanes: queues of a plan that run beside the computation, one thread each, kept in order by the plan's dependencies.
+// They know pointers and objects, no tensors.
+#pragma once
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "plan/plan.h"
+#include "plan/timeline.h"
+#include "tier/store.h"
+
+namespace sluice::tier {
+
+/// One period of one plan, to be played by every lane. All referenced things outlive the period on every lane.
+struct Period {
+  const plan::Plan* plan = nullptr;
+  std::int64_t number = 0;   ///< since the lanes last started afresh; the first has no period before it
+  bool apply_update = true;  ///< false: actions that skip without an update are skipped
+  std::chrono::steady_clock::time_point start;
+  std::vector<plan::Span>* spans = nullptr;  ///< one per action; each lane fills in its own
+
+  [[nodiscard]] bool skips(const plan::Action& action) const {
+    return action.skip == plan::SkipWhen::NoUpdate && !apply_update;
+  }
+};
+
+/// How far each lane has come, and whether one has failed. Thread-safe.
+class Progress {
+ public:
+  Progress() { done_.fill(0); }
+  /// Forgets all periods; no lane may be running.
+  void restart();
+  /// Lane `lane` has finished (or skipped) `action` and all its earlier ones of this period.
+  void finish(plan::Lane lane, const Period& period, std::int32_t action);
+  /// Lane `lane` has nothing left in this period.
+  void finish(plan::Lane lane, const Period& period);
+  /// Returns when every dependency of `action` is done. Rethrows the error of a lane that has failed.
+  void wait_for_dependencies(const plan::Action& action, const Period& period);
+  /// Returns when `lane` has finished the period. Rethrows.
+  void wait_for_lane(plan::Lane lane, const Period& period);
+  /// The first error is kept; every wait from now on rethrows it.
+  void fail(std::exception_ptr error);
+
+ private:
+  void reach(plan::Lane lane, std::int64_t mark);
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::array<std::int64_t, plan::kNumLanes> done_{};  // period * actions + actions of it that are done
+  std::exception_ptr error_;
+};
+
+/// A thread that plays the moves of one disk lane through a channel of its own.
+class DiskLane {
+ public:
+  /// `arena` is tier 0's memory; `objects` maps buffers to the store's objects. All are borrowed.
+  DiskLane(plan::Lane lane, Store& store, std::byte* arena, std::span<const ObjectId> objects, Progress& progress);
+  ~DiskLane();  ///< finishes what was posted
+  DiskLane(const DiskLane&) = delete;
+  DiskLane& operator=(const DiskLane&) = delete;
+  /// Returns at once; the period is played after those posted before.
+  void post(const Period& period);
+
+ private:
+  void run();
+  void play(const Period& period);
+  void move(const plan::Action& action, const plan::Buffer& buffer);
+
+  const plan::Lane lane_;
+  std::byte* const arena_;
+  const std::span<const ObjectId> objects_;
+  Progress& progress_;
+  std::unique_ptr<Channel> channel_;
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::deque<Period> queue_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace sluice::tier

@@ -1,0 +1,74 @@
+// Which stripes of which objects are current, and their checksums: the part that all stores share. Holds no bytes and
+// moves none.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tier/store.h"
+
+namespace sluice::tier {
+
+/// One stripe as a transfer sees it.
+struct StripeUse {
+  std::int32_t index = 0;       ///< of the object
+  std::int32_t generation = 0;  ///< where to read from or write to
+  Bytes length = 0;
+  std::uint64_t checksum = 0;  ///< read: what it must be; write: what the writer found, set before `end_write`
+};
+
+/// Thread-safe. The states of a stripe: never written, current generation g, and beside it optionally a next generation
+/// that is being written, pending (complete) or failed. A commit flips all pending ones.
+class ObjectTable {
+ public:
+  /// `component` opens the messages: "tier.disk".
+  explicit ObjectTable(std::string component) : component_(std::move(component)) {}
+
+  ObjectId add(Bytes bytes, int generations, std::string_view name);
+  /// Stripes of the range, to be read from their current generation. Throws InternalError for a range that breaks the
+  /// rules of store.h or holds bytes never written, IoError where the last write in place failed.
+  [[nodiscard]] std::vector<StripeUse> begin_read(ObjectId object, Bytes offset, Bytes length) const;
+  /// Stripes of the range with the generation to write to; they are "being written" until end_write or fail_write.
+  std::vector<StripeUse> begin_write(ObjectId object, Bytes offset, Bytes length);
+  void end_write(ObjectId object, std::span<const StripeUse> stripes);
+  void fail_write(ObjectId object, std::span<const StripeUse> stripes);
+  void commit(ObjectId object);
+  [[nodiscard]] std::size_t num_stripes(ObjectId object) const;
+  [[nodiscard]] std::uint64_t checksum_of(ObjectId object) const;
+  /// "object 'name' at offset N", for messages.
+  [[nodiscard]] std::string describe(ObjectId object, Bytes offset) const;
+  /// FormatError unless `found` is what the table holds for this use.
+  void verify(ObjectId object, const StripeUse& stripe, std::uint64_t found) const;
+
+ private:
+  enum class Next : std::uint8_t { None, BeingWritten, Pending, Failed };
+  struct Stripe {
+    std::array<std::uint64_t, 2> checksum{};
+    std::int8_t current = -1;
+    Next next = Next::None;
+  };
+  struct Object {
+    std::string name;
+    Bytes bytes = 0;
+    int generations = 1;
+    std::vector<Stripe> stripes;
+  };
+  const Object& find(ObjectId object) const;
+  Object& find(ObjectId object);
+  static int target_generation(const Object& object, const Stripe& stripe);
+  static std::vector<StripeUse> cut(const Object& object, Bytes offset, Bytes length);
+
+  std::string component_;
+  mutable std::mutex mutex_;
+  std::deque<Object> objects_;
+};
+
+/// Throws InternalError unless address and length of a buffer are multiples of kStoreAlignment.
+void check_buffer(const void* data, std::size_t length);
+
+}  // namespace sluice::tier
