@@ -31,6 +31,10 @@ struct SafetensorsHeader {
 /// Bits per element of a safetensors dtype name; 0 when there is no such dtype.
 int safetensors_dtype_bits(std::string_view dtype);
 
+/// Bytes that `tensor` takes. Throws FormatError (naming `origin`) for an unknown dtype, 2^48 elements or more, or no
+/// whole bytes.
+Bytes stored_size(const TensorInfo& tensor, std::string_view origin);
+
 /// Parses the JSON of a header (without the length field). `file_size` is that of the whole file, which must end with
 /// the last tensor. Throws FormatError.
 SafetensorsHeader parse_safetensors_header(std::string_view json_text, Bytes file_size, std::string_view origin);

@@ -161,29 +161,6 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   std::vector<std::int64_t> numbers_;
 };
 
-// Bytes that a tensor of this shape and dtype takes; refuses what overflows or is not whole bytes.
-Bytes size_of(const StoredTensor& tensor, std::string_view origin) {
-  const int bits = safetensors_dtype_bits(tensor.dtype);
-  if (bits == 0) refuse(origin, "tensor " + quote(tensor.name), "expected a known dtype, got " + quote(tensor.dtype));
-  std::int64_t product = 1;  // zeros skipped, so that the order of dimensions does not decide what overflows
-  bool empty = false;
-  for (const std::int64_t dimension : tensor.shape) {
-    if (dimension == 0) {
-      empty = true;
-    } else if (product > kMaxElements / dimension) {
-      refuse(origin, "tensor " + quote(tensor.name),
-             "expected below 2^48 elements, got shape " + format_shape(tensor.shape));
-    } else {
-      product *= dimension;
-    }
-  }
-  if (empty) return 0;
-  if (product * bits % 8 != 0)
-    refuse(origin, "tensor " + quote(tensor.name),
-           "expected whole bytes, got " + std::to_string(product * bits) + " bits");
-  return product * bits / 8;
-}
-
 void check_tiling(const std::vector<StoredTensor>& tensors, Bytes data_size, std::string_view origin) {
   Bytes end = 0;
   for (const StoredTensor& tensor : tensors) {
@@ -191,7 +168,7 @@ void check_tiling(const std::vector<StoredTensor>& tensors, Bytes data_size, std
       refuse(origin,
              "tensor " + quote(tensor.name) + (tensor.offset < end ? " overlaps another" : " has a hole before it"),
              "expected offset " + std::to_string(end) + ", got " + std::to_string(tensor.offset));
-    if (const Bytes size = size_of(tensor, origin); size != tensor.size)
+    if (const Bytes size = stored_size(tensor, origin); size != tensor.size)
       refuse(origin, "tensor " + quote(tensor.name),
              "expected " + std::to_string(size) + " bytes for " + tensor.dtype + " " + format_shape(tensor.shape) +
                  ", got " + std::to_string(tensor.size));
@@ -211,6 +188,28 @@ int safetensors_dtype_bits(std::string_view dtype) {
   for (const DtypeRow& row : kDtypes)
     if (row.name == dtype) return row.bits;
   return 0;
+}
+
+Bytes stored_size(const TensorInfo& tensor, std::string_view origin) {
+  const int bits = safetensors_dtype_bits(tensor.dtype);
+  if (bits == 0) refuse(origin, "tensor " + quote(tensor.name), "expected a known dtype, got " + quote(tensor.dtype));
+  std::int64_t product = 1;  // zeros skipped, so that the order of dimensions does not decide what overflows
+  bool empty = false;
+  for (const std::int64_t dimension : tensor.shape) {
+    if (dimension == 0) {
+      empty = true;
+    } else if (product > kMaxElements / dimension) {
+      refuse(origin, "tensor " + quote(tensor.name),
+             "expected below 2^48 elements, got shape " + format_shape(tensor.shape));
+    } else {
+      product *= dimension;
+    }
+  }
+  if (empty) return 0;
+  if (product * bits % 8 != 0)
+    refuse(origin, "tensor " + quote(tensor.name),
+           "expected whole bytes, got " + std::to_string(product * bits) + " bits");
+  return product * bits / 8;
 }
 
 SafetensorsHeader parse_safetensors_header(std::string_view json_text, Bytes file_size, std::string_view origin) {

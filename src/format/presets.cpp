@@ -1,0 +1,72 @@
+#include "format/presets.h"
+
+#include <array>
+
+namespace sluice::format {
+namespace {
+
+// Published shapes (arXiv 2302.13971, 2307.09288, 2407.21783; model cards of the others).
+//  name, summary, {vocab, hidden, intermediate, layers, heads, kv heads, positions, eps, theta, llama3 factor, init,
+//  tied, bos, eos}
+constexpr std::array kPresets = std::to_array<Preset>({
+    {"llama-tiny", "0.1M, for tests", {256, 64, 160, 2, 4, 2, 128, 1e-5, 1e4, 0, 0.02, false, 1, 2}},
+    {"smollm2-135m",
+     "SmolLM2 135M",
+     {49152, 576, 1536, 30, 9, 3, 8192, 1e-5, 1e5, 0, 0.041666666666666664, true, 0, 0}},
+    {"tinyllama-1.1b", "TinyLlama 1.1B", {32000, 2048, 5632, 22, 32, 4, 2048, 1e-5, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-3.2-1b",
+     "Llama 3.2 1.24B",
+     {128256, 2048, 8192, 16, 32, 8, 131072, 1e-5, 5e5, 32, 0.02, true, 128000, 128001}},
+    {"llama-3.2-3b",
+     "Llama 3.2 3.21B",
+     {128256, 3072, 8192, 28, 24, 8, 131072, 1e-5, 5e5, 32, 0.02, true, 128000, 128001}},
+    {"llama-7b", "LLaMA 1 6.7B", {32000, 4096, 11008, 32, 32, 32, 2048, 1e-6, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-13b", "LLaMA 1 13.0B", {32000, 5120, 13824, 40, 40, 40, 2048, 1e-6, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-30b", "LLaMA 1 32.5B", {32000, 6656, 17920, 60, 52, 52, 2048, 1e-6, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-65b", "LLaMA 1 65.3B", {32000, 8192, 22016, 80, 64, 64, 2048, 1e-6, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-2-7b", "Llama 2 6.7B", {32000, 4096, 11008, 32, 32, 32, 4096, 1e-5, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-2-13b", "Llama 2 13.0B", {32000, 5120, 13824, 40, 40, 40, 4096, 1e-5, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-2-70b", "Llama 2 69.0B", {32000, 8192, 28672, 80, 64, 8, 4096, 1e-5, 1e4, 0, 0.02, false, 1, 2}},
+    {"llama-3.1-8b",
+     "Llama 3.1 8.0B",
+     {128256, 4096, 14336, 32, 32, 8, 131072, 1e-5, 5e5, 8, 0.02, false, 128000, 128001}},
+    {"llama-3.1-70b",
+     "Llama 3.1 70.6B",
+     {128256, 8192, 28672, 80, 64, 8, 131072, 1e-5, 5e5, 8, 0.02, false, 128000, 128001}},
+});
+
+}  // namespace
+
+std::span<const Preset> model_presets() { return kPresets; }
+
+ModelConfig preset_config(std::string_view name) {
+  const PresetShape& shape = find_row(model_presets(), "model preset", name).make;
+  ModelConfig config;
+  config.model_type = "llama";
+  config.architecture = "LlamaForCausalLM";
+  config.vocab_size = shape.vocab_size;
+  config.hidden_size = shape.hidden_size;
+  config.intermediate_size = shape.intermediate_size;
+  config.num_layers = shape.num_layers;
+  config.num_heads = shape.num_heads;
+  config.num_kv_heads = shape.num_kv_heads;
+  config.head_dim = shape.hidden_size / shape.num_heads;
+  config.max_position_embeddings = shape.max_position_embeddings;
+  config.rms_norm_eps = shape.rms_norm_eps;
+  config.rope_theta = shape.rope_theta;
+  config.initializer_range = shape.initializer_range;
+  config.tie_word_embeddings = shape.tie_word_embeddings;
+  config.bos_token_id = shape.bos_token_id;
+  config.eos_token_ids = {shape.eos_token_id};
+  if (shape.llama3_factor > 0)
+    config.rope_scaling = {.type = "llama3",
+                           .factor = shape.llama3_factor,
+                           .low_freq_factor = 1,
+                           .high_freq_factor = 4,
+                           .original_max_position_embeddings = 8192};
+  config.json = make_config_json(config);
+  config.name_or_path = name;
+  return config;
+}
+
+}  // namespace sluice::format
