@@ -1,0 +1,7 @@
+// Fuzzes safetensors files.
+#include "targets.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  sluice::format::fuzz_safetensors(std::string(reinterpret_cast<const char*>(data), size));
+  return 0;
+}
