@@ -1,0 +1,143 @@
+// What the user asked for: every option of every verb, typed and defaulted. Text forms (flags, config files, run.yaml,
+// JSON) come from one table of rows (option_table.h); this is only the result.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/units.h"
+
+namespace sluice::recipe {
+
+enum class DType { Fp32, Bf16, Fp16 };
+enum class UpdateMode { Auto, Backward, NextForward, Sweep };
+enum class ClipMode { Global, TwoPass, Block, Value };
+enum class Decay { Matrices, All };
+enum class ActivationMode { Auto, Keep, Spill, Recompute };
+enum class ScheduleOrder { Vertical, Horizontal };
+
+/// An empty string or optional is "not given": the program then decides as the row's help says. Paths are as typed.
+struct Settings {
+  // Files.
+  std::string model;
+  std::string data;
+  std::string data_format = "auto";
+  std::string tokenizer;  ///< empty: the model's
+  std::string output;
+  std::string eval_data;
+  std::string metrics;  ///< empty: metrics.jsonl in the output folder
+  std::string json;     ///< one JSON object with the result
+  bool init_random = false;
+
+  // Memory and device.
+  std::optional<Bytes> host_memory;
+  std::optional<Bytes> device_memory;
+  std::optional<Bytes> disk_memory;
+  std::vector<std::string> spill_dir;
+  std::optional<Bytes> disk_write_limit;  ///< bytes a day
+  std::string device = "auto";
+  std::string machine;  ///< name or file for `plan`; empty: this machine
+  std::optional<int> threads;
+
+  // Shape and length.
+  std::int64_t seq_len = 512;
+  std::int64_t micro_batch_size = 1;
+  std::int64_t grad_accumulation = 1;
+  std::optional<std::int64_t> max_steps;
+  std::optional<double> epochs;  ///< neither this nor max_steps: one epoch
+  std::optional<Seconds> max_time;
+  std::uint64_t seed = 0;
+  bool shuffle = true;
+
+  // Update.
+  std::string optimizer = "adamw";
+  double lr = 1e-5;
+  double weight_decay = 0.01;
+  double beta1 = 0.9, beta2 = 0.999;
+  double eps = 1e-8;
+  double momentum = 0;
+  Decay decay = Decay::Matrices;
+  std::map<std::string, std::string> optimizer_options;
+  std::string lr_schedule = "cosine";
+  std::int64_t warmup_steps = 0;
+  double max_grad_norm = 1.0;         ///< 0: no clipping
+  std::optional<ClipMode> clip_mode;  ///< absent: global
+  UpdateMode update = UpdateMode::Auto;
+
+  // Precision.
+  std::optional<DType> weights_dtype;
+  std::optional<DType> master_dtype;
+  std::optional<DType> moments_dtype;
+  std::optional<DType> compute_dtype;
+  std::optional<DType> dtype;             ///< of `export`
+  std::optional<std::string> loss_scale;  ///< "dynamic" or a number
+  std::optional<bool> stochastic_rounding;
+
+  // Execution.
+  ActivationMode activations = ActivationMode::Auto;
+  ScheduleOrder schedule = ScheduleOrder::Vertical;
+  std::optional<int> nproc;
+  std::string collective;
+  std::optional<int> zero_stage;
+  std::string deepspeed;
+
+  // Checkpoints and evaluation.
+  std::optional<std::int64_t> save_steps;  ///< absent: at the end only
+  int keep = 2;
+  std::string resume = "auto";  ///< "auto", "never" or a path
+  bool keep_best = false;
+  std::optional<std::int64_t> eval_steps;
+  std::optional<std::int64_t> max_tokens;  ///< of `eval` and held-out evaluation: use at most so many
+  std::string tasks;
+  bool merge_adapter = false;
+
+  // Generation.
+  std::string prompt;
+  std::int64_t max_new_tokens = 128;
+  double temperature = 1.0;  ///< 0: greedy
+  std::int64_t top_k = 50;   ///< 0: off
+  double top_p = 1.0;
+
+  // The run itself.
+  bool dry_run = false;
+  bool verbose = false;
+
+  bool operator==(const Settings&) const = default;
+};
+
+/// One flag as typed: "--seq-len 512" or "--seq_len=512" is {"seq-len", "512"}; a switch has the value "true" or
+/// "false".
+struct NamedValue {
+  std::string name;
+  std::string value;
+};
+
+/// Defaults, then `config_file` (YAML or JSON; empty: none), then `flags`, which win. Lists are replaced as a whole;
+/// a list flag that comes several times accumulates. Throws ConfigError for unknown names (with the nearest known one),
+/// values that are not what the row expects, two spellings of one key in the file; IoError when the file is missing.
+Settings read_settings(std::span<const NamedValue> flags, const std::filesystem::path& config_file = {});
+
+/// One JSON object with every option that is set or defaulted, keys as in the file with '_'. `from_json(to_json(s)) ==
+/// s`.
+std::string to_json(const Settings& settings);
+Settings from_json(std::string_view text);
+
+/// The same as YAML: the text of run.yaml, which `--config` reads back to equal settings.
+std::string to_yaml(const Settings& settings);
+
+/// Throws ConfigError naming the first setting that this version cannot honour, with what to use instead, or that
+/// contradicts another one. Nothing that is asked for is ever ignored in silence.
+void check_supported(const Settings& settings);
+
+/// The options of a training step that follow from several settings.
+[[nodiscard]] bool clips_globally(const Settings& settings);
+/// `Auto` resolved: next-forward with a global norm, else backward.
+[[nodiscard]] UpdateMode resolved_update(const Settings& settings);
+[[nodiscard]] const char* name(DType dtype);
+
+}  // namespace sluice::recipe
