@@ -1,0 +1,44 @@
+#include "data/loader.h"
+
+#include "base/check.h"
+#include "base/error.h"
+#include "data/permutation.h"
+
+namespace sluice::data {
+
+Loader::Loader(const Dataset& dataset, LoaderOptions options) : dataset_(dataset), options_(options) {
+  if (options.micro_batch_size < 1)
+    throw ConfigError("data.loader", "bad micro-batch size",
+                      "expected at least 1, got " + std::to_string(options.micro_batch_size));
+}
+
+Batch Loader::next() {
+  const auto num_rows = static_cast<std::uint64_t>(dataset_.num_rows());
+  const auto width = static_cast<std::size_t>(dataset_.seq_len());
+  Batch batch{.rows = options_.micro_batch_size, .seq_len = dataset_.seq_len()};
+  batch.input_ids.resize(static_cast<std::size_t>(batch.rows) * width);
+  batch.labels.resize(batch.input_ids.size());
+  for (std::int64_t i = 0; i < batch.rows; ++i) {
+    const auto place = static_cast<std::uint64_t>(position_ * batch.rows + i);
+    const std::uint64_t epoch = place / num_rows;
+    const std::uint64_t index = place % num_rows;
+    const std::uint64_t row = options_.shuffle ? Permutation{options_.seed, epoch, num_rows}(index) : index;
+    const std::size_t at = static_cast<std::size_t>(i) * width;
+    const auto labels = std::span(batch.labels).subspan(at, width);
+    dataset_.read_row(static_cast<std::int64_t>(row), std::span(batch.input_ids).subspan(at, width), labels);
+    for (const std::int64_t label : labels.subspan(1)) batch.num_targets += label != kIgnoreLabel;
+  }
+  ++position_;
+  return batch;
+}
+
+void Loader::seek(std::int64_t position) {
+  SLUICE_CHECK(position >= 0, "position ", position);
+  position_ = position;
+}
+
+std::int64_t Loader::micro_batches_per_epoch() const {
+  return (dataset_.num_rows() + options_.micro_batch_size - 1) / options_.micro_batch_size;
+}
+
+}  // namespace sluice::data
