@@ -1,0 +1,68 @@
+#include "checkpoint/reader.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "checkpoint/folders.h"
+#include "checkpoint/manifest.h"
+
+namespace sluice::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool looks_whole(const fs::path& folder) {
+  try {
+    verify_files(folder, read_manifest(folder), false);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+std::optional<Checkpoint> find_checkpoint(const fs::path& output) {
+  for (const fs::path& folder : list_checkpoints(output)) {
+    try {
+      return open_checkpoint(folder);
+    } catch (const Error& error) {
+      log_warning(folder.filename().string() + " is passed over: " + error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+Checkpoint open_checkpoint(const fs::path& folder) {
+  const Manifest manifest = read_manifest(folder);
+  verify_files(folder, manifest, true);
+  return {folder, manifest.step, read_text(folder / kTrainerStateName)};
+}
+
+std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& checkpoint) {
+  return format::open_weights(checkpoint.folder / "model.safetensors");
+}
+
+std::unique_ptr<format::WeightSource> open_checkpoint_states(const Checkpoint& checkpoint) {
+  const Manifest manifest = read_manifest(checkpoint.folder);
+  for (const ManifestFile& file : manifest.files) {
+    if (file.name == "optimizer.safetensors") return format::open_weights(checkpoint.folder / file.name);
+  }
+  return nullptr;
+}
+
+void prune_checkpoints(const fs::path& output, int keep) {
+  sweep_leftovers(output);
+  int kept = 0;
+  for (const fs::path& folder : list_checkpoints(output)) {
+    if (kept >= std::max(keep, 1)) {
+      discard_folder(folder);
+    } else if (looks_whole(folder)) {
+      ++kept;
+    }
+  }
+}
+
+}  // namespace sluice::checkpoint

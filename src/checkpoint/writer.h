@@ -1,0 +1,57 @@
+// Saving: a checkpoint or the final model, streamed from wherever the state lives through memory that the plan set
+// aside, and made visible only when every byte is on the disk. A kill or a full disk at any point leaves what was there
+// before; manifest.h says what a folder holds.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "format/safetensors_writer.h"
+
+namespace sluice::checkpoint {
+
+/// One fp32 tensor of the state.
+struct StateTensor {
+  std::string file;  ///< "model" or "optimizer": FILE.safetensors
+  std::string name;  ///< the Hugging Face name in "model", STATE/NAME in "optimizer" ("exp_avg/lm_head.weight")
+  std::vector<std::int64_t> shape;
+};
+
+/// Fills `destination` with the elements of a tensor from `first_element` on; supplied by the trainer, which pulls them
+/// from the arena or a tier. Called on the saving thread, for the tensors in their order, ascending within each.
+using ReadState = std::function<void(const StateTensor&, std::int64_t first_element, std::span<float> destination)>;
+
+/// Name (one path component) and content of a small file.
+using SideFile = std::pair<std::string, std::string>;
+
+struct CheckpointContents {
+  std::vector<StateTensor> tensors;
+  std::string trainer_state_json;    ///< becomes trainer_state.json, returned as it is by the reader
+  std::vector<SideFile> side_files;  ///< config.json, tokenizer files
+};
+
+/// Saves `folder` (.../checkpoint-N; its parent is created). On return everything is durable under that name; a folder
+/// of that name is replaced in one step. When it throws (IoError with path and errno, or whatever `read_state` throws)
+/// nothing of this save is left and older checkpoints are untouched. Beside `staging` (not empty) nothing large is
+/// allocated. The caller holds the FolderLock of the parent. Fail points: checkpoint.write (each piece of a tensor),
+/// checkpoint.manifest, checkpoint.rename and those of base/file.h.
+void write_checkpoint(const std::filesystem::path& folder, const CheckpointContents& contents,
+                      const ReadState& read_state, std::span<float> staging);
+
+struct ModelContents {
+  std::vector<StateTensor> tensors;  ///< all of file "model"
+  std::vector<SideFile> side_files;  ///< config.json, generation_config.json, tokenizer files
+  Bytes max_shard = format::kDefaultMaxShard;
+};
+
+/// Writes the model's files into `output`, which may hold checkpoints, metrics and an earlier model. All is first
+/// written beside them and synced; then the old model disappears, and config.json comes last: without it no loader
+/// takes the folder for a model, so there is a complete model or none. Errors, memory and lock as `write_checkpoint`.
+void write_model_folder(const std::filesystem::path& output, const ModelContents& contents, const ReadState& read_state,
+                        std::span<float> staging);
+
+}  // namespace sluice::checkpoint
