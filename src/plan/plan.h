@@ -87,6 +87,7 @@ struct Action {
   std::vector<Slot> slots;  ///< Fetch and WriteBack: {from, to}
   Bytes workspace =
       0;  ///< bytes at the bottom of tier 0's arena that torch may use while it runs (saved activations included)
+  Bytes kept = 0;        ///< Forward, Backward: bytes of the workspace still allocated when it ends (saved activations)
   Bytes bytes = 0;       ///< moved (movement actions) or touched (Update, ReduceNorm)
   Seconds duration = 0;  ///< predicted, alone on its lane
   std::vector<Dependency> dependencies;
@@ -106,6 +107,7 @@ struct EntryState {
   BufferId buffer = -1;
   int tier = 0;
   Bytes offset = -1;
+  bool clean = false;  ///< the store holds the same bytes
 };
 
 enum class Variant { Train, Flush, Evaluate };
@@ -122,6 +124,7 @@ struct Plan {
   Bytes workspace_peak = 0;           ///< most of tier 0's arena that torch uses
   int num_kept_blocks = 0;            ///< blocks whose activations are kept
   int num_micro_batches = 1;
+  std::vector<std::int64_t> slice_elements;  ///< per chunk: elements of its update slices (the last may be shorter)
 };
 
 }  // namespace sluice::plan

@@ -1,0 +1,155 @@
+// Space: a sweep over the list with the live residences of each arena sorted by address. An arena's bytes belong to
+// one residence, or to the workspace, at every index.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "plan/check_rules.h"
+#include "plan/describe.h"
+
+namespace sluice::plan {
+namespace {
+
+class MemorySweep {
+ public:
+  MemorySweep(const Plan& plan, const Machine& machine, CheckReport& report)
+      : plan_(plan),
+        machine_(machine),
+        report_(report),
+        live_(machine.tiers.size()),
+        top_(machine.tiers.size()),
+        starting_(plan.actions.size()),
+        ending_(plan.actions.size()),
+        in_workspace_(plan.residences.size()) {}
+
+  void run() {
+    for (std::size_t r = 0; r < plan_.residences.size(); ++r) {
+      const Residence& stay = plan_.residences[r];
+      starting_[stay.first].push_back(r);
+      ending_[stay.last].push_back(r);
+      if (stay.first > stay.last) enter(r, stay.last);
+    }
+    for (std::size_t i = 0; i < plan_.actions.size(); ++i) {
+      const auto index = static_cast<std::int32_t>(i);
+      for (const std::size_t r : starting_[i]) enter(r, index);
+      check_workspace(index);
+      for (const std::size_t r : ending_[i]) leave(r);
+    }
+    for (const auto& [block, micro_batch] : open_) {
+      report_.add("activations of block " + std::to_string(block) + " mb " + std::to_string(micro_batch) +
+                  ": kept by a forward, never used by a backward");
+    }
+    check_peaks();
+  }
+
+ private:
+  [[nodiscard]] Bytes end_of(const Residence& stay) const { return stay.offset + plan_.buffers[stay.buffer].bytes; }
+
+  void enter(std::size_t r, std::int32_t index) {
+    const Residence& stay = plan_.residences[r];
+    auto& tier = live_[stay.tier];
+    auto next = tier.lower_bound(stay.offset);
+    if (next != tier.end() && next->first < end_of(stay)) overlap(stay, plan_.residences[next->second], index);
+    if (next != tier.begin()) {
+      const Residence& below = plan_.residences[std::prev(next)->second];
+      if (end_of(below) > stay.offset) overlap(stay, below, index);
+    }
+    tier.emplace(stay.offset, r);
+    top_[stay.tier] = std::max(top_[stay.tier], end_of(stay));
+  }
+
+  void leave(std::size_t r) {
+    auto& tier = live_[plan_.residences[r].tier];
+    auto [from, to] = tier.equal_range(plan_.residences[r].offset);
+    for (; from != to; ++from) {
+      if (from->second != r) continue;
+      tier.erase(from);
+      return;
+    }
+  }
+
+  void overlap(const Residence& stay, const Residence& other, std::int32_t index) {
+    report_.add(index, stay.buffer,
+                "overlaps the residence of " + describe_buffer(plan_, other.buffer) + " in " +
+                    name(machine_.tiers[stay.tier].kind) + " at offset " +
+                    std::to_string(std::max(stay.offset, other.offset)));
+  }
+
+  // Saved activations are no buffers: between two block computations they hold the bottom of the arena.
+  void check_workspace(std::int32_t i) {
+    const Action& action = plan_.actions[i];
+    top_[0] = std::max(top_[0], action.workspace);
+    widest_ = std::max(widest_, action.workspace);
+    keep_out(i, action.workspace, "its workspace");
+    keep_out(i, kept_, "the kept activations");
+    if (action.kind != ActionKind::Forward && action.kind != ActionKind::Backward) return;
+    if (action.keep) track_kept(i);
+    if (action.kept > action.workspace) report_.add(i, -1, "it keeps more bytes than its workspace has");
+    kept_ = action.kept;
+    if (kept_ > 0 && open_.empty()) report_.add(i, -1, "bytes stay allocated though no activations are kept");
+  }
+
+  void keep_out(std::int32_t i, Bytes floor, const std::string& what) {
+    for (auto it = live_[0].begin(); it != live_[0].end() && it->first < floor; ++it) {
+      if (in_workspace_[it->second]) continue;
+      in_workspace_[it->second] = true;
+      report_.add(i, plan_.residences[it->second].buffer,
+                  "residence at offset " + std::to_string(it->first) + " overlaps " + what + " of " +
+                      std::to_string(floor) + " bytes");
+    }
+  }
+
+  void track_kept(std::int32_t i) {
+    const Action& action = plan_.actions[i];
+    const std::pair<int, int> key{action.block, action.micro_batch};
+    if (action.kind == ActionKind::Forward && !open_.emplace(key).second) {
+      report_.add(i, -1, "keeps activations that are kept already");
+    }
+    if (action.kind == ActionKind::Backward && open_.erase(key) == 0) {
+      report_.add(i, -1, "needs kept activations, but no forward before it kept them");
+    }
+  }
+
+  void check_peaks() {
+    const int disk = disk_tier(machine_);
+    if (disk >= 0) {
+      for (const Buffer& buffer : plan_.buffers) top_[disk] += buffer.persistent ? buffer.bytes : 0;
+    }
+    for (std::size_t t = 0; t < top_.size(); ++t) {
+      const std::string tier = name(machine_.tiers[t].kind);
+      const Bytes planned = plan_.arena_peak[t], capacity = machine_.tiers[t].capacity;
+      if (top_[t] > planned) {
+        report_.add("arena_peak of " + tier + ": it says " + std::to_string(planned) + ", used are " +
+                    std::to_string(top_[t]) + " bytes");
+      }
+      if (planned > capacity) {
+        report_.add("capacity of " + tier + " exceeded: arena_peak is " + std::to_string(planned) + " of " +
+                    std::to_string(capacity) + " bytes");
+      }
+    }
+    if (widest_ > plan_.workspace_peak) {
+      report_.add("workspace_peak: it says " + std::to_string(plan_.workspace_peak) + ", used are " +
+                  std::to_string(widest_) + " bytes");
+    }
+  }
+
+  const Plan& plan_;
+  const Machine& machine_;
+  CheckReport& report_;
+  std::vector<std::multimap<Bytes, std::size_t>> live_;  // per tier: offset -> residence
+  std::vector<Bytes> top_;                               // per tier: highest byte used
+  std::vector<std::vector<std::size_t>> starting_, ending_;
+  std::vector<bool> in_workspace_;      // reported
+  std::set<std::pair<int, int>> open_;  // block and micro-batch of kept activations
+  Bytes kept_ = 0;                      // bytes of kept activations between block computations
+  Bytes widest_ = 0;                    // workspace
+};
+
+}  // namespace
+
+void check_memory(const Plan& plan, const Machine& machine, CheckReport& report) {
+  MemorySweep(plan, machine, report).run();
+}
+
+}  // namespace sluice::plan

@@ -1,0 +1,46 @@
+// Texts of actions and buffers; tolerant of broken plans, because the checker prints those.
+#include "plan/describe.h"
+
+namespace sluice::plan {
+namespace {
+
+std::string numbered(const char* what, int index) { return std::string(" ") + what + " " + std::to_string(index); }
+
+template <typename Named>
+std::string named(const char* what, int index, const std::vector<Named>* names) {
+  if (names != nullptr && index >= 0 && index < static_cast<int>(names->size()) && !(*names)[index].name.empty()) {
+    return " " + (*names)[index].name;
+  }
+  return numbered(what, index);
+}
+
+std::string chunk_text(int chunk, const StepTrace* trace) {
+  return named("chunk", chunk, trace != nullptr ? &trace->chunks : nullptr);
+}
+
+}  // namespace
+
+std::string describe_buffer(const Plan& plan, BufferId buffer, const StepTrace* trace) {
+  if (buffer < 0 || buffer >= static_cast<BufferId>(plan.buffers.size())) return "buffer " + std::to_string(buffer);
+  const Buffer& what = plan.buffers[buffer];
+  std::string text = name(what.kind);
+  if (what.moment >= 0) text += " " + std::to_string(what.moment);
+  if (what.slice >= 0) text += numbered("slice", what.slice);
+  if (what.chunk >= 0) text += chunk_text(what.chunk, trace);
+  if (what.boundary >= 0) text += " " + std::to_string(what.boundary);
+  if (what.micro_batch >= 0) text += numbered("mb", what.micro_batch);
+  return text;
+}
+
+std::string describe_action(const Plan& plan, const Action& action, const StepTrace* trace) {
+  std::string text = name(action.kind);
+  if (action.block >= 0) text += named("block", action.block, trace != nullptr ? &trace->blocks : nullptr);
+  if (action.micro_batch >= 0) text += numbered("mb", action.micro_batch);
+  if (action.chunk >= 0) text += chunk_text(action.chunk, trace);
+  if (action.slice >= 0) text += numbered("slice", action.slice);
+  const bool moves = action.block < 0 && action.chunk < 0;
+  if (moves && !action.slots.empty()) text += " " + describe_buffer(plan, action.slots.front().buffer, trace);
+  return text;
+}
+
+}  // namespace sluice::plan
