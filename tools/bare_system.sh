@@ -67,7 +67,7 @@ done >"$root/etc/pip.conf"
 variables=(HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "TERM=${TERM:-dumb}")
 while IFS= read -r variable; do variables+=("$variable"); done < <(env | grep -iE '^(https?_proxy|no_proxy|PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT|CERT))=')
 
-git clone -q --no-hardlinks . "$root/root/sluice"
+git clone -q --no-hardlinks . "$root/sluice"
 echo "bare_system: $suite, commit $(git rev-parse --short HEAD): $*" >&2
 status=0
 SECONDS=0
@@ -77,7 +77,7 @@ unshare --mount --fork --pid --kill-child bash -c '
   mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --bind /sys "$1/sys"
   root=$1; shift
   count=$1; shift
-  exec chroot "$root" env -i "${@:1:count}" bash -c "cd /root/sluice && exec \"\$@\"" bash "${@:count+1}"
+  exec chroot "$root" env -i "${@:1:count}" bash -c "cd /sluice && exec \"\$@\"" bash "${@:count+1}"
 ' bash "$root" ${#variables[@]} "${variables[@]}" "$@" || status=$?
 printf 'bare_system: exit code %d after %d min %02d s\n' $status $((SECONDS / 60)) $((SECONDS % 60)) >&2
 exit $status
