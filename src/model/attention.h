@@ -1,0 +1,29 @@
+// Causal attention with grouped heads through torch's fused CPU kernel: scores never stand whole, keys and values are
+// not repeated. Shapes: q [B,S,H,d], k and v [B,S,K,d], H a multiple of K.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "model/block.h"
+
+namespace sluice::model {
+
+struct AttentionResult {
+  at::Tensor out;        ///< [B,S,H,d], contiguous
+  at::Tensor logsumexp;  ///< as the kernel gives it, for the backward
+};
+
+struct AttentionGradients {
+  at::Tensor dq, dk, dv;  ///< [B,S,H,d], [B,S,K,d], contiguous
+};
+
+[[nodiscard]] AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+[[nodiscard]] AttentionGradients causal_attention_backward(const at::Tensor& dout, const at::Tensor& q,
+                                                           const at::Tensor& k, const at::Tensor& v,
+                                                           const AttentionResult& forward);
+/// Queries of positions [position, position + S) against the cached keys and values of [0, position + S), which stand
+/// in `cache` already. Returns [B,S,H,d].
+[[nodiscard]] at::Tensor cached_attention(const at::Tensor& q, const KvCache& cache, std::int64_t position);
+
+}  // namespace sluice::model

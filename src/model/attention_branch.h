@@ -1,0 +1,60 @@
+// The first half of a decoder layer: x + o(attention(rope(q, k), v)) with q, k, v projected from norm(x). Forward and
+// backward by hand; rows are tokens, T = B * S.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "model/attention.h"
+#include "model/linear.h"
+#include "model/rope.h"
+
+namespace sluice::model {
+
+/// Parameters, or their gradients.
+struct AttentionWeights {
+  at::Tensor norm;
+  Linear q, k, v, o;
+};
+
+struct AttentionShape {
+  std::int64_t num_heads = 1, num_kv_heads = 1, head_dim = 1;
+  double norm_eps = 1e-5;
+};
+
+/// Where the tokens stand: B sequences of S tokens at positions [first, first + S), with cosines and sines for them.
+struct TokenGrid {
+  std::int64_t batch = 1, seq_len = 1;
+};
+
+/// What the backward needs beside x. The output is kept by the other half.
+struct SavedAttention {
+  at::Tensor rstd, q, k, v;
+  AttentionResult attention;
+};
+
+class AttentionBranch {
+ public:
+  AttentionBranch(AttentionShape shape, Rope rope) : shape_(shape), rope_(std::move(rope)) {}
+  /// x [T,D] -> x + branch, fresh. Fills `saved` unless null.
+  [[nodiscard]] at::Tensor forward(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid,
+                                   SavedAttention* saved) const;
+  /// Adds parameter gradients into `g`, and the gradient through the branch into `dx`, which on entry holds dY (the
+  /// gradient through the residual). Consumes `saved`.
+  void backward(const AttentionWeights& p, const AttentionWeights& g, const at::Tensor& x, TokenGrid grid,
+                SavedAttention saved, at::Tensor& dx) const;
+  /// Tokens at positions [position, position + S) against the cache; their keys and values are written into it.
+  [[nodiscard]] at::Tensor decode(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, const KvCache& cache,
+                                  std::int64_t position) const;
+  [[nodiscard]] const AttentionShape& shape() const { return shape_; }
+
+ private:
+  struct Heads {
+    at::Tensor rstd, q, k, v;  // [T,1]; [B,S,H,d]; [B,S,K,d]
+  };
+  Heads project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, std::int64_t position) const;
+  AttentionShape shape_;
+  Rope rope_;
+};
+
+}  // namespace sluice::model

@@ -1,0 +1,98 @@
+// Token embedding: rows of the table. The backward adds rows straight into the gradient view; there is no [V,D]
+// temporary.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <utility>
+
+#include "base/check.h"
+#include "model/explicit_backward.h"
+#include "model/llama_blocks.h"
+#include "model/op_cost.h"
+
+namespace sluice::model {
+namespace {
+
+void record_rows(const at::Tensor& rows, int passes) {
+  plan::OpCost cost;
+  cost.bytes = passes * rows.numel() * static_cast<Bytes>(rows.element_size());
+  cost.flops = static_cast<Flops>(rows.numel());
+  record_cost(cost);
+}
+
+// Threads own ranges of columns and walk the tokens in order: no races, and every element sums in token order.
+void add_rows(const at::Tensor& gradient, const at::Tensor& ids, const at::Tensor& dy) {
+  record_rows(dy, 3);
+  if (dy.is_meta()) return;
+  if (!dy.is_cpu()) {
+    gradient.index_add_(0, ids, dy);
+    return;
+  }
+  const std::int64_t width = dy.size(1), num_tokens = dy.size(0), row_stride = gradient.stride(0);
+  SLUICE_CHECK(gradient.stride(1) == 1 && dy.is_contiguous() && ids.is_contiguous());
+  const float* from = dy.const_data_ptr<float>();
+  const auto* id = ids.const_data_ptr<std::int64_t>();
+  auto* to = gradient.mutable_data_ptr<float>();
+  constexpr std::int64_t kColumns = 64;  // whole cache lines per thread
+  at::parallel_for(0, (width + kColumns - 1) / kColumns, 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * kColumns, last = std::min(end * kColumns, width);
+    for (std::int64_t t = 0; t < num_tokens; ++t) {
+      float* row = to + id[t] * row_stride;
+      const float* added = from + t * width;
+      for (std::int64_t c = first; c < last; ++c) row[c] += added[c];
+    }
+  });
+}
+
+class EmbeddingBlock final : public Block {
+ public:
+  EmbeddingBlock(const format::ModelConfig& config, std::string name)
+      : name_(std::move(name)), hidden_size_(config.hidden_size) {}
+  std::string name() const override { return name_; }
+  std::string trace_key() const override { return "embedding"; }
+
+  at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor&,
+                     const MicroBatch& batch) const override {
+    const at::Tensor& table = parameters[0];
+    at::Tensor output = at::empty(output_shape(batch), table.options().requires_grad(false));
+    {
+      const at::NoGradGuard no_grad;
+      record_rows(output, 2);
+      at::Tensor rows = output.view({-1, hidden_size_});
+      if (!output.is_meta()) at::index_select_out(rows, table.detach(), 0, batch.input_ids.reshape({-1}));
+    }
+    return with_backward(std::move(output), parameters, batch);
+  }
+
+  at::Tensor forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor&,
+                                  const MicroBatch& batch) const override {
+    const at::TensorOptions options = parameters[0].options().requires_grad(false);
+    return with_backward(placeholder_output(output_shape(batch), options), parameters, batch);
+  }
+
+ private:
+  std::vector<std::int64_t> output_shape(const MicroBatch& batch) const {
+    return {batch.input_ids.size(0), batch.input_ids.size(1), hidden_size_};
+  }
+
+  at::Tensor with_backward(at::Tensor output, std::span<const at::Tensor> parameters, const MicroBatch& batch) const {
+    if (!needs_backward({}, parameters)) return output;
+    const auto backward = [ids = batch.input_ids, width = hidden_size_](SavedTensors&, const at::Tensor& dy,
+                                                                        std::span<const at::Tensor> gradients) {
+      if (gradients[0].defined()) add_rows(gradients[0], ids.reshape({-1}), dy.reshape({-1, width}));
+      return at::Tensor();
+    };
+    return attach_backward(std::move(output), {}, parameters, {}, backward);
+  }
+
+  std::string name_;
+  std::int64_t hidden_size_;
+};
+
+}  // namespace
+
+std::unique_ptr<Block> make_embedding_block(const format::ModelConfig& config, std::string name) {
+  return std::make_unique<EmbeddingBlock>(config, std::move(name));
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,10 @@
+// What the catalog's rows make: one function and one .cpp per family.
+#pragma once
+#include "format/model_config.h"
+#include "model/model.h"
+
+namespace sluice::model {
+
+[[nodiscard]] Model make_llama(const format::ModelConfig& config);
+
+}  // namespace sluice::model

@@ -1,0 +1,76 @@
+#include "model/rope.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numbers>
+#include <string>
+
+#include "base/error.h"
+
+namespace sluice::model {
+namespace {
+
+// Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, a linear blend between (models trained with
+// it store factors, so the formula is fixed by transformers' "llama3" rope type).
+float scale_llama3(float frequency, const format::RopeScaling& scaling) {
+  const auto original = static_cast<float>(scaling.original_max_position_embeddings);
+  const auto factor = static_cast<float>(scaling.factor), low = static_cast<float>(scaling.low_freq_factor),
+             high = static_cast<float>(scaling.high_freq_factor);
+  const float wavelength = 2.0F * std::numbers::pi_v<float> / frequency;
+  if (wavelength < original / high) return frequency;
+  if (wavelength > original / low) return frequency / factor;
+  const float blend = (original / wavelength - low) / (high - low);
+  return (1.0F - blend) * frequency / factor + blend * frequency;
+}
+
+enum class Direction { Forward, Back };
+
+void turn(at::Tensor& x_BSHd, const at::Tensor& table, Direction direction) {
+  const std::int64_t half = x_BSHd.size(3) / 2;
+  const at::Tensor cosine = table.select(0, 0), sine = table.select(0, 1);
+  at::Tensor a = x_BSHd.narrow(3, 0, half), b = x_BSHd.narrow(3, half, half);
+  const double sign = direction == Direction::Forward ? 1.0 : -1.0;
+  const at::Tensor a_sine = at::mul(a, sine);
+  a.mul_(cosine).addcmul_(b, sine, -sign);
+  b.mul_(cosine).add_(a_sine, sign);
+}
+
+}  // namespace
+
+Rope::Rope(const format::ModelConfig& config) {
+  const auto& scaling = config.rope_scaling;
+  if (scaling.type != "default" && scaling.type != "linear" && scaling.type != "llama3") {
+    throw ConfigError("model.rope", "unknown rope scaling '" + scaling.type + "'", "known are default, linear, llama3");
+  }
+  const auto theta = static_cast<float>(config.rope_theta);
+  for (std::int64_t i = 0; i < config.head_dim; i += 2) {
+    const float exponent = static_cast<float>(i) / static_cast<float>(config.head_dim);
+    float frequency = 1.0F / std::pow(theta, exponent);
+    if (scaling.type == "linear") frequency /= static_cast<float>(scaling.factor);
+    if (scaling.type == "llama3") frequency = scale_llama3(frequency, scaling);
+    frequencies_.push_back(frequency);
+  }
+}
+
+at::Tensor Rope::table(std::int64_t first, std::int64_t n, c10::Device device) const {
+  const auto half = static_cast<std::int64_t>(frequencies_.size());
+  const bool on_meta = device.is_meta();
+  at::Tensor table = at::empty({2, n, 1, half}, at::TensorOptions().device(on_meta ? device : at::kCPU));
+  if (on_meta) return table;
+  auto* cosine = table.mutable_data_ptr<float>();
+  float* sine = cosine + n * half;
+  for (std::int64_t t = 0; t < n; ++t) {
+    for (std::int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(first + t) * frequencies_[static_cast<std::size_t>(i)];
+      cosine[t * half + i] = std::cos(angle);
+      sine[t * half + i] = std::sin(angle);
+    }
+  }
+  return device.is_cpu() ? table : table.to(device);
+}
+
+void rotate(at::Tensor& x_BSHd, const at::Tensor& table) { turn(x_BSHd, table, Direction::Forward); }
+void rotate_back(at::Tensor& x_BSHd, const at::Tensor& table) { turn(x_BSHd, table, Direction::Back); }
+
+}  // namespace sluice::model

@@ -1,0 +1,107 @@
+#include "model/tracer.h"
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "model/compute.h"
+#include "model/init.h"
+#include "model/trace_recorder.h"
+
+namespace sluice::model {
+namespace {
+
+constexpr std::int64_t kElementsPerLine = 16;    // 64 bytes of fp32
+constexpr std::int64_t kElementsPerPage = 1024;  // 4096 bytes of fp32
+
+// Planned tensors of one block, as the executor would hand them over. Values are sound but mean nothing.
+BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape, c10::DeviceType device) {
+  const BlockEntry& entry = model.blocks.at(static_cast<std::size_t>(block_index));
+  const auto options = at::TensorOptions().device(device).dtype(at::kFloat);
+  BlockTensors t;
+  for (const auto& spec : parameters_of(model, block_index)) {
+    t.parameters.push_back(at::empty(spec.shape, options));
+    t.gradients.push_back(at::empty(spec.shape, options));
+    if (device == c10::DeviceType::Meta) continue;
+    at::Tensor& parameter = t.parameters.back();
+    init_parameter(spec, 0, 0, {parameter.mutable_data_ptr<float>(), static_cast<std::size_t>(parameter.numel())});
+    t.gradients.back().zero_();
+  }
+  const auto boundary = [&] {
+    at::Tensor tensor = at::empty({shape.micro_batch_size, shape.seq_len, model.hidden_size}, options);
+    if (device != c10::DeviceType::Meta) tensor.fill_(1.0 / 64);
+    return tensor;
+  };
+  if (entry.reads >= 0) {
+    t.input = boundary();
+    t.input_gradient = boundary();
+  }
+  if (entry.writes >= 0) {
+    t.output = boundary();
+    t.output_gradient = boundary();
+  }
+  const auto ids = [&] {
+    at::Tensor tensor = at::empty({shape.micro_batch_size, shape.seq_len}, options.dtype(at::kLong));
+    if (device != c10::DeviceType::Meta) tensor.zero_();
+    return tensor;
+  };
+  t.batch = {ids(), ids()};
+  return t;
+}
+
+}  // namespace
+
+plan::Chunk chunk_layout(const ChunkSpec& spec) {
+  plan::Chunk chunk;
+  chunk.name = spec.name;
+  for (const auto& parameter : spec.parameters) {
+    const std::int64_t first = round_up(chunk.num_elements, kElementsPerLine);
+    chunk.parameters.push_back({parameter.name, parameter.shape, first, parameter.num_elements()});
+    chunk.num_elements = first + parameter.num_elements();
+  }
+  chunk.num_elements = round_up(chunk.num_elements, kElementsPerPage);
+  return chunk;
+}
+
+plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape shape, c10::DeviceType device) {
+  install_cpu_allocator();
+  const Block& block = *model.blocks.at(static_cast<std::size_t>(block_index)).block;
+  const BlockTensors t = make_tensors(model, block_index, shape, device);
+  TraceRecorder recorder;
+  plan::BlockTrace trace;
+  const bool ends_in_loss = dynamic_cast<const LossBlock*>(&block) != nullptr;
+  if (!ends_in_loss) {
+    trace.forward = recorder.record([&] { run_forward(block, t); });
+    std::optional<SavedGraph> saved;
+    trace.forward_keep = recorder.record([&] { saved = run_forward_keep(block, t); });
+    trace.backward_kept = recorder.record([&] {
+      run_backward_kept(block, t, std::move(*saved));
+      saved.reset();
+    });
+  }
+  trace.backward_recompute = recorder.record([&] { static_cast<void>(run_backward_recompute(block, t)); });
+  trace.evaluate = recorder.record([&] { static_cast<void>(run_evaluate(block, t)); });
+  return trace;
+}
+
+plan::StepTrace trace_model(const Model& model, BatchShape shape) {
+  plan::StepTrace step;
+  step.tokens_per_micro_batch = shape.micro_batch_size * shape.seq_len;
+  for (const auto& spec : model.chunks) step.chunks.push_back(chunk_layout(spec));
+  std::map<std::string, int> traced;
+  int num_boundaries = 0;
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
+    const BlockEntry& entry = model.blocks[i];
+    const auto [row, is_new] = traced.emplace(entry.block->trace_key(), static_cast<int>(step.traces.size()));
+    if (is_new) step.traces.push_back(trace_block(model, static_cast<int>(i), shape, c10::DeviceType::Meta));
+    step.blocks.push_back({entry.block->name(), row->second, entry.chunks, entry.reads, entry.writes});
+    num_boundaries = std::max(num_boundaries, entry.writes + 1);
+  }
+  const Bytes boundary = step.tokens_per_micro_batch * model.hidden_size * static_cast<Bytes>(sizeof(float));
+  step.boundary_bytes.assign(static_cast<std::size_t>(num_boundaries), boundary);
+  return step;
+}
+
+}  // namespace sluice::model
