@@ -7,9 +7,8 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <cstring>
 
-#include "base/error.h"
+#include "format/gguf_cursor.h"
 #include "format/quote.h"
 
 namespace sluice::format {
@@ -35,76 +34,19 @@ std::uint64_t smallest_size(ValueType type) {
   return index < kSizes.size() ? kSizes[index] : 0;
 }
 
-[[noreturn]] void refuse(const ByteSource& source, const std::string& what, const std::string& expected_got = {}) {
-  throw FormatError("format.gguf", "bad file " + source.name() + ": " + what, expected_got,
-                    "the file is damaged or hostile: copy or download it again");
-}
-
-// Reads the head of the file front to back through a small buffer.
-class Cursor {
- public:
-  explicit Cursor(const ByteSource& source) : source_(source) {}
-
-  [[nodiscard]] Bytes position() const { return position_; }
-  [[nodiscard]] std::uint64_t left() const { return static_cast<std::uint64_t>(source_.size() - position_); }
-
-  template <typename T>
-  T number() {
-    std::array<std::byte, sizeof(T)> bytes;
-    take(bytes);
-    return std::bit_cast<T>(bytes);
-  }
-
-  std::string text(std::uint64_t longest, const char* what) {
-    const auto length = number<std::uint64_t>();
-    if (length > longest || length > left())
-      refuse(source_, std::string(what) + " at byte " + std::to_string(position_),
-             "expected at most " + std::to_string(std::min(longest, left())) + " characters, got " +
-                 std::to_string(length));
-    std::string result(length, '\0');
-    take(std::as_writable_bytes(std::span(result.data(), result.size())));
-    return result;
-  }
-
- private:
-  void take(std::span<std::byte> destination) {
-    if (destination.size() > left())
-      refuse(source_, "ends inside of its tables",
-             "expected " + std::to_string(destination.size()) + " more bytes at " + std::to_string(position_));
-    std::size_t done = 0;
-    while (done < destination.size()) {
-      if (position_ < buffer_start_ || position_ >= buffer_start_ + static_cast<Bytes>(buffer_.size())) fill();
-      const auto at = static_cast<std::size_t>(position_ - buffer_start_);
-      const std::size_t count = std::min(destination.size() - done, buffer_.size() - at);
-      std::memcpy(destination.data() + done, buffer_.data() + at, count);
-      done += count;
-      position_ += static_cast<Bytes>(count);
-    }
-  }
-  void fill() {
-    buffer_.resize(static_cast<std::size_t>(std::min<Bytes>(256 * KiB, source_.size() - position_)));
-    source_.read(position_, buffer_);
-    buffer_start_ = position_;
-  }
-
-  const ByteSource& source_;
-  std::vector<std::byte> buffer_;
-  Bytes buffer_start_ = 0;
-  Bytes position_ = 0;
-};
-
 class TableReader {
  public:
   explicit TableReader(const ByteSource& source) : source_(source), cursor_(source) {}
 
   std::uint32_t read_version() {
     if (cursor_.left() < 24)
-      refuse(source_, "too short", "expected at least 24 bytes, got " + std::to_string(source_.size()));
+      refuse_gguf(source_, "too short", "expected at least 24 bytes, got " + std::to_string(source_.size()));
     if (cursor_.number<std::array<char, 4>>() != std::array{'G', 'G', 'U', 'F'})
-      refuse(source_, "no GGUF magic number");
+      refuse_gguf(source_, "no GGUF magic number");
     const auto version = cursor_.number<std::uint32_t>();
-    if ((version & 0xffff) == 0) refuse(source_, "big-endian files are not supported");
-    if (version != 2 && version != 3) refuse(source_, "version", "expected 2 or 3, got " + std::to_string(version));
+    if ((version & 0xffff) == 0) refuse_gguf(source_, "big-endian files are not supported");
+    if (version != 2 && version != 3)
+      refuse_gguf(source_, "version", "expected 2 or 3, got " + std::to_string(version));
     return version;
   }
 
@@ -120,8 +62,8 @@ class TableReader {
     for (std::uint64_t i = 0; i < num_keys_; ++i) {
       std::string key = cursor_.text(kMaxKeyName, "metadata key");
       if (!is_clean_name(key, kMaxKeyName))
-        refuse(source_, "metadata key " + quote(key), "expected printable characters");
-      if (metadata.contains(key)) refuse(source_, "metadata key " + quote(key) + " is there twice");
+        refuse_gguf(source_, "metadata key " + quote(key), "expected printable characters");
+      if (metadata.contains(key)) refuse_gguf(source_, "metadata key " + quote(key) + " is there twice");
       GgufValue value = read_value(ValueType{cursor_.number<std::uint32_t>()}, key);
       metadata.emplace(std::move(key), std::move(value));
     }
@@ -140,9 +82,9 @@ class TableReader {
     for (GgufTensor& tensor : tensors) {
       tensor.offset += data_start;
       if (tensor.offset > source_.size() || tensor.size > source_.size() - tensor.offset)
-        refuse(source_, "tensor " + quote(tensor.name) + " ends behind the file",
-               "expected at least " + std::to_string(tensor.offset + tensor.size) + " bytes, got " +
-                   std::to_string(source_.size()));
+        refuse_gguf(source_, "tensor " + quote(tensor.name) + " ends behind the file",
+                    "expected at least " + std::to_string(tensor.offset + tensor.size) + " bytes, got " +
+                        std::to_string(source_.size()));
     }
     return tensors;
   }
@@ -151,50 +93,51 @@ class TableReader {
   void check_count(std::uint64_t count, std::uint64_t smallest, std::uint64_t largest, const std::string& what) const {
     const std::uint64_t fits = std::min(largest, cursor_.left() / smallest);
     if (count > fits)
-      refuse(source_, what, "expected at most " + std::to_string(fits) + ", got " + std::to_string(count));
+      refuse_gguf(source_, what, "expected at most " + std::to_string(fits) + ", got " + std::to_string(count));
   }
 
   GgufTensor read_tensor(Bytes expected_offset) {
     GgufTensor tensor;
     tensor.name = cursor_.text(kMaxTensorName, "tensor name");
     if (!is_clean_name(tensor.name, kMaxTensorName))
-      refuse(source_, "tensor name " + quote(tensor.name), "expected 1 to 63 printable characters");
+      refuse_gguf(source_, "tensor name " + quote(tensor.name), "expected 1 to 63 printable characters");
     const auto rank = cursor_.number<std::uint32_t>();
     if (rank > kMaxRank)
-      refuse(source_, "tensor " + quote(tensor.name), "expected at most 4 dimensions, got " + std::to_string(rank));
+      refuse_gguf(source_, "tensor " + quote(tensor.name),
+                  "expected at most 4 dimensions, got " + std::to_string(rank));
     std::uint64_t product = 1;
     for (std::uint32_t i = 0; i < rank; ++i) {
       const auto dimension = cursor_.number<std::uint64_t>();
       if (dimension == 0 || dimension > kMaxElements / product)
-        refuse(source_, "dimension of tensor " + quote(tensor.name),
-               "expected 1 or more and below 2^48 elements, got " + std::to_string(dimension));
+        refuse_gguf(source_, "dimension of tensor " + quote(tensor.name),
+                    "expected 1 or more and below 2^48 elements, got " + std::to_string(dimension));
       product *= dimension;
       tensor.shape.insert(tensor.shape.begin(), static_cast<std::int64_t>(dimension));
     }
     const auto type_id = cursor_.number<std::uint32_t>();
     tensor.type = find_block_type(type_id);
     if (tensor.type == nullptr)
-      refuse(source_, "tensor " + quote(tensor.name),
-             "expected a known element type, got ggml type " + std::to_string(type_id));
+      refuse_gguf(source_, "tensor " + quote(tensor.name),
+                  "expected a known element type, got ggml type " + std::to_string(type_id));
     tensor.dtype = tensor.type->name;
     const auto row = tensor.shape.empty() ? 1 : tensor.shape.back();
     if (row % tensor.type->values_per_block != 0)
-      refuse(source_, "rows of tensor " + quote(tensor.name),
-             "expected a multiple of " + std::to_string(tensor.type->values_per_block) + " elements for " +
-                 tensor.dtype + ", got " + std::to_string(row));
+      refuse_gguf(source_, "rows of tensor " + quote(tensor.name),
+                  "expected a multiple of " + std::to_string(tensor.type->values_per_block) + " elements for " +
+                      tensor.dtype + ", got " + std::to_string(row));
     tensor.size = static_cast<Bytes>(product) / tensor.type->values_per_block * tensor.type->bytes_per_block;
     const auto offset = cursor_.number<std::uint64_t>();
     if (offset != static_cast<std::uint64_t>(expected_offset))
-      refuse(source_, "offset of tensor " + quote(tensor.name),
-             "expected " + std::to_string(expected_offset) + ", got " + std::to_string(offset));
-    if (tensor.size > source_.size()) refuse(source_, "tensor " + quote(tensor.name) + " is larger than the file");
+      refuse_gguf(source_, "offset of tensor " + quote(tensor.name),
+                  "expected " + std::to_string(expected_offset) + ", got " + std::to_string(offset));
+    if (tensor.size > source_.size()) refuse_gguf(source_, "tensor " + quote(tensor.name) + " is larger than the file");
     tensor.offset = expected_offset;
     return tensor;
   }
 
   std::int64_t signed_value(std::uint64_t value, const std::string& key) const {
     if (value > static_cast<std::uint64_t>(INT64_MAX))
-      refuse(source_, "metadata key " + quote(key), "expected a number below 2^63, got " + std::to_string(value));
+      refuse_gguf(source_, "metadata key " + quote(key), "expected a number below 2^63, got " + std::to_string(value));
     return static_cast<std::int64_t>(value);
   }
 
@@ -224,7 +167,7 @@ class TableReader {
   bool read_boolean(const std::string& key) {
     const auto value = cursor_.number<std::uint8_t>();
     if (value > 1)
-      refuse(source_, "metadata key " + quote(key), "expected a boolean 0 or 1, got " + std::to_string(value));
+      refuse_gguf(source_, "metadata key " + quote(key), "expected a boolean 0 or 1, got " + std::to_string(value));
     return value == 1;
   }
 
@@ -247,8 +190,8 @@ class TableReader {
         break;
     }
     if (smallest_size(type) == 0)
-      refuse(source_, "metadata key " + quote(key),
-             "expected a known value type, got " + std::to_string(static_cast<std::uint32_t>(type)));
+      refuse_gguf(source_, "metadata key " + quote(key),
+                  "expected a known value type, got " + std::to_string(static_cast<std::uint32_t>(type)));
     return read_integer(type, key);
   }
 
@@ -256,7 +199,7 @@ class TableReader {
     const auto type = ValueType{cursor_.number<std::uint32_t>()};
     const auto count = cursor_.number<std::uint64_t>();
     if (type == ValueType::Array || smallest_size(type) == 0)
-      refuse(source_, "metadata key " + quote(key), "expected an array of plain values");
+      refuse_gguf(source_, "metadata key " + quote(key), "expected an array of plain values");
     check_count(count, smallest_size(type), kMaxArrayElements - num_array_elements_, "length of array " + quote(key));
     num_array_elements_ += count;
     if (type == ValueType::Text)
@@ -274,7 +217,7 @@ class TableReader {
   }
 
   const ByteSource& source_;
-  Cursor cursor_;
+  GgufCursor cursor_;
   std::uint64_t num_tensors_ = 0;
   std::uint64_t num_keys_ = 0;
   std::uint64_t num_array_elements_ = 0;
@@ -291,13 +234,14 @@ GgufFile::GgufFile(std::unique_ptr<ByteSource> source) : source_(std::move(sourc
   metadata_ = reader.read_metadata();
   const std::int64_t alignment = integer("general.alignment").value_or(32);
   if (alignment < 1 || alignment > kMaxAlignment || !std::has_single_bit(static_cast<std::uint64_t>(alignment)))
-    refuse(*source_, "general.alignment",
-           "expected a power of two up to " + std::to_string(kMaxAlignment) + ", got " + std::to_string(alignment));
+    refuse_gguf(
+        *source_, "general.alignment",
+        "expected a power of two up to " + std::to_string(kMaxAlignment) + ", got " + std::to_string(alignment));
   tensors_ = reader.read_tensors(alignment);
   by_name_.reserve(tensors_.size());
   for (const GgufTensor& tensor : tensors_)
     if (!by_name_.emplace(tensor.name, &tensor).second)
-      refuse(*source_, "tensor " + quote(tensor.name) + " is there twice");
+      refuse_gguf(*source_, "tensor " + quote(tensor.name) + " is there twice");
 }
 
 const GgufTensor* GgufFile::find(std::string_view name) const {
@@ -310,7 +254,7 @@ const T* GgufFile::value(std::string_view key, const char* kind) const {
   const auto found = metadata_.find(key);
   if (found == metadata_.end()) return nullptr;
   const T* typed = std::get_if<T>(&found->second);
-  if (typed == nullptr) refuse(*source_, "metadata key " + quote(key), std::string("expected ") + kind);
+  if (typed == nullptr) refuse_gguf(*source_, "metadata key " + quote(key), std::string("expected ") + kind);
   return typed;
 }
 
@@ -322,7 +266,7 @@ std::optional<std::int64_t> GgufFile::integer(std::string_view key) const {
 std::optional<double> GgufFile::number(std::string_view key) const {
   const auto* found = value<double>(key, "a number");
   if (found != nullptr && !std::isfinite(*found))
-    refuse(*source_, "metadata key " + quote(key), "expected a finite number");
+    refuse_gguf(*source_, "metadata key " + quote(key), "expected a finite number");
   return found == nullptr ? std::nullopt : std::optional(*found);
 }
 

@@ -70,6 +70,7 @@ const Pipeline& find_pipeline(const GgufFile& file) {
 struct Vocabulary {
   const std::vector<std::string>& tokens;
   std::vector<TokenKind> kinds;
+  std::unordered_set<std::string_view> known;  ///< without the unused ones
 
   [[nodiscard]] const std::string& at(std::int64_t id) const { return tokens[static_cast<std::size_t>(id)]; }
 };
@@ -77,7 +78,7 @@ struct Vocabulary {
 Vocabulary read_vocabulary(const GgufFile& file) {
   const auto* tokens = file.texts("tokenizer.ggml.tokens");
   if (tokens == nullptr || tokens->empty()) refuse(file, "tokenizer.ggml.tokens", "expected a list of tokens");
-  Vocabulary vocabulary{*tokens, std::vector<TokenKind>(tokens->size(), TokenKind::Normal)};
+  Vocabulary vocabulary{*tokens, std::vector<TokenKind>(tokens->size(), TokenKind::Normal), {}};
   if (const auto* types = file.integers("tokenizer.ggml.token_type")) {
     if (types->size() != tokens->size())
       refuse(file, "tokenizer.ggml.token_type",
@@ -88,9 +89,8 @@ Vocabulary read_vocabulary(const GgufFile& file) {
       vocabulary.kinds[i] = TokenKind{(*types)[i]};
     }
   }
-  std::unordered_set<std::string_view> seen;
   for (std::size_t i = 0; i < tokens->size(); ++i)
-    if (vocabulary.kinds[i] != TokenKind::Unused && !seen.insert((*tokens)[i]).second)
+    if (vocabulary.kinds[i] != TokenKind::Unused && !vocabulary.known.insert((*tokens)[i]).second)
       refuse(file, "token " + quote((*tokens)[i]), "expected it once");
   return vocabulary;
 }
@@ -147,7 +147,7 @@ Json post_processor(const GgufFile& file, const Vocabulary& vocabulary) {
       {"special_tokens", {{token, {{"id", token}, {"ids", Json::array({*bos})}, {"tokens", Json::array({token})}}}}}};
 }
 
-Json read_merges(const GgufFile& file) {
+Json read_merges(const GgufFile& file, const Vocabulary& vocabulary) {
   const auto* merges = file.texts("tokenizer.ggml.merges");
   if (merges == nullptr) refuse(file, "tokenizer.ggml.merges", "expected a list of merges");
   if (merges->size() > kMaxMerges) refuse(file, "tokenizer.ggml.merges", "expected at most 2000000");
@@ -158,7 +158,12 @@ Json read_merges(const GgufFile& file) {
     if (space == 0 || space == std::string::npos || space + 1 == merge.size() ||
         merge.find(' ', space + 1) != std::string::npos)
       refuse(file, "merge " + quote(merge), "expected two tokens with a space between them");
-    pairs.push_back(Json::array({merge.substr(0, space), merge.substr(space + 1)}));
+    const std::string left = merge.substr(0, space);
+    const std::string right = merge.substr(space + 1);
+    for (const std::string& token : {left, right, left + right})
+      if (!vocabulary.known.contains(token))
+        refuse(file, "merge " + quote(merge), "expected the token " + quote(token) + " in the vocabulary");
+    pairs.push_back(Json::array({left, right}));
   }
   return pairs;
 }
@@ -203,7 +208,7 @@ std::string make_tokenizer_json(const GgufFile& file, const Pipeline& pipeline, 
                    {"byte_fallback", false},
                    {"ignore_merges", pipeline.ignore_merges}};
   root["model"]["vocab"] = std::move(vocab);
-  root["model"]["merges"] = read_merges(file);
+  root["model"]["merges"] = read_merges(file, vocabulary);
   return dump(file, root, 1) + "\n";
 }
 

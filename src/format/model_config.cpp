@@ -57,6 +57,7 @@ class ConfigReader {
     const auto found = root_.find(key);
     return found == root_.end() || found->is_null() ? nullptr : &*found;
   }
+  bool has(const char* key) const { return root_.contains(key); }
   std::optional<std::int64_t> integer(const char* key) const {
     const json* value = member(key);
     if (value == nullptr) return std::nullopt;
@@ -120,8 +121,12 @@ void read_sizes(const ConfigReader& reader, ModelConfig& config) {
   config.intermediate_size = reader.required("intermediate_size");
   config.num_layers = reader.required("num_hidden_layers");
   config.num_heads = reader.required("num_attention_heads");
-  config.num_kv_heads = reader.integer("num_key_value_heads").value_or(config.num_heads);
-  config.max_position_embeddings = reader.integer("max_position_embeddings").value_or(2048);
+  // Absent keys mean the defaults of the family's own config class; only those of llama are known here.
+  const bool has_defaults = config.model_type == "llama";
+  config.num_kv_heads = has_defaults ? reader.integer("num_key_value_heads").value_or(config.num_heads)
+                                     : reader.required("num_key_value_heads");
+  config.max_position_embeddings = has_defaults ? reader.integer("max_position_embeddings").value_or(2048)
+                                                : reader.required("max_position_embeddings");
   if (const auto head_dim = reader.integer("head_dim")) {
     config.head_dim = *head_dim;
   } else {
@@ -156,11 +161,14 @@ void refuse_unsupported(const ConfigReader& reader, const ModelConfig& config) {
     reader.unsupported("quantization_config", "expected plain weights, got quantised ones");
   if (reader.boolean("rope_interleaved", false)) reader.unsupported("rope_interleaved", "expected false");
   if (config.hidden_act != "silu") reader.unsupported("hidden_act " + quote(config.hidden_act), "expected silu");
-  const auto window = reader.integer("sliding_window");
-  const bool window_used = config.model_type == "mistral" && window && *window < config.max_position_embeddings;
-  if (window_used)
-    reader.unsupported("sliding_window " + std::to_string(*window),
-                       "expected null or at least max_position_embeddings");
+  if (config.model_type == "mistral") {
+    const auto window = reader.integer("sliding_window");
+    if (!window && !reader.has("sliding_window"))
+      reader.refuse("sliding_window", "expected null or a number, got nothing");
+    if (window && *window < config.max_position_embeddings)
+      reader.unsupported("sliding_window " + std::to_string(*window),
+                         "expected null or at least max_position_embeddings");
+  }
   if (reader.number("attention_dropout", 0) != 0) log_warning("attention_dropout in the model's config is not applied");
 }
 
@@ -254,6 +262,7 @@ std::string make_config_json(const ModelConfig& config) {
   root["mlp_bias"] = config.mlp_bias;
   root["tie_word_embeddings"] = config.tie_word_embeddings;
   root["hidden_act"] = config.hidden_act;
+  if (config.model_type == "mistral") root["sliding_window"] = nullptr;
   if (config.bos_token_id) root["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_ids.size() == 1) root["eos_token_id"] = config.eos_token_ids.front();
   if (config.eos_token_ids.size() > 1) root["eos_token_id"] = config.eos_token_ids;

@@ -104,12 +104,14 @@ void read_rope(const json& root, std::string_view origin, ModelConfig& config) {
 
 void add_rope(nlohmann::ordered_json& root, const ModelConfig& config) {
   nlohmann::ordered_json scaling = scaling_json(config.rope_scaling);
-  if (!root.contains("rope_theta")) root["rope_theta"] = config.rope_theta;
-  if (!root.contains("rope_scaling"))
+  const auto absent = [&](const char* key) { return !root.contains(key) || root[key].is_null(); };
+  if (absent("rope_theta")) root["rope_theta"] = config.rope_theta;
+  if (absent("rope_scaling"))
     root["rope_scaling"] = config.rope_scaling.type == "default" ? nlohmann::ordered_json(nullptr) : scaling;
-  if (root.contains("rope_parameters") && !root["rope_parameters"].is_null()) return;
   scaling["rope_theta"] = config.rope_theta;
-  root["rope_parameters"] = scaling;
+  if (absent("rope_parameters")) root["rope_parameters"] = nlohmann::ordered_json::object();
+  for (const auto& [key, value] : scaling.items())
+    if (!root["rope_parameters"].contains(key)) root["rope_parameters"][key] = value;
 }
 
 }  // namespace sluice::format

@@ -106,7 +106,7 @@ TEST(GgufTokenizer, RefusesUnknownKindsByName) {
 
 TEST(GgufTokenizer, RefusesTablesThatContradictEachOther) {
   const auto base = [] { return GgufBuilder().add("tokenizer.ggml.model", "gpt2").add("tokenizer.ggml.pre", "gpt-2"); };
-  const std::vector<std::string> tokens{"a", "b"};
+  const std::vector<std::string> tokens{"a", "b", "ab"};
   EXPECT_NE(message_of([&] { tokenizer_of(base()); }), "");
   EXPECT_NE(message_of([&] { tokenizer_of(base().add("tokenizer.ggml.tokens", tokens)); }).find("merges"),
             std::string::npos);
@@ -123,10 +123,10 @@ TEST(GgufTokenizer, RefusesTablesThatContradictEachOther) {
   EXPECT_NE(message_of([&] {
               tokenizer_of(base()
                                .add("tokenizer.ggml.tokens", tokens)
-                               .add("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 7}));
+                               .add("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 1, 7}));
             }).find("1 to 6"),
             std::string::npos);
-  for (const char* merge : {"", "ab", " a", "a ", "a b c"})
+  for (const char* merge : {"", "ab", " a", "a ", "a b c", "a a", "b c"})
     EXPECT_NE(message_of([&] {
                 tokenizer_of(base()
                                  .add("tokenizer.ggml.tokens", tokens)
@@ -136,7 +136,7 @@ TEST(GgufTokenizer, RefusesTablesThatContradictEachOther) {
         << merge;
   EXPECT_NE(message_of([&] {
               tokenizer_of(base()
-                               .add("tokenizer.ggml.tokens", std::vector<std::string>{"\xff"})
+                               .add("tokenizer.ggml.tokens", std::vector<std::string>{"\xff", "a", "b", "ab"})
                                .add("tokenizer.ggml.merges", std::vector<std::string>{"a b"}));
             }).find("UTF-8"),
             std::string::npos);
@@ -144,8 +144,8 @@ TEST(GgufTokenizer, RefusesTablesThatContradictEachOther) {
               tokenizer_of(base()
                                .add("tokenizer.ggml.tokens", tokens)
                                .add("tokenizer.ggml.merges", std::vector<std::string>{"a b"})
-                               .add("tokenizer.ggml.unknown_token_id", 2u));
-            }).find("below 2"),
+                               .add("tokenizer.ggml.unknown_token_id", 3u));
+            }).find("below 3"),
             std::string::npos);
 }
 

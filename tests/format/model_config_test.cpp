@@ -120,6 +120,9 @@ TEST(ModelConfig, RefusesASlidingWindowThatWouldBeUsed) {
   EXPECT_EQ(parse(root).model_type, "mistral");
   root["sliding_window"] = nullptr;
   EXPECT_NO_THROW(parse(root));
+  root.erase("sliding_window");
+  EXPECT_NE(message_of([&] { parse(root); }).find("sliding_window"), std::string::npos)
+      << "absent means 4096 to the published class";
 }
 
 TEST(ModelConfig, RefusesSizesOutOfBounds) {
@@ -173,6 +176,17 @@ TEST(UpdatedConfig, KeepsUnknownKeysAndAddsBothSpellings) {
   EXPECT_EQ(updated["rope_scaling"], nullptr);
   EXPECT_EQ(updated["rope_parameters"], (json{{"rope_type", "default"}, {"rope_theta", 5000.0}}));
   EXPECT_THROW(updated_config_json(parse(root), "I64"), ConfigError);
+}
+
+TEST(UpdatedConfig, FillsASpellingThatIsNull) {
+  json root = good();
+  root["rope_theta"] = nullptr;
+  root["rope_scaling"] = nullptr;
+  root["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 7000.0}};
+  const json updated = json::parse(updated_config_json(parse(root), "F32"));
+  EXPECT_EQ(updated["rope_theta"], 7000.0);
+  EXPECT_EQ(updated["rope_scaling"], (json{{"rope_type", "linear"}, {"factor", 2.0}}));
+  EXPECT_EQ(updated["rope_parameters"], root["rope_parameters"]);
 }
 
 std::int64_t count_parameters(const ModelConfig& c) {
