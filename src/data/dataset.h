@@ -15,11 +15,12 @@ namespace sluice::data {
 inline constexpr std::int64_t kIgnoreLabel = -100;
 
 struct DatasetOptions {
-  std::filesystem::path path;            ///< a file, or a folder of text files
+  std::filesystem::path path = {};       ///< a file, or a folder of text files
   std::string format = "auto";           ///< a row of `dataset_rows()`; "auto" looks at the content
   std::int64_t seq_len = 512;            ///< tokens per row; pre-tokenised files bring their own
   const Tokenizer* tokenizer = nullptr;  ///< borrowed for `open_dataset` only; text needs one
-  std::filesystem::path cache_dir;  ///< where encoded text is kept; empty: XDG_CACHE_HOME or ~/.cache, in sluice/tokens
+  std::filesystem::path cache_dir =
+      {};  ///< where encoded text is kept; empty: XDG_CACHE_HOME or ~/.cache, in sluice/tokens
 };
 
 /// Immutable rows. One thread at a time.
@@ -40,8 +41,9 @@ class Dataset {
 };
 
 /// Opens `options.path`, encoding text into the cache first if need be (streamed, in bounded memory).
-/// Throws IoError (missing), FormatError (corrupt, empty, not UTF-8, bad ids) and ConfigError (no tokenizer for text, a
-/// sequence length that contradicts the file, unknown format).
+/// Throws IoError (missing), FormatError (corrupt, empty, not UTF-8, bad ids, unknown format) and ConfigError (no
+/// tokenizer for text, unknown name of a format). Pre-tokenised rows keep their length; `seq_len` then only causes a
+/// warning.
 std::unique_ptr<Dataset> open_dataset(const DatasetOptions& options);
 
 }  // namespace sluice::data

@@ -15,7 +15,9 @@ Loader::Loader(const Dataset& dataset, LoaderOptions options) : dataset_(dataset
 Batch Loader::next() {
   const auto num_rows = static_cast<std::uint64_t>(dataset_.num_rows());
   const auto width = static_cast<std::size_t>(dataset_.seq_len());
-  Batch batch{.rows = options_.micro_batch_size, .seq_len = dataset_.seq_len()};
+  Batch batch;
+  batch.rows = options_.micro_batch_size;
+  batch.seq_len = dataset_.seq_len();
   batch.input_ids.resize(static_cast<std::size_t>(batch.rows) * width);
   batch.labels.resize(batch.input_ids.size());
   for (std::int64_t i = 0; i < batch.rows; ++i) {

@@ -1,0 +1,31 @@
+#include "data/catalog.h"
+
+#include "data/byte_bpe.h"
+#include "data/byte_tokenizer.h"
+#include "data/text_dataset.h"
+#include "data/tokenized_dataset.h"
+
+namespace sluice::data {
+
+std::span<const CatalogRow<TokenizerMaker>> tokenizer_rows() {
+  static constexpr CatalogRow<TokenizerMaker> rows[] = {
+      {"byte_bpe",
+       "byte-pair encoding from tokenizer.json or GGUF (GPT-2, Llama 3, Qwen, SmolLM)",
+       {"BPE", &make_byte_bpe}},
+      {"byte", "the 256 bytes, without a file", {"", &make_byte_tokenizer}},
+  };
+  return rows;
+}
+
+std::span<const CatalogRow<DatasetMaker>> dataset_rows() {
+  static constexpr CatalogRow<DatasetMaker> rows[] = {
+      {"tokenized",
+       "safetensors with input_ids [rows, seq], optional labels and attention_mask",
+       {&recognises_tokenized, &open_tokenized}},
+      {"text_jsonl", "JSON lines {\"text\": ...}, one document per line", {&recognises_text_jsonl, &open_text_jsonl}},
+      {"text", "UTF-8 text: a file is one document, a folder has one per .txt file", {&recognises_text, &open_text}},
+  };
+  return rows;
+}
+
+}  // namespace sluice::data
