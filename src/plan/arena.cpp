@@ -70,7 +70,7 @@ Bytes lowest_place(const Stay& stay, Bytes bytes, Bytes floor, std::span<const S
 
 }  // namespace
 
-std::vector<Bytes> place_stays(Draft& draft, std::span<const Buffer> buffers, int num_arena_tiers) {
+std::vector<Bytes> place_stays(Draft& draft, std::span<const Buffer> buffers, int num_arena_tiers, Bytes entry_floor) {
   const RangeMax floors(draft.workspace_floor);
   std::vector<Bytes> peaks(num_arena_tiers, 0);
   if (!draft.workspace_floor.empty())
@@ -86,7 +86,9 @@ std::vector<Bytes> place_stays(Draft& draft, std::span<const Buffer> buffers, in
   for (const std::size_t i : order) {
     Stay& stay = draft.stays[i];
     const Bytes bytes = buffers[stay.buffer].bytes;
-    const Bytes floor = stay.tier == 0 ? floors.most(interval_of(stay)) : 0;
+    Bytes floor = stay.tier == 0 ? floors.most(interval_of(stay)) : 0;
+    const bool waits = stay.whole_period || interval_of(stay).wraps();
+    if (stay.tier == 0 && waits) floor = std::max(floor, entry_floor);
     if (stay.offset < 0) stay.offset = lowest_place(stay, bytes, floor, placed[stay.tier], buffers);
     placed[stay.tier].push_back(&stay);
     peaks[stay.tier] = std::max(peaks[stay.tier], stay.offset + bytes);

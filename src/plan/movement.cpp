@@ -84,13 +84,19 @@ class MovePlanner {
     }
     // Start where a stay starts; if every gap is held, the buffer never leaves.
     std::size_t start = uses.size();
-    for (std::size_t i = 0; i < uses.size() && start == uses.size(); ++i) {
+    bool clear_cut = false;
+    for (std::size_t i = 0; i < uses.size() && !clear_cut; ++i) {
       const Gap* before = after[(i + uses.size() - 1) % uses.size()];
-      if (before == nullptr || before->level != use(uses[i]).tier || before->from.tier != before->level) start = i;
+      const bool begins = before == nullptr || before->level != use(uses[i]).tier || before->from.tier != before->level;
+      if (!begins) continue;
+      // A copy that waited in an arena below may stay on while it is only read: better not to start in its middle.
+      clear_cut = before == nullptr || use(uses[i]).access != Access::Read || before->level >= arenas();
+      if (clear_cut || start == uses.size()) start = i;
     }
     if (start == uses.size()) {
       const int stay = new_stay(buffer, use(uses[0]).tier, 0, num_rows() - 1);
       draft_.stays[stay].whole_period = true;
+      draft_.stays[stay].clean_at_wrap = after.back() != nullptr && after.back()->stored;
       for (const PlacedUse& u : uses) stay_of_use_[u.row][u.index] = stay;
       return;
     }
@@ -111,7 +117,12 @@ class MovePlanner {
   // (-1: it makes its own, or it is the first stay of the buffer, which a wrapping gap leads back to).
   int cross(const Gap& gap, int current, int& parked) {
     const int level = gap.level;
-    if (gap.from.tier == level && gap.to.tier == level) return current;
+    if (gap.from.access != Access::Read) parked = -1;
+    if (gap.from.tier == level && gap.to.tier == level) {
+      if (gap.wraps) draft_.stays[current].clean_at_wrap = gap.stored;
+      if (rows_between(gap) > 0) parked = -1;
+      return current;
+    }
     int waiting = -1;
     if (level < arenas()) {
       const int ahead = gap.to.tier == level ? stay_already_at(gap) : -1;
@@ -119,7 +130,13 @@ class MovePlanner {
         waiting = current;
       } else if (ahead >= 0) {
         waiting = ahead;
-        draft_.stays[ahead].first_row = gap.from_row;
+        if (ahead == parked && !gap.dirty) {  // it never left
+          draft_.stays[ahead].whole_period = true;
+        } else if (parked >= 0 && !gap.dirty) {
+          merge(parked, ahead);
+        } else {
+          draft_.stays[ahead].first_row = gap.from_row;
+        }
       } else if (parked >= 0 && draft_.stays[parked].tier == level) {
         waiting = parked;
       } else {
@@ -138,13 +155,14 @@ class MovePlanner {
                           .to_stay = to,
                           .row = gap.from_row,
                           .room = rows_between(gap),
-                          .skip = skip_of(gap.buffer, gap.from_row)});
+                          .skip = skip_of(gap, gap.from_row)});
         from = to;
       }
     }
     parked = level < arenas() && gap.to.tier != level ? waiting : -1;
     if (gap.to.tier == level) return waiting;
     const int target = first_stay_after(gap);
+    if (gap.wraps) draft_.stays[target].clean_at_wrap = gap.stored;
     int from = waiting;
     for (int upper = level - 1; upper >= gap.to.tier; --upper) {
       const int to = upper == gap.to.tier ? target : new_stay(gap.buffer, upper, gap.to_row, gap.to_row);
@@ -155,10 +173,20 @@ class MovePlanner {
                         .to_stay = to,
                         .row = gap.to_row,
                         .room = rows_between(gap),
-                        .skip = skip_of(gap.buffer, gap.to_row)});
+                        .skip = skip_of(gap, gap.to_row)});
       from = to;
     }
     return target;
+  }
+
+  // Two stays turn out to be one that goes on into the walk's first.
+  void merge(int earlier, int later) {
+    draft_.stays[later].first_row = draft_.stays[earlier].first_row;
+    for (Move& move : moves_) {
+      if (move.from_stay == earlier) move.from_stay = later;
+      if (move.to_stay == earlier) move.to_stay = later;
+    }
+    draft_.stays[earlier].buffer = -1;
   }
 
   // The stay of the use after `gap` when the walk round the period began with that use; else -1.
@@ -181,8 +209,9 @@ class MovePlanner {
 
   // Only updates read moments and pending gradients: with nothing to apply, their moves beside the update fall away
   // too.
-  SkipWhen skip_of(BufferId buffer, int row) const {
-    const BufferKind kind = step_.buffers[buffer].kind;
+  SkipWhen skip_of(const Gap& gap, int row) const {
+    const BufferKind kind = step_.buffers[gap.buffer].kind;
+    if (gap.level < arenas()) return SkipWhen::Never;  // only the store keeps what it has
     return kind == BufferKind::Moment || kind == BufferKind::Gradient ? step_.rows[row].skip : SkipWhen::Never;
   }
 
@@ -271,11 +300,48 @@ class MovePlanner {
       });
       for (const Move* move : before[row]) add_move(*move, row, held);
       action_of_row[row] = static_cast<std::int32_t>(draft_.actions.size());
-      if (step_.rows[row].kind != ActionKind::Evict) add_compute(row, workspace[row]);
+      if (row == 0 && is_edge(row)) evict_unused();
+      if (!is_edge(row)) add_compute(row, workspace[row]);
       held = workspace[row].after;
       for (const Move* move : after[row]) add_move(*move, row, held);
     }
+    drop_merged();
     finish_stays(action_of_row);
+  }
+
+  void drop_merged() {
+    std::vector<int> renumbered(draft_.stays.size(), -1);
+    std::vector<Stay> kept;
+    std::map<int, std::vector<std::int32_t>> touched;
+    for (std::size_t i = 0; i < draft_.stays.size(); ++i) {
+      if (draft_.stays[i].buffer < 0) continue;
+      renumbered[i] = static_cast<int>(kept.size());
+      touched[renumbered[i]] = std::move(touched_[static_cast<int>(i)]);
+      kept.push_back(draft_.stays[i]);
+    }
+    draft_.stays = std::move(kept);
+    touched_ = std::move(touched);
+    for (DraftAction& action : draft_.actions) {
+      for (int& stay : action.stays) stay = stay < 0 ? -1 : renumbered[stay];
+    }
+  }
+
+  bool is_edge(int row) const { return step_.rows[row].kind == ActionKind::Evict; }
+
+  // Clean copies that waited between periods and have no use here leave first.
+  void evict_unused() {
+    for (std::size_t u = 0; u < step_.rows[0].uses.size(); ++u) {
+      const int id = stay_of_use_[0][u];
+      const Stay& stay = draft_.stays[id];
+      const bool written =
+          std::any_of(moves_.begin(), moves_.end(), [&](const Move& m) { return !m.up && m.from_stay == id; });
+      if (stay.whole_period || stay.last_row != 0 || written) continue;
+      DraftAction draft;
+      draft.action.kind = ActionKind::Evict;
+      draft.action.slots = {{stay.buffer, stay.tier, -1, Access::Read}};
+      draft.stays = {id};
+      append(std::move(draft), 0);
+    }
   }
 
   void add_move(const Move& move, int row, Bytes held) {
@@ -309,6 +375,7 @@ class MovePlanner {
     action.slice = row.slice;
     action.keep = row.keep;
     action.workspace = row.compute != nullptr ? workspace.during : 0;
+    action.kept = row.compute != nullptr ? workspace.after : 0;
     action.bytes = row.bytes;
     action.duration = times_.duration(index);
     for (std::size_t u = 0; u < row.uses.size(); ++u) {
@@ -335,6 +402,7 @@ class MovePlanner {
       if (stay.whole_period) {
         stay.first_action = 0;
         stay.last_action = count - 1;
+        stay.pinned = true;
         continue;
       }
       const auto start = std::min(action_of_row[wrapped(stay.first_row - stay.lead)], count - 1);
@@ -346,7 +414,8 @@ class MovePlanner {
         if (touching.kind == ActionKind::Fetch && draft_.actions[action].stays[1] == id) origin = action;
         if (touching.kind == ActionKind::WriteBack && draft_.actions[action].stays[1] == id) origin = action;
       }
-      if (step_.rows[stay.first_row].kind == ActionKind::Evict && stay.first_row == 0) origin = 0;
+      if (is_edge(stay.first_row) && stay.first_row == 0) origin = 0;
+      stay.pinned = is_edge(stay.first_row) || is_edge(stay.last_row);
       stay.first_action = origin;
       std::int32_t last = origin;
       const auto reach = [&](std::int32_t action) {
@@ -354,7 +423,7 @@ class MovePlanner {
       };
       for (const std::int32_t action : touched_[id]) reach(action);
       if (stay.lag > 0) reach(action_of_row[wrapped(stay.last_row + stay.lag)]);
-      if (step_.rows[stay.last_row].kind == ActionKind::Evict && stay.last_row == num_rows() - 1) reach(count - 1);
+      if (is_edge(stay.last_row) && stay.last_row == num_rows() - 1) reach(count - 1);
       stay.last_action = last;
     }
   }

@@ -15,8 +15,10 @@ struct Stay {
   int tier = 0;
   int first_row = 0, last_row = 0;  ///< uses; the stay wraps round the period's end when first > last
   bool whole_period = false;
+  bool pinned = false;  ///< of a variant that is no cycle: it is where it was before, or where it must be after
   int lead = 0, lag = 0;  ///< rows added in front (fetched early) and behind (still being written)
   std::int32_t first_action = -1, last_action = -1;
+  bool clean_at_wrap = false;  ///< if it waits between periods: the store holds the same bytes
   Bytes offset = -1;
 };
 

@@ -25,19 +25,26 @@ class Planner {
   Planner(const StepTrace& trace, const Machine& machine, const PlanRequest& request)
       : trace_(trace), machine_(machine), request_(request), has_store_(machine.tiers.back().kind == TierKind::Disk) {
     arenas_ = static_cast<int>(machine.tiers.size()) - (has_store_ ? 1 : 0);
+    if (request.with_evaluate) {
+      for (const RowWorkspace& row : replay_workspace(emit_rows(Variant::Evaluate, trace, request.recipe, {}, 0)))
+        evaluate_workspace_ = std::max(evaluate_workspace_, row.during);
+    }
   }
 
   PlanResult best() const {
     PlanResult result;
     const Bytes capacity = machine_.tiers[0].capacity;
+    result.plans = frugal(capacity);
+    if (!result.plans) {
+      explain(result);
+      return result;
+    }
     for (const int kept : kept_candidates()) {
       for (const double reserve : {0.0, 0.08, 0.2}) {
         std::optional<PlanSet> plans = fit({kept, 4 * MiB}, capacity, reserve);
         if (plans && better(*plans, result.plans)) result.plans = std::move(plans);
       }
     }
-    if (!result.plans) result.plans = frugal(capacity);
-    if (!result.plans) explain(result);
     return result;
   }
 
@@ -123,6 +130,12 @@ class Planner {
 
   std::optional<Plan> build_variant(Variant variant, const Attempt& attempt, std::span<const EntryState> entry) const {
     const StepRows step = emit_rows(variant, trace_, request_.recipe, attempt.choices, machine_.update_tier, entry);
+    Plan plan;
+    plan.entry.assign(entry.begin(), entry.end());
+    if (std::all_of(step.rows.begin(), step.rows.end(), [](const Row& row) { return row.kind == ActionKind::Evict; })) {
+      finish(plan, {}, step, attempt.choices);  // nothing to do: a flush without pending gradients
+      return plan;
+    }
     const std::vector<RowWorkspace> workspace = replay_workspace(step);
     std::vector<Bytes> floor;
     for (const RowWorkspace& row : workspace) floor.push_back(row.during);
@@ -140,8 +153,7 @@ class Planner {
     const std::vector<Bytes> move_limits = limits(attempt.move_limit);
     Draft draft = plan_moves(step, std::move(residency), times, workspace, machine_, move_limits);
     pin_entry(draft, entry);
-    Plan plan;
-    plan.arena_peak = place_stays(draft, step.buffers, arenas_);
+    plan.arena_peak = place_stays(draft, step.buffers, arenas_, variant == Variant::Train ? evaluate_workspace_ : 0);
     add_dependencies(draft, step.buffers, variant == Variant::Train);
     finish(plan, std::move(draft), step, attempt.choices);
     plan.workspace_peak = floor.empty() ? 0 : *std::max_element(floor.begin(), floor.end());
@@ -150,11 +162,11 @@ class Planner {
 
   // What was in an arena before the variant is, and will be again, where it was.
   static void pin_entry(Draft& draft, std::span<const EntryState> entry) {
-    const auto last = static_cast<std::int32_t>(draft.actions.size()) - 1;
+    
     for (const EntryState& state : entry) {
       for (Stay& stay : draft.stays) {
         if (stay.buffer != state.buffer || stay.tier != state.tier) continue;
-        if (stay.whole_period || stay.first_action == 0 || stay.last_action == last) stay.offset = state.offset;
+        if (stay.pinned) stay.offset = state.offset;
       }
     }
   }
@@ -162,14 +174,17 @@ class Planner {
   void finish(Plan& plan, Draft draft, const StepRows& step, const StepChoices& choices) const {
     plan.variant = step.variant;
     plan.buffers = step.buffers;
+    plan.slice_elements = step.slice_elements;
     plan.num_kept_blocks = choices.num_kept_blocks;
     plan.num_micro_batches = request_.recipe.num_micro_batches;
     for (DraftAction& action : draft.actions) plan.actions.push_back(std::move(action.action));
     for (const Stay& stay : draft.stays) {
       plan.residences.push_back({stay.buffer, stay.tier, stay.offset, stay.first_action, stay.last_action});
       const bool at_start = stay.whole_period || stay.first_action > stay.last_action;
-      if (step.variant == Variant::Train && at_start) plan.entry.push_back({stay.buffer, stay.tier, stay.offset});
+      if (step.variant == Variant::Train && at_start)
+        plan.entry.push_back({stay.buffer, stay.tier, stay.offset, stay.clean_at_wrap});
     }
+    plan.arena_peak.resize(arenas_, 0);
     if (has_store_) plan.arena_peak.push_back(stored_bytes(plan));
   }
 
@@ -220,6 +235,7 @@ class Planner {
   const PlanRequest& request_;
   const bool has_store_;
   int arenas_ = 1;
+  Bytes evaluate_workspace_ = 0;  // what waits between periods must not be in its way
 };
 
 }  // namespace

@@ -70,12 +70,18 @@ class Chooser {
         Gap gap{.buffer = buffer, .from = from.use, .to = to.use, .from_row = from.row, .to_row = to.row};
         gap.wraps = i + 1 == list.size();
         gap.must_hold = from.use.hold_to_next || !options_.has_store;
-        gap.must_park = gap.wraps && !options_.cyclic;
+        gap.must_park = (gap.wraps && !options_.cyclic) || leaves_clean(gap, list);
         if (gap.must_park && (!options_.has_store || ends_here(gap))) continue;
         if (gap.must_park) gap.must_hold = false;
         result_.gaps.push_back(gap);
       }
     }
+  }
+
+  // The variant's end promises that the store holds the same bytes, and the variant has changed them.
+  bool leaves_clean(const Gap& gap, const std::vector<PlacedUse>& uses) const {
+    if (options_.cyclic || gap.wraps || !gap.to.clean) return false;
+    return std::any_of(uses.begin(), uses.end(), [](const PlacedUse& u) { return u.use.access != Access::Read; });
   }
 
   // Of a variant that is no cycle: from its end to its start, or gradients that it used up.
@@ -121,8 +127,7 @@ class Chooser {
     if (stays) {
       first = first + 1 == num_rows() ? 0 : first + 1;
       last = last == 0 ? num_rows() - 1 : last - 1;
-      const int between = gap.wraps ? num_rows() - 1 - gap.from_row + gap.to_row : gap.to_row - gap.from_row - 1;
-      if (between == 0) {
+      if (rows_between(gap) == 0) {
         gap.level = level;
         return true;
       }
@@ -172,17 +177,23 @@ class Chooser {
       Gap& gap = gaps[(start + n) % gaps.size()];
       const bool enters = step_.rows[gap.from_row].kind == ActionKind::Evict;  // may be newer than the store
       if (gap.from.access != Access::Read || enters) valid = 1U << gap.from.tier;
+      if (enters && gap.from.clean) valid |= 1U << last_tier;
       valid |= 1U << gap.from.tier;
       gap.dirty = (valid & (1U << gap.level)) == 0;
       valid |= 1U << gap.level;
-      const Gap& next = gaps[(start + n + 1) % gaps.size()];
-      for (int tier = 0; tier < last_tier; ++tier) {  // arena copies live on only while they stay
-        if (tier != gap.level || next.level != gap.level) valid &= ~(1U << tier);
+      gap.stored = options_.has_store && (valid & (1U << last_tier)) != 0;
+      // An arena keeps a copy only while the buffer waits there, or is only read and waits there again.
+      const bool held = gap.level == gap.from.tier && gap.level == gap.to.tier;
+      if (held && rows_between(gap) == 0) continue;
+      for (int tier = 0; tier < last_tier; ++tier) {
+        if (tier != gap.level) valid &= ~(1U << tier);
       }
-      if (!options_.has_store && gap.level == last_tier) valid |= 1U << last_tier;
     }
   }
 
+  int rows_between(const Gap& gap) const {
+    return gap.wraps ? num_rows() - 1 - gap.from_row + gap.to_row : gap.to_row - gap.from_row - 1;
+  }
   Bytes bytes(BufferId buffer) const { return step_.buffers[buffer].bytes; }
   int num_rows() const { return static_cast<int>(step_.rows.size()); }
 

@@ -40,6 +40,7 @@ struct Gap {
   bool must_hold = false;
   bool must_park = false;  ///< of a variant that is no cycle: the lowest tier keeps it outside
   int level = -1;          ///< the tier where it waits
+  bool stored = false;     ///< the store holds its latest content while it waits
   bool dirty = false;      ///< the tier `level` does not hold its latest content yet
 };
 

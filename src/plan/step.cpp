@@ -23,11 +23,11 @@ class StepEmitter {
   void train_step() {
     for (int block = 0; block + 1 < num_blocks(); ++block) forward(block);
     for (int block = num_blocks() - 1; block >= 0; --block) backward(block);
-    if (recipe_.update == UpdateWhen::Sweep) flush();
   }
 
-  // All pending gradients into the weights, chunk by chunk: before a save, an evaluation or the end.
+  // What is pending goes into the weights: before a save, an evaluation or the end.
   void flush() {
+    if (recipe_.update != UpdateWhen::NextForward) return;
     for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) update(chunk, SkipWhen::Never);
   }
 
@@ -46,12 +46,17 @@ class StepEmitter {
     Row row{.kind = ActionKind::Evict};
     for (const EntryState& state : entry) {
       if (persistent_only && !buffers_.buffers()[state.buffer].persistent) continue;
-      row.uses.push_back({state.buffer, state.tier, Access::Read});
+      row.uses.push_back({state.buffer, state.tier, Access::Read, state.clean});
     }
     rows_.push_back(std::move(row));
   }
 
-  StepRows finish(Variant variant) && { return {variant, buffers_.buffers(), std::move(rows_)}; }
+  StepRows finish(Variant variant) && {
+    std::vector<std::int64_t> slices;
+    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk)
+      slices.push_back(buffers_.slice_elements(chunk));
+    return {variant, buffers_.buffers(), std::move(rows_), std::move(slices)};
+  }
 
  private:
   void forward(int block) {
@@ -61,7 +66,7 @@ class StepEmitter {
       Row row = compute_row(ActionKind::Forward, block, m, keep ? traced(block).forward_keep : traced(block).forward);
       row.keep = keep;
       use_weights(row, block, keep);
-      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read, keep});
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read, false, keep});
       row.uses.push_back({buffers_.boundary(writes(block), m), 0, Access::Write});
       rows_.push_back(std::move(row));
     }
@@ -98,7 +103,7 @@ class StepEmitter {
     norm.uses.push_back({buffers_.gradient(chunk), 0, Access::Read});
     norm.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)};
     rows_.push_back(std::move(norm));
-    if (recipe_.update == UpdateWhen::Backward) update(chunk, SkipWhen::Never);
+    if (recipe_.update == UpdateWhen::Backward) update(chunk, SkipWhen::NoUpdate);
   }
 
   void update_before_first_use(int block) {
@@ -131,7 +136,7 @@ class StepEmitter {
 
   void use_weights(Row& row, int block, bool hold) const {
     for (const int chunk : trace_.blocks[block].chunks)
-      row.uses.push_back({buffers_.weight(chunk), 0, Access::Read, hold});
+      row.uses.push_back({buffers_.weight(chunk), 0, Access::Read, false, hold});
   }
 
   int first_user(int chunk) const {

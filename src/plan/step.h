@@ -12,7 +12,6 @@ namespace sluice::plan {
 enum class UpdateWhen {
   Backward,     ///< right after the block's backward (no global norm needed)
   NextForward,  ///< just before the block's next forward, once the step's norm is known
-  Sweep,        ///< a pass of its own at the end of the step
 };
 
 /// What the plan must know of the training recipe.
@@ -33,6 +32,7 @@ struct Use {
   BufferId buffer = -1;
   int tier = 0;
   Access access = Access::Read;
+  bool clean = false;         ///< of an entry row: the store holds the same bytes
   bool hold_to_next = false;  ///< saved activations point into it: it must not move before its next use
 };
 
@@ -50,6 +50,7 @@ struct StepRows {
   Variant variant = Variant::Train;
   std::vector<Buffer> buffers;  ///< the same ids in every variant of the same choices
   std::vector<Row> rows;
+  std::vector<std::int64_t> slice_elements;  ///< per chunk
 };
 
 /// The rows of one variant. A variant other than Train is no cycle: it begins and ends in `entry`, which stands as a

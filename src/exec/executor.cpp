@@ -1,0 +1,251 @@
+#include "exec/executor.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "model/cpu_allocator.h"
+#include "optim/norm.h"
+
+namespace sluice::exec {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Executor::Executor(const ExecutorOptions& options, State& state) : options_(options), state_(state) {
+  if (state.store() == nullptr) return;
+  for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite}) {
+    disk_lanes_.push_back(
+        std::make_unique<tier::DiskLane>(lane, *state.store(), state.arena(), state.objects(), progress_));
+  }
+}
+
+Executor::~Executor() = default;
+
+void Executor::start_period(const plan::Plan& plan, bool apply_update) {
+  if (period_ && period_->plan != &plan) {
+    drain();
+    period_.reset();
+    progress_.restart();
+  }
+  tier::Period next{
+      .plan = &plan, .number = period_ ? period_->number + 1 : 0, .apply_update = apply_update, .start = Clock::now()};
+  auto& spans = spans_[next.number % 2];
+  if (next.number >= 2) {  // the spans to be reused belong to two periods ago: every lane must have left it
+    tier::Period old = *period_;
+    old.number -= 1;
+    for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite}) {
+      if (!disk_lanes_.empty()) progress_.wait_for_lane(lane, old);
+    }
+  }
+  spans.assign(plan.actions.size(), plan::Span{});
+  next.spans = &spans;
+  period_ = next;
+  for (const auto& lane : disk_lanes_) lane->post(next);
+}
+
+StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
+  start_period(plan, inputs.apply_update);
+  const tier::Period& period = *period_;
+  StepResult result;
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan.actions.size()); ++i) {
+    const plan::Action& action = plan.actions[i];
+    if (action.lane != plan::Lane::Compute) {
+      const bool disk = action.lane == plan::Lane::DiskRead || action.lane == plan::Lane::DiskWrite;
+      SLUICE_CHECK(disk && !disk_lanes_.empty(), "no backend for the lane ", plan::name(action.lane));
+      continue;
+    }
+    if (!period.skips(action)) {
+      const Seconds ready = since(period.start);
+      progress_.wait_for_dependencies(action, period);
+      plan::Span& span = (*period.spans)[i];
+      span.start = since(period.start);
+      result.stall += span.start - ready;
+      play(action, inputs, result);
+      span.end = since(period.start);
+      result.compute += span.end - span.start;
+    }
+    progress_.finish(plan::Lane::Compute, period, i);
+  }
+  progress_.finish(plan::Lane::Compute, period);
+  result.total = since(period.start);
+  return result;
+}
+
+void Executor::drain() {
+  if (!period_ || disk_lanes_.empty()) return;
+  for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite}) progress_.wait_for_lane(lane, *period_);
+}
+
+plan::Timeline Executor::timeline() const {
+  plan::Timeline timeline;
+  if (!period_) return timeline;
+  const auto& spans = *period_->spans;
+  Seconds waited_from = 0;
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(spans.size()); ++i) {
+    const plan::Action& action = period_->plan->actions[i];
+    if (spans[i].end <= spans[i].start) continue;
+    timeline.spans.push_back({i, spans[i].start, spans[i].end});
+    if (action.lane == plan::Lane::DiskRead) timeline.disk_read += action.bytes;
+    if (action.lane == plan::Lane::DiskWrite) timeline.disk_written += action.bytes;
+    if (action.lane != plan::Lane::Compute) continue;
+    timeline.compute += spans[i].end - spans[i].start;
+    timeline.stall += std::max(0.0, spans[i].start - waited_from);
+    waited_from = spans[i].end;
+    timeline.total = spans[i].end;
+  }
+  std::sort(timeline.spans.begin(), timeline.spans.end(),
+            [](const plan::Span& a, const plan::Span& b) { return a.start < b.start; });
+  return timeline;
+}
+
+void Executor::play(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
+  model::limit_workspace(action.workspace);
+  switch (action.kind) {
+    case plan::ActionKind::Forward:
+      forward(action, inputs, result);
+      return;
+    case plan::ActionKind::Backward:
+      backward(action, inputs, result);
+      return;
+    case plan::ActionKind::ReduceNorm:
+      result.sum_of_squares += sum_of_squares(action);
+      return;
+    case plan::ActionKind::Update:
+      update(action, inputs);
+      return;
+    case plan::ActionKind::Evict:
+      return;
+    case plan::ActionKind::Fetch:
+    case plan::ActionKind::WriteBack:
+    case plan::ActionKind::Convert:
+    case plan::ActionKind::AllGather:
+    case plan::ActionKind::ReduceScatter:
+    case plan::ActionKind::AllReduce:
+    case plan::ActionKind::AllToAll:
+    case plan::ActionKind::Broadcast:
+    case plan::ActionKind::Send:
+    case plan::ActionKind::Recv:
+      SLUICE_CHECK(false, "no backend for the action ", plan::name(action.kind), " on the compute lane");
+  }
+}
+
+void Executor::forward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
+  const model::Block& block = *options_.model->blocks[action.block].block;
+  const model::BlockTensors tensors = tensors_of(action, inputs);
+  if (period_->plan->variant == plan::Variant::Evaluate) {
+    result.loss_sum += model::run_evaluate(block, tensors);
+  } else if (action.keep) {
+    saved_.insert_or_assign({action.block, action.micro_batch}, model::run_forward_keep(block, tensors));
+  } else {
+    model::run_forward(block, tensors);
+  }
+}
+
+void Executor::backward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
+  const model::Block& block = *options_.model->blocks[action.block].block;
+  for (const plan::Slot& slot : action.slots) {
+    const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
+    if (buffer.kind == plan::BufferKind::Gradient && slot.access == plan::Access::Write)
+      std::memset(floats(slot), 0, static_cast<std::size_t>(buffer.bytes));
+  }
+  const model::BlockTensors tensors = tensors_of(action, inputs);
+  if (action.keep) {
+    auto saved = saved_.extract({action.block, action.micro_batch});
+    model::run_backward_kept(block, tensors, std::move(saved.mapped()));
+  } else {
+    result.loss_sum += model::run_backward_recompute(block, tensors);
+  }
+}
+
+// The tensors are views of planned memory, made on the spot: in slot order weights, gradients, boundary in, boundary
+// out.
+model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepInputs& inputs) const {
+  model::BlockTensors tensors;
+  const plan::Block& block = options_.trace->blocks[action.block];
+  for (const plan::Slot& slot : action.slots) {
+    const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
+    switch (buffer.kind) {
+      case plan::BufferKind::Weight:
+        bind_chunk(slot, tensors.parameters);
+        break;
+      case plan::BufferKind::Gradient:
+        bind_chunk(slot, tensors.gradients);
+        break;
+      case plan::BufferKind::Boundary:
+        (buffer.boundary == block.reads ? tensors.input : tensors.output) = boundary_tensor(slot);
+        break;
+      case plan::BufferKind::BoundaryGradient:
+        if (block.writes >= 0) tensors.output_gradient = boundary_tensor(slot);
+        if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot);
+        break;
+      case plan::BufferKind::Moment:
+      case plan::BufferKind::Cache:
+        SLUICE_CHECK(false, "a block's computation does not touch moments or caches");
+    }
+  }
+  tensors.batch = inputs.micro_batches[action.micro_batch];
+  tensors.scale = inputs.gradient_scale;
+  return tensors;
+}
+
+void Executor::bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into) const {
+  const plan::Chunk& chunk = options_.trace->chunks[period_->plan->buffers[slot.buffer].chunk];
+  for (const plan::ParameterSlot& parameter : chunk.parameters)
+    into.push_back(at::from_blob(floats(slot) + parameter.first_element, parameter.shape, at::kFloat));
+}
+
+at::Tensor Executor::boundary_tensor(const plan::Slot& slot) const {
+  return at::from_blob(floats(slot), {options_.micro_batch_size, options_.seq_len, options_.model->hidden_size},
+                       at::kFloat);
+}
+
+float* Executor::floats(const plan::Slot& slot) const { return reinterpret_cast<float*>(state_.arena() + slot.offset); }
+
+// Fixed pieces, summed in order: the same bits for any number of threads.
+double Executor::sum_of_squares(const plan::Action& action) const {
+  constexpr std::int64_t kPiece = 1 << 18;
+  const std::int64_t count = options_.trace->chunks[action.chunk].num_elements;
+  const float* gradient = floats(action.slots[0]);
+  std::vector<double> pieces((count + kPiece - 1) / kPiece);
+  at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t p = begin; p < end; ++p) {
+      const std::int64_t first = p * kPiece;
+      pieces[p] = optim::sum_of_squares({gradient + first, static_cast<std::size_t>(std::min(kPiece, count - first))});
+    }
+  });
+  double sum = 0;
+  for (const double piece : pieces) sum += piece;
+  return sum;
+}
+
+void Executor::update(const plan::Action& action, const StepInputs& inputs) {
+  const plan::Chunk& chunk = options_.trace->chunks[action.chunk];
+  float* weight = floats(action.slots[0]);
+  const float* gradient = floats(action.slots[1]);
+  const std::int64_t elements_per_slice = period_->plan->slice_elements[action.chunk];
+  const std::int64_t begin = action.slice * elements_per_slice;
+  const std::int64_t end = std::min(begin + elements_per_slice, chunk.num_elements);
+  for (const plan::ParameterSlot& parameter : chunk.parameters) {
+    const std::int64_t first = std::max(begin, parameter.first_element);
+    const std::int64_t last = std::min(end, parameter.first_element + parameter.num_elements);
+    if (first >= last) continue;
+    optim::UpdateArgs args = inputs.update;
+    if (options_.decay == Decay::Matrices && parameter.shape.size() < 2) args.weight_decay = 0;
+    at::parallel_for(first, last, 1 << 16, [&](std::int64_t from, std::int64_t to) {
+      std::array<float*, 4> states{};
+      const std::size_t num_states = action.slots.size() - 2;
+      for (std::size_t s = 0; s < num_states; ++s) states[s] = floats(action.slots[s + 2]) + (from - begin);
+      const auto count = static_cast<std::size_t>(to - from);
+      options_.rule->update({weight + from, count}, {gradient + from, count}, {states.data(), num_states}, args);
+    });
+  }
+}
+
+}  // namespace sluice::exec

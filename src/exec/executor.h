@@ -1,0 +1,86 @@
+// Plays a plan: the compute lane on the calling thread, the disk lanes on threads of their own, in the list's order and
+// no other.
+#pragma once
+#include <array>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "exec/state.h"
+#include "model/compute.h"
+#include "model/model.h"
+#include "optim/rule.h"
+#include "plan/plan.h"
+#include "plan/timeline.h"
+#include "plan/trace.h"
+#include "tier/lanes.h"
+
+namespace sluice::exec {
+
+/// How one period differs from the next.
+struct StepInputs {
+  std::span<const model::MicroBatch> micro_batches;
+  float gradient_scale = 1;  ///< 1 / target tokens of the whole window: losses are normalised by it
+  bool apply_update = true;  ///< a gradient is pending (or, updating in backward, will be) and shall be applied
+  optim::UpdateArgs update;  ///< for the gradient that this period applies
+};
+
+struct StepResult {
+  double loss_sum = 0;                        ///< over all target tokens of the period
+  double sum_of_squares = 0;                  ///< of the whole gradient (training); NaN or infinity when one is in it
+  Seconds total = 0, compute = 0, stall = 0;  ///< of the compute lane
+};
+
+/// Which parameters decay.
+enum class Decay { Matrices, All };
+
+struct ExecutorOptions {
+  const model::Model* model = nullptr;
+  const plan::StepTrace* trace = nullptr;
+  const optim::UpdateRule* rule = nullptr;
+  Decay decay = Decay::Matrices;
+  std::int64_t micro_batch_size = 1, seq_len = 1;
+};
+
+/// One thread calls it. After an exception the executor is only good for destruction; the state in the store is that of
+/// the last completed write-backs.
+class Executor {
+ public:
+  Executor(const ExecutorOptions& options, State& state);
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  /// One period. Returns when the compute lane is through; disk lanes may still be busy with it.
+  StepResult run(const plan::Plan& plan, const StepInputs& inputs);
+  /// Returns when every lane is idle: State may be read.
+  void drain();
+  /// What was measured in the last period that was drained or followed by another.
+  [[nodiscard]] plan::Timeline timeline() const;
+
+ private:
+  void start_period(const plan::Plan& plan, bool apply_update);
+  void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
+  void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
+  void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
+  void update(const plan::Action& action, const StepInputs& inputs);
+  double sum_of_squares(const plan::Action& action) const;
+  model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
+  void bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into) const;
+  at::Tensor boundary_tensor(const plan::Slot& slot) const;
+  float* floats(const plan::Slot& slot) const;
+
+  const ExecutorOptions options_;
+  State& state_;
+  tier::Progress progress_;
+  std::vector<std::unique_ptr<tier::DiskLane>> disk_lanes_;
+  std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before
+  std::optional<tier::Period> period_;
+  std::map<std::pair<int, int>, model::SavedGraph> saved_;  // (block, micro-batch)
+};
+
+}  // namespace sluice::exec

@@ -1,0 +1,89 @@
+#include "exec/state.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace sluice::exec {
+namespace {
+
+void mark_moved(const plan::Plan& plan, std::vector<char>& stored) {
+  for (const plan::Action& action : plan.actions) {
+    if (action.kind != plan::ActionKind::Fetch && action.kind != plan::ActionKind::WriteBack) continue;
+    for (const plan::Slot& slot : action.slots) {
+      if (slot.offset < 0) stored[slot.buffer] = 1;
+    }
+  }
+}
+
+}  // namespace
+
+State::State(const plan::PlanSet& plans, tier::Arena& arena, tier::Store* store)
+    : buffers_(plans.train.buffers),
+      arena_(arena),
+      store_(store),
+      objects_(buffers_.size(), -1),
+      waits_at_(buffers_.size(), -1) {
+  for (const plan::EntryState& entry : plans.train.entry) waits_at_[entry.buffer] = entry.offset;
+  std::vector<char> stored(buffers_.size(), 0);
+  for (const plan::Plan* plan : {&plans.train, &plans.flush, plans.evaluate ? &*plans.evaluate : nullptr}) {
+    if (plan != nullptr) mark_moved(*plan, stored);
+  }
+  for (std::size_t i = 0; i < buffers_.size(); ++i) {
+    const plan::Buffer& buffer = buffers_[i];
+    const bool state_outside = buffer.persistent && waits_at_[i] < 0;
+    if (!stored[i] && !state_outside) continue;
+    SLUICE_CHECK(store_ != nullptr, "the plan moves ", plan::name(buffer.kind), " buffers but there is no store");
+    objects_[i] = store_->reserve(buffer.bytes, buffer.persistent ? 2 : 1, plan::name(buffer.kind));
+  }
+  if (store_ != nullptr) channel_ = store_->open_channel();
+}
+
+template <typename Visit>
+void State::for_each_part(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::int64_t count,
+                          Visit visit) {
+  std::int64_t visited = 0;
+  for (std::size_t i = 0; i < buffers_.size(); ++i) {
+    const plan::Buffer& buffer = buffers_[i];
+    if (buffer.kind != kind || buffer.chunk != chunk || buffer.moment != moment) continue;
+    const std::int64_t begin = std::max(first, buffer.first_element);
+    const std::int64_t end = std::min(first + count, buffer.first_element + buffer.num_elements);
+    if (begin >= end) continue;
+    visit(i, begin - buffer.first_element, begin - first, end - begin);
+    visited += end - begin;
+  }
+  SLUICE_CHECK(visited == count, "a range outside chunk ", chunk);
+}
+
+void State::write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source) {
+  for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(source.size()),
+                [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
+                  const auto bytes = std::as_bytes(source.subspan(from, count));
+                  if (waits_at_[buffer] >= 0) {
+                    std::memcpy(arena_.data() + waits_at_[buffer] + at * 4, bytes.data(), bytes.size());
+                  } else {
+                    channel_->write(objects_[buffer], at * 4, bytes);
+                  }
+                });
+}
+
+void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<float> destination) {
+  for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(destination.size()),
+                [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
+                  const auto bytes = std::as_writable_bytes(destination.subspan(from, count));
+                  if (waits_at_[buffer] >= 0) {
+                    std::memcpy(bytes.data(), arena_.data() + waits_at_[buffer] + at * 4, bytes.size());
+                  } else {
+                    channel_->read(objects_[buffer], at * 4, bytes);
+                  }
+                });
+}
+
+void State::commit() {
+  for (std::size_t i = 0; i < objects_.size(); ++i) {
+    if (objects_[i] >= 0 && buffers_[i].persistent && waits_at_[i] < 0) channel_->commit(objects_[i]);
+  }
+}
+
+}  // namespace sluice::exec

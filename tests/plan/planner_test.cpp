@@ -1,0 +1,72 @@
+#include "plan/planner.h"
+
+#include <gtest/gtest.h>
+
+#include "plan/checker.h"
+#include "plan/simulator.h"
+#include "random_model.h"
+
+namespace sluice::plan {
+namespace {
+
+std::string first_of(const std::vector<std::string>& violations) { return violations.empty() ? "" : violations[0]; }
+
+class PlannerOnRandomModels : public testing::TestWithParam<int> {};
+
+TEST_P(PlannerOnRandomModels, MakesPlansThatTheCheckerProvesAtEveryBudgetFromTheFloorUp) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(GetParam() % 3 == 2);
+  const PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  const Bytes floor = smallest_arena(trace, machine, request);
+  for (const double factor : {1.0, 1.02, 1.3, 2.0, 5.0, 100.0}) {
+    machine.tiers[0].capacity = round_up(static_cast<Bytes>(static_cast<double>(floor) * factor), 4096);
+    const PlanResult result = make_plan(trace, machine, request);
+    ASSERT_TRUE(result.plans) << "factor " << factor << " floor " << floor;
+    EXPECT_LE(result.plans->arena_peak[0], machine.tiers[0].capacity);
+    for (const Plan* plan : {&result.plans->train, &result.plans->flush, &*result.plans->evaluate})
+      EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
+          << name(plan->variant) << " at factor " << factor;
+    EXPECT_LE(result.plans->bound, result.plans->predicted.total * 1.0001);
+  }
+}
+
+TEST_P(PlannerOnRandomModels, SaysHowMuchIsMissingOnePageBelowTheFloor) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(false);
+  const PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  const Bytes floor = smallest_arena(trace, machine, request);
+  machine.tiers[0].capacity = floor - 4096;
+  const PlanResult result = make_plan(trace, machine, request);
+  ASSERT_FALSE(result.plans);
+  EXPECT_EQ(result.short_tier, 0);
+  EXPECT_EQ(result.needed, floor);
+  EXPECT_EQ(result.available, floor - 4096);
+}
+
+TEST_P(PlannerOnRandomModels, MovesNothingWhenEverythingFits) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  const Machine machine = random.machine(false);
+  const PlanResult result = make_plan(trace, machine, {.recipe = random.recipe()});
+  ASSERT_TRUE(result.plans);
+  EXPECT_EQ(result.plans->predicted.disk_read + result.plans->predicted.disk_written, 0);
+}
+
+TEST_P(PlannerOnRandomModels, NeedsNoStoreWhenThereIsRoom) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(false);
+  machine.tiers.pop_back();
+  const PlanResult result = make_plan(trace, machine, {.recipe = random.recipe(), .with_evaluate = true});
+  ASSERT_TRUE(result.plans);
+  for (const Plan* plan : {&result.plans->train, &result.plans->flush, &*result.plans->evaluate})
+    EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
+        << name(plan->variant);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, PlannerOnRandomModels, testing::Range(0, 60));
+
+}  // namespace
+}  // namespace sluice::plan

@@ -1,0 +1,115 @@
+// Random models, machines and recipes for property tests of planner, checker and simulator.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "plan/planner.h"
+
+namespace sluice::plan {
+
+class RandomModel {
+ public:
+  explicit RandomModel(unsigned seed) : random_(seed) {}
+
+  StepTrace trace() {
+    StepTrace trace;
+    const int num_layers = pick(1, 6);
+    const bool tied = pick(0, 1) == 1;
+    trace.tokens_per_micro_batch = pick(1, 64);
+    trace.traces = {block_trace(), block_trace(), block_trace()};
+    for (int i = 0; i < num_layers + 2; ++i) {
+      trace.chunks.push_back(chunk(i, i == 0 ? 8000 : 2000));
+      Block block{
+          .name = "block" + std::to_string(i), .chunks = {i}, .reads = i - 1, .writes = i <= num_layers ? i : -1};
+      block.trace = i == 0 ? 0 : (i <= num_layers ? 1 : 2);
+      if (i > num_layers && tied) block.chunks.push_back(0);
+      trace.blocks.push_back(block);
+      if (i <= num_layers) trace.boundary_bytes.push_back(Bytes{pick(1, 12)} * 4096);
+    }
+    return trace;
+  }
+
+  Recipe recipe() {
+    Recipe recipe;
+    recipe.num_micro_batches = pick(1, 4);
+    recipe.num_moments = pick(0, 2);
+    recipe.update = static_cast<UpdateWhen>(pick(0, 1));
+    recipe.global_norm = recipe.update != UpdateWhen::Backward;
+    return recipe;
+  }
+
+  Machine machine(bool with_device) {
+    Machine machine;
+    machine.name = "random";
+    if (with_device)
+      machine.tiers.push_back(
+          {.kind = TierKind::Device, .capacity = Bytes{1} << 50, .down = rate(), .up = rate(), .latency = 1e-6});
+    machine.tiers.push_back({.kind = TierKind::Host,
+                             .capacity = Bytes{1} << 50,
+                             .down = rate(),
+                             .up = rate(),
+                             .latency = 1e-5,
+                             .shared_link = true});
+    machine.tiers.push_back({.kind = TierKind::Disk, .capacity = Bytes{1} << 50});
+    machine.compute = {.matmul = rate() * 10, .attention = rate() * 5, .memory = rate(), .launch = 1e-6};
+    machine.update_memory = rate();
+    machine.update_tier = with_device ? pick(0, 1) : 0;
+    return machine;
+  }
+
+  int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+ private:
+  double rate() { return 1e9 * std::pow(10.0, std::uniform_real_distribution<double>(-0.5, 1.0)(random_)); }
+
+  Chunk chunk(int index, int most_pages) {
+    Chunk chunk;
+    chunk.name = "chunk" + std::to_string(index);
+    chunk.num_elements = std::int64_t{pick(1, most_pages)} * 1024;
+    chunk.parameters = {{"p" + std::to_string(index), {chunk.num_elements}, 0, chunk.num_elements}};
+    return chunk;
+  }
+
+  // Allocations and releases in random order; those left at the end are `saved`.
+  ComputeTrace computation(std::vector<std::pair<int, Bytes>> live, int num_left, int first_id) {
+    ComputeTrace trace;
+    int next_id = first_id;
+    const int num_events = pick(2, 20);
+    std::vector<int> own;
+    for (int i = 0; i < num_events || static_cast<int>(live.size()) < num_left; ++i) {
+      if (!live.empty() && pick(0, 2) == 0 && static_cast<int>(live.size()) > num_left) {
+        release(trace, live, pick(0, static_cast<int>(live.size()) - 1));
+      } else {
+        const Bytes bytes = Bytes{pick(1, 2000)} * 64;
+        live.emplace_back(next_id, bytes);
+        trace.events.push_back({next_id++, bytes});
+      }
+    }
+    while (static_cast<int>(live.size()) > num_left) release(trace, live, pick(0, static_cast<int>(live.size()) - 1));
+    saved_ = live;
+    trace.ops.push_back({OpClass::MatMul, 1e6 * pick(1, 100), Bytes{pick(1, 1000)} * 1000, 64, 64, 64});
+    trace.ops.push_back({OpClass::Memory, 0, Bytes{pick(1, 1000)} * 1000});
+    return trace;
+  }
+
+  static void release(ComputeTrace& trace, std::vector<std::pair<int, Bytes>>& live, int which) {
+    trace.events.push_back({live[which].first, 0});
+    live.erase(live.begin() + which);
+  }
+
+  BlockTrace block_trace() {
+    BlockTrace block;
+    block.forward = computation({}, 0, 0);
+    block.forward_keep = computation({}, pick(1, 5), 0);
+    block.backward_kept = computation(saved_, 0, 1000);
+    block.backward_recompute = computation({}, 0, 0);
+    block.evaluate = computation({}, 0, 0);
+    return block;
+  }
+
+  std::mt19937 random_;
+  std::vector<std::pair<int, Bytes>> saved_;
+};
+
+}  // namespace sluice::plan
