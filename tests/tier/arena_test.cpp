@@ -33,8 +33,7 @@ TEST(Arena, TouchKeepsTheBytes) {
 }
 
 TEST(Arena, SaysThatMemoryIsLackingInsteadOfBeingKilled) {
-  Arena arena(Bytes{1} << 42);
-  EXPECT_THROW(arena.touch(Bytes{1} << 42), CapacityError);
+  EXPECT_THROW(Arena(Bytes{1} << 42).touch(Bytes{1} << 42), CapacityError);
 }
 
 TEST(Arena, RefusesMoreAddressesThanThereAre) { EXPECT_THROW(Arena(Bytes{1} << 62), CapacityError); }
