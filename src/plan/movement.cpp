@@ -101,7 +101,8 @@ class MovePlanner {
       return;
     }
     int current = -1;  // stay of the use at hand
-    int parked = -1;   // stay in an arena below it
+        int parked = -1;   // stay in an arena below it
+    unfilled_ = -1;
     for (std::size_t n = 0; n < uses.size(); ++n) {
       const PlacedUse& here = uses[(start + n) % uses.size()];
       if (current < 0) current = new_stay(buffer, use(here).tier, here.row, here.row);
@@ -109,8 +110,9 @@ class MovePlanner {
       stay_of_use_[here.row][here.index] = current;
       const Gap* gap = after[(start + n) % uses.size()];
       if (gap == nullptr || n + 1 == uses.size()) parked = gap == nullptr ? -1 : parked;
-      current = gap == nullptr ? -1 : cross(*gap, current, parked);
+            current = gap == nullptr ? -1 : cross(*gap, current, parked);
     }
+    if (unfilled_ >= 0 && parked >= 0 && parked != unfilled_) merge(parked, unfilled_);
   }
 
   // Carries a buffer over a gap: write_back hops, the stay where it waits, fetch hops. Returns the stay of the next use
@@ -141,6 +143,7 @@ class MovePlanner {
         waiting = parked;
       } else {
         waiting = new_stay(gap.buffer, level, gap.from_row, gap.to_row);
+        if (!gap.dirty) unfilled_ = waiting;
       }
       if (waiting != ahead) draft_.stays[waiting].last_row = gap.to_row;
     }
@@ -434,7 +437,8 @@ class MovePlanner {
   const Machine& machine_;
   const std::span<const Bytes> limits_;
   std::vector<std::vector<int>> stay_of_use_;
-  std::vector<Move> moves_;
+    std::vector<Move> moves_;
+  int unfilled_ = -1;  // a copy below that the walk met before the write_back that made it
   std::map<int, std::vector<std::int32_t>> touched_;
   Draft draft_;
 };

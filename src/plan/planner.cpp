@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/check.h"
 #include "plan/arena.h"
 #include "plan/movement.h"
 #include "plan/simulator.h"
@@ -25,6 +26,7 @@ class Planner {
   Planner(const StepTrace& trace, const Machine& machine, const PlanRequest& request)
       : trace_(trace), machine_(machine), request_(request), has_store_(machine.tiers.back().kind == TierKind::Disk) {
     arenas_ = static_cast<int>(machine.tiers.size()) - (has_store_ ? 1 : 0);
+    SLUICE_CHECK(arenas_ == 1 || !request.with_evaluate, "evaluation is planned for one arena tier");
     if (request.with_evaluate) {
       for (const RowWorkspace& row : replay_workspace(emit_rows(Variant::Evaluate, trace, request.recipe, {}, 0)))
         evaluate_workspace_ = std::max(evaluate_workspace_, row.during);
@@ -162,7 +164,6 @@ class Planner {
 
   // What was in an arena before the variant is, and will be again, where it was.
   static void pin_entry(Draft& draft, std::span<const EntryState> entry) {
-    
     for (const EntryState& state : entry) {
       for (Stay& stay : draft.stays) {
         if (stay.buffer != state.buffer || stay.tier != state.tier) continue;

@@ -19,7 +19,7 @@ enum class Activations { Auto, Keep, Recompute };
 struct PlanRequest {
   Recipe recipe;
   Activations activations = Activations::Auto;
-  bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own
+  bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own (one arena tier only)
 };
 
 /// All variants of one run. They share buffers and what is in the arenas between periods.
