@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <span>
 #include <string>
 #include <vector>
@@ -117,6 +118,8 @@ class StoreTest : public testing::TestWithParam<StoreCase> {
 
   TemporaryFolder folder_;
 };
+
+inline void PrintTo(const StoreCase& shown, std::ostream* out) { *out << shown.name; }
 
 inline std::string case_name(const testing::TestParamInfo<StoreCase>& info) { return info.param.name; }
 
