@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "data/json_integer.h"
 #include "data/regex.h"
 #include "data/unicode.h"
 
@@ -50,7 +51,7 @@ std::vector<AddedToken> parse_added_tokens(const nlohmann::json& config) {
   if (config.is_null()) return tokens;
   for (const auto& entry : config) {
     AddedToken token;
-    const auto id = entry.at("id").get<std::int64_t>();
+    const auto id = integer_of(entry.at("id"), "the id of an added token");
     token.content = entry.at("content").get<std::string>();
     if (id < 0 || id >= INT32_MAX || token.content.size() > kContentLimit)
       throw FormatError("data.tokenizer", "added token is out of bounds",

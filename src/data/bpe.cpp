@@ -5,6 +5,7 @@
 #include <queue>
 
 #include "base/error.h"
+#include "data/json_integer.h"
 #include "data/unicode.h"
 
 namespace sluice::data {
@@ -67,7 +68,7 @@ void Bpe::read_vocabulary(const nlohmann::json& vocabulary) {
   if (!vocabulary.is_object()) malformed("vocabulary is not an object");
   ids_.reserve(vocabulary.size());
   for (const auto& [token, value] : vocabulary.items()) {
-    const auto id = value.get<std::int64_t>();
+    const auto id = integer_of(value, "a token id");
     if (id < 0 || id > kMaxId)
       malformed("token id is out of range", "expected 0 to " + std::to_string(kMaxId) + ", got " + std::to_string(id));
     const auto entry = ids_.emplace(token, static_cast<std::int32_t>(id)).first;

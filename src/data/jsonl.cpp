@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "data/json_integer.h"
 #include "format/safetensors_writer.h"
 
 namespace sluice::data {
@@ -80,7 +81,7 @@ std::int64_t decode_lines(const Tokenizer& tokenizer, std::istream& in, std::ost
   return map_lines(in, out, "{\"ids\": [...]}", [&](const nlohmann::json& line) {
     std::vector<std::int32_t> ids;
     for (const auto& value : line.at("ids").get_ref<const nlohmann::json::array_t&>()) {
-      const auto id = value.get<std::int64_t>();
+      const auto id = integer_of(value, "a token id");
       if (id < 0 || id >= tokenizer.vocab_size())
         throw FormatError(
             "data.jsonl", "an id is out of range",

@@ -1,12 +1,13 @@
 #include "base/error.h"
 #include "data/components.h"
+#include "data/json_integer.h"
 
 namespace sluice::data {
 namespace {
 
 void append_special(const nlohmann::json& table, const std::string& name, std::vector<std::int32_t>& ids) {
   for (const auto& id : table.at(name).at("ids")) {
-    const auto value = id.get<std::int64_t>();
+    const auto value = integer_of(id, "an id of the post-processor");
     if (value < 0 || value > INT32_MAX)
       throw FormatError("data.tokenizer", "post-processor has a bad id", "expected 0 to 2^31-1, got " + id.dump());
     ids.push_back(static_cast<std::int32_t>(value));

@@ -150,6 +150,7 @@ TEST(TokenizerJson, RefusesContradictions) {
   expect_refused(changed("/model/vocab/ab", 1), "two tokens");
   expect_refused(changed("/model/vocab/ab", -1), "out of range");
   expect_refused(changed("/model/vocab/ab", 1LL << 40), "out of range");
+  expect_refused(changed("/model/vocab/ab", 1e64), "expected an integer");
   expect_refused(changed("/model/vocab", json::object()), "outside the vocabulary");
   expect_refused(changed("/model/dropout", 0.1), "dropout");
   expect_refused(changed("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix");
