@@ -77,7 +77,7 @@ at::Tensor AttentionBranch::decode(const AttentionWeights& p, const at::Tensor& 
   // Nothing before these tokens: the training kernel serves, and scores never stand whole.
   const at::Tensor out =
       position == 0 ? causal_attention(heads.q, heads.k, heads.v).out : cached_attention(heads.q, cache, position);
-  at::Tensor y = linear(p.o, out.view({x.size(0), -1}));
+  at::Tensor y = linear(p.o, out.reshape({x.size(0), -1}));
   y.add_(x);
   return y;
 }

@@ -22,7 +22,7 @@ struct AttentionShape {
   double norm_eps = 1e-5;
 };
 
-/// Where the tokens stand: B sequences of S tokens at positions [first, first + S), with cosines and sines for them.
+/// How the T rows are made of sequences.
 struct TokenGrid {
   std::int64_t batch = 1, seq_len = 1;
 };

@@ -43,6 +43,7 @@ Graph forward_with_grad(const Block& block, const BlockTensors& t, Values values
 }
 
 void run_backward(const BlockTensors& t, SavedGraph saved) {
+  for (std::size_t i = 0; i < saved.leaves.size(); ++i) saved.leaves[i].mutable_grad() = t.gradients[i];
   if (saved.root.function != nullptr) {
     torch::autograd::Engine::get_default_engine().execute({std::move(saved.root)}, {t.output_gradient},
                                                           /*keep_graph=*/false, /*create_graph=*/false,

@@ -23,8 +23,8 @@ struct BlockTensors {
   float scale = 1.0F;  ///< multiplies a loss block's gradients
 };
 
-/// What `run_forward_keep` saved. It refers to the parameters, gradients and input that were given there: they must
-/// stay in place, unchanged (gradients apart), until `run_backward_kept` has returned or the graph is destroyed.
+/// What `run_forward_keep` saved. It refers to the parameters and input that were given there: they must stay in place,
+/// unchanged, until `run_backward_kept` has returned or the graph is destroyed.
 struct SavedGraph {
   torch::autograd::Edge root;
   at::Tensor input;
@@ -33,10 +33,11 @@ struct SavedGraph {
 
 /// Forward without gradients; the result is copied into `t.output`.
 void run_forward(const Block& block, const BlockTensors& t);
-/// Forward with gradients; the result is copied into `t.output`, the saved activations stay allocated.
+/// Forward with gradients; the result is copied into `t.output`, the saved activations stay allocated. Of `t.gradients`
+/// and `t.input_gradient` only counts which are defined: they say what the backward will want.
 [[nodiscard]] SavedGraph run_forward_keep(const Block& block, const BlockTensors& t);
-/// Backward of a saved graph: gradients added into `t.gradients` (the tensors given to `run_forward_keep`), dX copied
-/// into `t.input_gradient`; consumes and releases the saved activations.
+/// Backward of a saved graph: gradients added into `t.gradients`, dX copied into `t.input_gradient`; consumes and
+/// releases the saved activations.
 void run_backward_kept(const Block& block, const BlockTensors& t, SavedGraph saved);
 /// Forward again, then backward; same bits as the pair above. For a loss block loss and gradients: returns the loss sum
 /// (0 otherwise).

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "model/scalar.h"
+
 namespace sluice::model {
 
 at::Tensor shifted_targets(const at::Tensor& labels_BS) {
@@ -23,7 +25,7 @@ void cross_entropy_tile(at::Tensor& logits, const at::Tensor& targets, at::Tenso
   const at::Tensor losses = total.log().sub_(target_logit).mul_(weight).to(at::kDouble);
   loss_sum.add_(losses.sum());
   if (!with_gradient) return;
-  weight.mul_(scale);
+  weight.mul_(scalar(scale));
   logits.mul_(total.reciprocal_().mul_(weight));
   logits.scatter_add_(1, index, weight.neg_());
 }

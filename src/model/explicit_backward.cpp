@@ -5,7 +5,6 @@
 #include <torch/csrc/autograd/functions/utils.h>
 
 #include <memory>
-#include <mutex>
 #include <utility>
 
 namespace sluice::model {

@@ -37,7 +37,7 @@ using ExplicitBackward =
                                          std::span<const at::Tensor> parameters, SavedTensors saved,
                                          ExplicitBackward backward);
 
-/// A result whose values nobody reads: the shape of `like`, one element of memory.
+/// A result of `shape` whose values nobody reads: one element of memory.
 [[nodiscard]] at::Tensor placeholder_output(at::IntArrayRef shape, const at::TensorOptions& options);
 
 }  // namespace sluice::model

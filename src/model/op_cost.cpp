@@ -15,8 +15,12 @@ namespace {
 thread_local std::vector<plan::OpCost>* t_ops = nullptr;
 thread_local int t_depth = 0;  // of operators that cost: what they call inside is part of them
 
+// Inputs can be read only when the call begins, outputs only when it ends.
 struct Call : at::ObserverContext {
   bool counts = false;
+  bool has_out_argument = false;  // stands among the inputs but is not read
+  std::optional<plan::OpCost> product;
+  Bytes input_bytes = 0;
 };
 
 Bytes bytes_of(const c10::IValue& value) {
@@ -62,31 +66,30 @@ std::optional<plan::OpCost> product_cost(const std::string& name, c10::ArrayRef<
   return cost;
 }
 
-std::unique_ptr<at::ObserverContext> on_enter(const at::RecordFunction& call) {
-  auto context = std::make_unique<Call>();
-  const std::string name = call.name();
-  context->counts = has_cost(call, name) || hides_inner(name);
-  if (context->counts) ++t_depth;
-  return context;
+std::unique_ptr<at::ObserverContext> on_enter(const at::RecordFunction& function) {
+  auto call = std::make_unique<Call>();
+  const std::string name = function.name();
+  call->counts = has_cost(function, name) || hides_inner(name);
+  if (!call->counts || ++t_depth > 1) return call;
+  const auto operator_name = function.operator_name();
+  call->has_out_argument = operator_name && operator_name->overload_name.find("out") != std::string::npos;
+  call->product = product_cost(name, function.inputs());
+  for (const auto& input : function.inputs()) call->input_bytes += bytes_of(input);
+  return call;
 }
 
-void on_exit(const at::RecordFunction& call, at::ObserverContext* context) {
-  if (context == nullptr || !static_cast<Call*>(context)->counts) return;
-  --t_depth;
-  const std::string name = call.name();
-  if (t_depth > 0 || t_ops == nullptr || hides_inner(name)) return;
-  if (const auto product = product_cost(name, call.inputs())) {
-    t_ops->push_back(*product);
+void on_exit(const at::RecordFunction& function, at::ObserverContext* context) {
+  const auto* call = static_cast<Call*>(context);
+  if (call == nullptr || !call->counts) return;
+  if (--t_depth > 0 || t_ops == nullptr || hides_inner(function.name())) return;
+  if (call->product) {
+    t_ops->push_back(*call->product);
     return;
   }
-  plan::OpCost cost;
-  for (const auto& input : call.inputs()) cost.bytes += bytes_of(input);
   Bytes written = 0;
-  for (const auto& output : call.outputs()) written += bytes_of(output);
-  // An `out` argument stands among the inputs but is not read.
-  const auto operator_name = call.operator_name();
-  const bool has_out_argument = operator_name && operator_name->overload_name.find("out") != std::string::npos;
-  if (!has_out_argument) cost.bytes += written;
+  for (const auto& output : function.outputs()) written += bytes_of(output);
+  plan::OpCost cost;
+  cost.bytes = call->input_bytes + (call->has_out_argument ? 0 : written);
   cost.flops = static_cast<Flops>(written) / sizeof(float);
   t_ops->push_back(cost);
 }

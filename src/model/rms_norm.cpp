@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "model/row_tile.h"
+#include "model/scalar.h"
 
 namespace sluice::model {
 
@@ -11,7 +12,7 @@ NormResult rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   at::Tensor rstd = at::empty({x.size(0), 1}, x.options());
   at::mul_out(y, x, x);
   at::sum_out(rstd, y, {1}, /*keepdim=*/true);
-  rstd.mul_(1.0 / static_cast<double>(x.size(1))).add_(eps).rsqrt_();
+  rstd.mul_(scalar(1.0 / static_cast<double>(x.size(1)))).add_(scalar(eps)).rsqrt_();
   at::mul_out(y, x, rstd);
   y.mul_(weight);
   return {y, rstd};
@@ -32,6 +33,7 @@ void add_rms_norm_backward(at::Tensor& dy, const at::Tensor& x, const at::Tensor
   at::Tensor product_tile = at::empty({tile, width}, x.options());
   at::Tensor mean_tile = at::empty({tile, 1}, x.options());
   at::Tensor column_sum = at::empty({width}, x.options());
+  const at::Tensor width_inverse = scalar(1.0 / static_cast<double>(width));
   for (std::int64_t row = 0; row < num_rows; row += tile) {
     const std::int64_t n = std::min(tile, num_rows - row);
     at::Tensor g = dy.narrow(0, row, n), scale = rstd.narrow(0, row, n);
@@ -45,7 +47,7 @@ void add_rms_norm_backward(at::Tensor& dy, const at::Tensor& x, const at::Tensor
     }
     product.mul_(weight);
     at::sum_out(mean, product, {1}, /*keepdim=*/true);
-    mean.mul_(1.0 / static_cast<double>(width));
+    mean.mul_(width_inverse);
     normalised.mul_(mean);
     g.mul_(weight).sub_(normalised).mul_(scale);
     dx.narrow(0, row, n).add_(g);

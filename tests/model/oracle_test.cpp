@@ -1,0 +1,119 @@
+// Against transformers' LlamaForCausalLM (tools/oracles/make_llama_oracles.py): loss, hidden states, every gradient.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "model/small_models.h"
+
+namespace sluice::model {
+namespace {
+
+struct Oracle {
+  format::ModelConfig config;
+  std::map<std::string, at::Tensor> tensors;
+};
+
+format::ModelConfig read_config(const nlohmann::json& json) {
+  format::ModelConfig config = small_config();
+  config.num_kv_heads = json["num_key_value_heads"];
+  config.head_dim = json["head_dim"];
+  config.rope_theta = json["rope_theta"];
+  config.attention_bias = json["attention_bias"];
+  config.mlp_bias = json["mlp_bias"];
+  config.tie_word_embeddings = json["tie_word_embeddings"];
+  if (json.contains("rope_scaling")) {
+    const auto& scaling = json["rope_scaling"];
+    config.rope_scaling.type = scaling["rope_type"];
+    config.rope_scaling.factor = scaling["factor"];
+    config.rope_scaling.low_freq_factor = scaling.value("low_freq_factor", 1.0);
+    config.rope_scaling.high_freq_factor = scaling.value("high_freq_factor", 4.0);
+    config.rope_scaling.original_max_position_embeddings = scaling.value("original_max_position_embeddings", 0);
+  }
+  return config;
+}
+
+Oracle read_oracle(const std::string& name) {
+  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/model/llama_" + name + ".bin", std::ios::binary);
+  std::string line;
+  std::getline(file, line);
+  const auto header = nlohmann::json::parse(line);
+  Oracle oracle{read_config(header["config"]), {}};
+  for (const auto& entry : header["tensors"]) {
+    const auto type = entry[1] == "int64" ? at::kLong : at::kFloat;
+    at::Tensor tensor = at::empty(entry[2].get<std::vector<std::int64_t>>(), type);
+    file.read(static_cast<char*>(tensor.mutable_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
+    oracle.tensors[entry[0]] = tensor;
+  }
+  EXPECT_TRUE(file.good());
+  return oracle;
+}
+
+// Relative to the largest element: single elements may cancel to nearly nothing.
+double difference(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).abs().max() / b.abs().max().clamp_min(1e-6)).item<double>();
+}
+
+class LlamaOracle : public testing::TestWithParam<const char*> {};
+
+TEST_P(LlamaOracle, GivesTransformersLossHiddenStatesAndGradients) {
+  const Oracle oracle = read_oracle(GetParam());
+  SmallModel small(oracle.config);
+  for (std::size_t c = 0; c < small.model.chunks.size(); ++c) {
+    for (std::size_t i = 0; i < small.parameters[c].size(); ++i) {
+      small.parameters[c][i].copy_(oracle.tensors.at("parameter." + small.model.chunks[c].parameters[i].name));
+    }
+  }
+  const MicroBatch batch{oracle.tensors.at("input_ids"), oracle.tensors.at("labels")};
+  const auto num_targets = (batch.labels.narrow(1, 1, batch.labels.size(1) - 1) != -100).sum().item<std::int64_t>();
+  const double loss = small.step(batch, 1.0F / static_cast<float>(num_targets));
+  EXPECT_NEAR(loss / static_cast<double>(num_targets), oracle.tensors.at("loss").item<double>(), 1e-5);
+  for (std::size_t i = 0; i + 1 < small.boundaries.size(); ++i) {
+    EXPECT_LT(difference(small.boundaries[i], oracle.tensors.at("hidden." + std::to_string(i))), 1e-5) << i;
+  }
+  const auto& head = dynamic_cast<const LossBlock&>(*small.model.blocks.back().block);
+  const BlockTensors t = small.tensors(small.model.blocks.size() - 1, batch);
+  EXPECT_LT(difference(head.logits(t.parameters, t.input), oracle.tensors.at("logits")), 1e-5);
+  for (std::size_t c = 0; c < small.model.chunks.size(); ++c) {
+    for (std::size_t i = 0; i < small.parameters[c].size(); ++i) {
+      const std::string& name = small.model.chunks[c].parameters[i].name;
+      EXPECT_LT(difference(small.gradients[c][i], oracle.tensors.at("gradient." + name)), 1e-5) << name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, LlamaOracle,
+                         testing::Values("gqa_tied", "mha_untied_linear_rope", "gqa_llama3_rope", "biases"));
+
+TEST(LlamaDecode, TokenByTokenLogitsEqualTheFullForward) {
+  for (const std::int64_t prefill : {1, 4}) {
+    SmallModel small(small_config());
+    const MicroBatch batch = random_batch(61, 2, 9);
+    small.forward(batch);
+    const std::size_t last = small.model.blocks.size() - 1;
+    const auto& head = dynamic_cast<const LossBlock&>(*small.model.blocks[last].block);
+    const BlockTensors t = small.tensors(last, batch);
+    const at::Tensor expected = head.logits(t.parameters, t.input);
+
+    std::vector<KvCache> caches(last);
+    for (std::size_t b = 0; b < last; ++b) {
+      const auto shape = small.model.blocks[b].block->cache_shape();
+      if (!shape.empty()) caches[b] = {at::zeros({2, shape[0], 12, shape[1]}), at::zeros({2, shape[0], 12, shape[1]})};
+    }
+    // First `prefill` tokens at once, then one, then two at a time.
+    for (std::int64_t position = 0, n = prefill; position < 9; position += n, n = position % 2 == 0 ? 1 : 2) {
+      n = position == 0 ? prefill : std::min(n, 9 - position);
+      const MicroBatch tokens{batch.input_ids.narrow(1, position, n), {}};
+      at::Tensor x;
+      for (std::size_t b = 0; b < last; ++b) {
+        x = small.model.blocks[b].block->decode(small.tensors(b, batch).parameters, x, caches[b], position, tokens);
+      }
+      EXPECT_LT(difference(head.logits(t.parameters, x), expected.narrow(1, position, n)), 1e-4) << position;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::model

@@ -1,0 +1,97 @@
+// Small models with memory of their own, run block by block through compute.h as the executor would.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <utility>
+#include <vector>
+
+#include "format/model_config.h"
+#include "model/compute.h"
+#include "model/init.h"
+#include "model/model.h"
+
+namespace sluice::model {
+
+inline format::ModelConfig small_config() {
+  format::ModelConfig config;
+  config.model_type = "llama";
+  config.architecture = "LlamaForCausalLM";
+  config.vocab_size = 61;
+  config.hidden_size = 16;
+  config.intermediate_size = 24;
+  config.num_layers = 2;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 4;
+  config.max_position_embeddings = 64;
+  return config;
+}
+
+inline MicroBatch random_batch(std::int64_t vocab_size, std::int64_t batch_size, std::int64_t seq_len) {
+  at::Tensor ids = at::randint(0, vocab_size, {batch_size, seq_len}, at::kLong);
+  return {ids, ids.clone()};
+}
+
+/// Parameters, gradients (zeroed) and boundaries of a whole model.
+struct SmallModel {
+  Model model;
+  std::vector<std::vector<at::Tensor>> parameters, gradients;  // per chunk
+  std::vector<at::Tensor> boundaries;
+
+  explicit SmallModel(const format::ModelConfig& config, std::uint64_t seed = 1) : model(make_model(config)) {
+    for (const auto& chunk : model.chunks) {
+      parameters.emplace_back();
+      gradients.emplace_back();
+      for (auto spec : chunk.parameters) {
+        spec.std = 0.2;
+        if (spec.init == ParameterSpec::Init::Zeros) spec.init = ParameterSpec::Init::Normal;
+        at::Tensor value = at::empty(spec.shape);
+        init_parameter(spec, seed, 0, {value.mutable_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
+        parameters.back().push_back(value);
+        gradients.back().push_back(at::zeros(spec.shape));
+      }
+    }
+  }
+
+  BlockTensors tensors(std::size_t index, const MicroBatch& batch) const {
+    const BlockEntry& entry = model.blocks[index];
+    BlockTensors t;
+    for (const int chunk : entry.chunks) {
+      const auto c = static_cast<std::size_t>(chunk);
+      t.parameters.insert(t.parameters.end(), parameters[c].begin(), parameters[c].end());
+      t.gradients.insert(t.gradients.end(), gradients[c].begin(), gradients[c].end());
+    }
+    if (entry.reads >= 0) t.input = boundaries[static_cast<std::size_t>(entry.reads)];
+    if (entry.writes >= 0) t.output = boundaries[static_cast<std::size_t>(entry.writes)];
+    t.batch = batch;
+    return t;
+  }
+
+  void forward(const MicroBatch& batch) {
+    boundaries.clear();
+    const std::vector<std::int64_t> shape = {batch.input_ids.size(0), batch.input_ids.size(1), model.hidden_size};
+    for (std::size_t i = 0; i + 1 < model.blocks.size(); ++i) boundaries.push_back(at::empty(shape));
+    for (std::size_t i = 0; i + 1 < model.blocks.size(); ++i) {
+      run_forward(*model.blocks[i].block, tensors(i, batch));
+    }
+  }
+
+  /// Forward and backward of one micro-batch, every block recomputed; gradients are added. Returns the loss sum.
+  double step(const MicroBatch& batch, float scale) {
+    forward(batch);
+    at::Tensor gradient = at::empty_like(boundaries[0]);
+    double loss = 0;
+    for (std::size_t i = model.blocks.size(); i-- > 0;) {
+      BlockTensors t = tensors(i, batch);
+      t.scale = scale;
+      t.output_gradient = gradient;
+      if (t.input.defined()) t.input_gradient = gradient;
+      loss += run_backward_recompute(*model.blocks[i].block, t);
+    }
+    return loss;
+  }
+};
+
+inline bool same_bits(const at::Tensor& a, const at::Tensor& b) { return at::equal(a, b); }
+
+}  // namespace sluice::model

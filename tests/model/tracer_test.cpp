@@ -1,0 +1,168 @@
+#include "model/tracer.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "model/cpu_allocator.h"
+#include "model/small_models.h"
+#include "plan/first_fit.h"
+
+namespace sluice::model {
+namespace {
+
+void expect_equal(const plan::ComputeTrace& meta, const plan::ComputeTrace& real, const std::string& what) {
+  SCOPED_TRACE(what);
+  EXPECT_EQ(meta.peak, real.peak);
+  EXPECT_EQ(meta.left, real.left);
+  ASSERT_EQ(meta.events.size(), real.events.size());
+  for (std::size_t i = 0; i < meta.events.size(); ++i) {
+    ASSERT_EQ(meta.events[i].id, real.events[i].id) << "event " << i;
+    ASSERT_EQ(meta.events[i].bytes, real.events[i].bytes) << "event " << i;
+  }
+  ASSERT_EQ(meta.ops.size(), real.ops.size());
+  for (std::size_t i = 0; i < meta.ops.size(); ++i) {
+    ASSERT_EQ(meta.ops[i].kind, real.ops[i].kind) << "op " << i;
+    ASSERT_EQ(meta.ops[i].flops, real.ops[i].flops) << "op " << i;
+    ASSERT_EQ(meta.ops[i].bytes, real.ops[i].bytes) << "op " << i;
+  }
+}
+
+void expect_equal(const plan::BlockTrace& meta, const plan::BlockTrace& real) {
+  expect_equal(meta.forward, real.forward, "forward");
+  expect_equal(meta.forward_keep, real.forward_keep, "forward_keep");
+  expect_equal(meta.backward_kept, real.backward_kept, "backward_kept");
+  expect_equal(meta.backward_recompute, real.backward_recompute, "backward_recompute");
+  expect_equal(meta.evaluate, real.evaluate, "evaluate");
+}
+
+std::vector<format::ModelConfig> configs() {
+  std::vector<format::ModelConfig> all(6, small_config());
+  all[1].num_kv_heads = 4;
+  all[1].rope_scaling = {"linear", 2.0, 1, 4, 0};
+  all[2].attention_bias = all[2].mlp_bias = true;
+  all[2].tie_word_embeddings = true;
+  all[3].head_dim = 10;
+  all[3].num_kv_heads = 1;
+  all[3].rope_scaling = {"llama3", 8.0, 1, 4, 32};
+  all[4].hidden_size = 48;
+  all[4].intermediate_size = 251;  // beyond the grain size of element-wise operators
+  all[4].vocab_size = 40001;       // several tiles in the head, above the grain size of reductions
+  all[4].attention_bias = true;
+  all[5].hidden_size = 24;
+  all[5].head_dim = 64;
+  return all;
+}
+
+class Threads {
+ public:
+  explicit Threads(int n) : before_(at::get_num_threads()) { at::set_num_threads(n); }
+  ~Threads() { at::set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+TEST(Tracer, MetaTraceEqualsTheCpuTraceEventByEvent) {
+  const std::vector<BatchShape> shapes = {{1, 1}, {1, 2}, {1, 17}, {2, 33}, {4, 40}, {1, 200}};
+  for (const int threads : {1, 2}) {
+    const Threads guard(threads);
+    int number = 0;
+    for (const auto& config : configs()) {
+      const Model model = make_model(config);
+      for (const auto& shape : shapes) {
+        for (const int block : {0, 1, static_cast<int>(model.blocks.size()) - 1}) {
+          SCOPED_TRACE("config " + std::to_string(number) + " batch " + std::to_string(shape.micro_batch_size) + " x " +
+                       std::to_string(shape.seq_len) + " block " + std::to_string(block) + " threads " +
+                       std::to_string(threads));
+          expect_equal(trace_block(model, block, shape, c10::DeviceType::Meta),
+                       trace_block(model, block, shape, c10::DeviceType::CPU));
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
+      ++number;
+    }
+  }
+}
+
+TEST(Tracer, AgreesOnLongSequencesWhereAttentionChangesItsTiles) {
+  format::ModelConfig config = small_config();
+  for (const std::int64_t seq_len : {191, 192, 511, 513, 767, 768, 1030}) {
+    SCOPED_TRACE(seq_len);
+    const Model model = make_model(config);
+    expect_equal(trace_block(model, 1, {1, seq_len}, c10::DeviceType::Meta),
+                 trace_block(model, 1, {1, seq_len}, c10::DeviceType::CPU));
+  }
+}
+
+TEST(Tracer, TracesEqualLayersOnceAndLaysOutChunks) {
+  format::ModelConfig config = small_config();
+  config.num_layers = 5;
+  config.tie_word_embeddings = true;
+  const plan::StepTrace step = trace_model(make_model(config), {2, 8});
+  EXPECT_EQ(step.blocks.size(), 7U);
+  EXPECT_EQ(step.traces.size(), 3U);
+  EXPECT_EQ(step.blocks[3].trace, step.blocks[1].trace);
+  EXPECT_EQ(step.blocks[0].reads, -1);
+  EXPECT_EQ(step.blocks[6].writes, -1);
+  EXPECT_EQ(step.blocks[6].reads, 5);
+  EXPECT_EQ(step.blocks[6].chunks, (std::vector<int>{6, 0}));
+  EXPECT_EQ(step.boundary_bytes, std::vector<Bytes>(6, 2 * 8 * 16 * 4));
+  for (const auto& chunk : step.chunks) {
+    EXPECT_EQ(chunk.num_elements % 1024, 0);
+    std::int64_t end = 0;
+    for (const auto& slot : chunk.parameters) {
+      EXPECT_EQ(slot.first_element % 16, 0);
+      EXPECT_GE(slot.first_element, end);
+      end = slot.first_element + slot.num_elements;
+    }
+    EXPECT_LE(end, chunk.num_elements);
+  }
+  EXPECT_TRUE(step.traces[2].forward.events.empty());
+}
+
+TEST(Tracer, CountsTheFlopsOfALayer) {
+  const format::ModelConfig config = small_config();
+  const std::int64_t tokens = 2 * 32;
+  const plan::BlockTrace trace = trace_block(make_model(config), 1, {2, 32}, c10::DeviceType::Meta);
+  const auto matmul = [](const plan::ComputeTrace& compute) {
+    double flops = 0;
+    for (const auto& op : compute.ops) flops += op.kind == plan::OpClass::MatMul ? op.flops : 0;
+    return flops;
+  };
+  const double projections = 16 * 16 * 2 + 16 * 8 * 2, mlp = 3 * 16 * 24;
+  EXPECT_EQ(matmul(trace.forward), 2.0 * tokens * (projections + mlp));
+  EXPECT_EQ(matmul(trace.backward_kept), 4.0 * tokens * (projections + mlp));
+  // The output of the last product is not needed for the backward.
+  EXPECT_EQ(matmul(trace.backward_recompute), 6.0 * tokens * (projections + mlp) - 2.0 * tokens * 16 * 24);
+}
+
+TEST(Tracer, FirstFitReplayOfTheMetaTraceGivesTheWorkspacePeakOfARealRun) {
+  format::ModelConfig config = small_config();
+  config.hidden_size = 48;
+  config.intermediate_size = 80;
+  const MicroBatch batch = random_batch(config.vocab_size, 2, 40);
+  SmallModel small(config);
+  small.forward(batch);
+  std::vector<std::byte> memory((16 << 20) + 64);
+  auto* base = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+  for (std::size_t i = 0; i < small.model.blocks.size(); ++i) {
+    const plan::BlockTrace trace = trace_block(small.model, static_cast<int>(i), {2, 40}, c10::DeviceType::Meta);
+    BlockTensors t = small.tensors(i, batch);
+    t.output_gradient = at::ones_like(small.boundaries[0]);
+    if (t.input.defined()) t.input_gradient = at::empty_like(t.input);
+    plan::FirstFit placement;
+    std::unordered_map<std::int32_t, Bytes> offsets;
+    for (const auto& event : trace.backward_recompute.events) {
+      if (event.bytes > 0) offsets[event.id] = placement.allocate(event.bytes);
+      if (event.bytes == 0) placement.release(offsets.at(event.id));
+    }
+    use_workspace(base, 16 << 20);
+    run_backward_recompute(*small.model.blocks[i].block, t);
+    EXPECT_EQ(workspace_peak(), placement.peak()) << i;
+    EXPECT_EQ(workspace_live(), 0);
+    use_workspace(nullptr, 0);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::model
