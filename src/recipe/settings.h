@@ -130,14 +130,6 @@ Settings from_json(std::string_view text);
 /// The same as YAML: the text of run.yaml, which `--config` reads back to equal settings.
 std::string to_yaml(const Settings& settings);
 
-/// Throws ConfigError naming the first setting that this version cannot honour, with what to use instead, or that
-/// contradicts another one. Nothing that is asked for is ever ignored in silence.
-void check_supported(const Settings& settings);
-
-/// The options of a training step that follow from several settings.
-[[nodiscard]] bool clips_globally(const Settings& settings);
-/// `Auto` resolved: next-forward with a global norm, else backward.
-[[nodiscard]] UpdateMode resolved_update(const Settings& settings);
 [[nodiscard]] const char* name(DType dtype);
 
 }  // namespace sluice::recipe

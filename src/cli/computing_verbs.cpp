@@ -1,0 +1,61 @@
+// train, plan, eval, sample and export: settings from flags and file, checked here, then the engine.
+#include "cli/engine_loader.h"
+#include "cli/verb.h"
+#include "recipe/option_table.h"
+#include "recipe/support.h"
+
+namespace sluice::cli {
+namespace {
+
+/// The rows of the option table that a verb takes.
+std::vector<FlagSpec> flags_of(unsigned verb) {
+  std::vector<FlagSpec> flags = {{.name = "config",
+                                  .argument = "FILE",
+                                  .help = "YAML or JSON with the same keys as the flags; a flag wins",
+                                  .group = "Files"}};
+  const recipe::Settings defaults;
+  for (const recipe::OptionRow& row : recipe::option_table()) {
+    if ((row.verbs & verb) == 0) continue;
+    const bool is_switch = row.kind == recipe::ValueKind::Switch;
+    const std::string shown = row.print(defaults).value_or(row.absent);
+    flags.push_back({.name = row.name,
+                     .aliases = row.aliases,
+                     .argument = is_switch              ? ""
+                                 : row.argument.empty() ? "VALUE"
+                                                        : row.argument,
+                     .help = row.help,
+                     .default_text = shown == "false"  ? ""
+                                     : shown == "true" ? "on"
+                                                       : shown,
+                     .group = row.group,
+                     .hidden = row.hidden});
+  }
+  return flags;
+}
+
+int run_verb(const char* verb, const Arguments& arguments) {
+  std::vector<recipe::NamedValue> flags;
+  for (const recipe::NamedValue& flag : arguments.flags) {
+    if (flag.name != "config") flags.push_back(flag);
+  }
+  const recipe::Settings settings = recipe::read_settings(flags, arguments.value("config").value_or(""));
+  recipe::check_required(settings, verb);
+  recipe::check_supported(settings);
+  return run_in_engine(verb, settings);
+}
+
+}  // namespace
+
+std::vector<FlagSpec> train_flags() { return flags_of(recipe::kTrain); }
+std::vector<FlagSpec> plan_flags() { return flags_of(recipe::kPlan); }
+std::vector<FlagSpec> eval_flags() { return flags_of(recipe::kEval); }
+std::vector<FlagSpec> sample_flags() { return flags_of(recipe::kSample); }
+std::vector<FlagSpec> export_flags() { return flags_of(recipe::kExport); }
+
+int run_train(const Arguments& arguments) { return run_verb("train", arguments); }
+int run_plan(const Arguments& arguments) { return run_verb("plan", arguments); }
+int run_eval(const Arguments& arguments) { return run_verb("eval", arguments); }
+int run_sample(const Arguments& arguments) { return run_verb("sample", arguments); }
+int run_export(const Arguments& arguments) { return run_verb("export", arguments); }
+
+}  // namespace sluice::cli

@@ -1,0 +1,75 @@
+// list: every kind of thing that can be named, from the tables that make them.
+#include <array>
+#include <cstdio>
+#include <iostream>
+
+#include "cli/verb.h"
+#include "data/catalog.h"
+#include "format/presets.h"
+#include "optim/rule.h"
+#include "optim/schedule.h"
+#include "recipe/machine_file.h"
+#include "tier/catalog.h"
+
+namespace sluice::cli {
+namespace {
+
+void print_row(std::string_view name, std::string_view summary) {
+  std::array<char, 64> padded;
+  std::snprintf(padded.data(), padded.size(), "%-22.*s", static_cast<int>(name.size()), name.data());
+  std::cout << padded.data() << " " << summary << "\n";
+}
+
+template <typename Make>
+void print_rows(std::span<const CatalogRow<Make>> rows) {
+  for (const auto& row : rows) print_row(row.name, row.summary);
+}
+
+/// Presets by name; every other model of their families is read from its config.json.
+void list_models() {
+  print_rows(format::model_presets());
+  std::string families;
+  for (const auto& row : format::model_presets()) {
+    const std::string family = format::preset_config(row.name).architecture;
+    if (families.find(family) == std::string::npos) families += (families.empty() ? "" : ", ") + family;
+  }
+  print_row("DIR, FILE.gguf", "any model of the families " + families);
+}
+
+void list_collectives() {
+  for (const char* name : {"gloo", "mpi", "nccl"}) print_row(name, "not available in this version: one rank only");
+}
+
+using Kind = CatalogRow<void (*)()>;
+constexpr std::array<Kind, 8> kKinds = {{
+    {"models", "presets and families", list_models},
+    {"optimizers", "update rules", [] { print_rows(optim::rule_catalog()); }},
+    {"schedules", "learning-rate schedules", [] { print_rows(optim::schedule_catalog()); }},
+    {"tiers", "stores below memory", [] { print_rows(tier::store_catalog()); }},
+    {"collectives", "libraries between ranks", list_collectives},
+    {"tokenizers", "kinds of tokenizer", [] { print_rows(data::tokenizer_rows()); }},
+    {"datasets", "data formats", [] { print_rows(data::dataset_rows()); }},
+    {"machines", "machines for `sluice plan --machine`", [] { print_rows(recipe::machine_catalog()); }},
+}};
+
+}  // namespace
+
+std::vector<FlagSpec> list_flags() { return {}; }
+
+std::vector<PositionalSpec> list_positionals() {
+  std::string kinds;
+  for (const Kind& kind : kKinds) kinds += (kinds.empty() ? "" : ", ") + std::string(kind.name);
+  return {{"KIND", kinds, false}};
+}
+
+int run_list(const Arguments& arguments) {
+  const std::span<const Kind> kinds(kKinds);
+  if (arguments.positionals.empty()) {
+    print_rows(kinds);
+  } else {
+    find_row(kinds, "kind", arguments.positionals[0]).make();
+  }
+  return 0;
+}
+
+}  // namespace sluice::cli

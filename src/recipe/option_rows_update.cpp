@@ -1,0 +1,176 @@
+// Rows of the update rule and of precision.
+#include <array>
+#include <limits>
+
+#include "recipe/option_rows.h"
+
+namespace sluice::recipe {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr RealRange kNotNegative = {0, kInfinity};
+constexpr RealRange kBeta = {0, 1, false, true};
+
+constexpr std::array<Spelling<Decay>, 2> kDecays = {{{Decay::Matrices, "matrices"}, {Decay::All, "all"}}};
+constexpr std::array<Spelling<ClipMode>, 4> kClipModes = {{{ClipMode::Global, "global"},
+                                                           {ClipMode::TwoPass, "two-pass"},
+                                                           {ClipMode::Block, "block"},
+                                                           {ClipMode::Value, "value"}}};
+constexpr std::array<Spelling<UpdateMode>, 4> kUpdateModes = {{{UpdateMode::Auto, "auto"},
+                                                               {UpdateMode::Backward, "backward"},
+                                                               {UpdateMode::NextForward, "next-forward"},
+                                                               {UpdateMode::Sweep, "sweep"}}};
+constexpr std::array<Spelling<DType>, 12> kDTypes = {{{DType::Fp32, "fp32"},
+                                                      {DType::Fp32, "float32"},
+                                                      {DType::Fp32, "f32"},
+                                                      {DType::Fp32, "float"},
+                                                      {DType::Bf16, "bf16"},
+                                                      {DType::Bf16, "bfloat16"},
+                                                      {DType::Bf16, "torch.bfloat16"},
+                                                      {DType::Fp16, "fp16"},
+                                                      {DType::Fp16, "float16"},
+                                                      {DType::Fp16, "f16"},
+                                                      {DType::Fp16, "half"},
+                                                      {DType::Fp16, "torch.float16"}}};
+
+/// Names of torch's and transformers' variants of the same arithmetic.
+OptionRow optimizer_row() {
+  OptionRow row =
+      text_row("optimizer", &Settings::optimizer,
+               {.argument = "NAME", .help = "update rule (`sluice list optimizers`)", .aliases = {"optim"}});
+  row.set = [](Settings& settings, std::string_view text) {
+    std::string name = fold_name(text);
+    for (const char* same : {"adamw-torch", "adamw-torch-fused", "adamw-hf"}) {
+      if (name == same) name = "adamw";
+    }
+    if (name.empty()) throw_bad_value("optimizer", "the name of an update rule", text);
+    settings.optimizer = name;
+  };
+  return row;
+}
+
+OptionRow schedule_row() {
+  OptionRow row = text_row("lr-schedule", &Settings::lr_schedule,
+                           {.argument = "NAME",
+                            .help = "learning rate over --max-steps (`sluice list schedules`)",
+                            .aliases = {"lr_scheduler_type", "lr_scheduler"}});
+  row.set = [](Settings& settings, std::string_view text) {
+    std::string name = fold_name(text);
+    for (char& c : name) c = c == '-' ? '_' : c;
+    if (name.empty()) throw_bad_value("lr-schedule", "the name of a schedule", text);
+    settings.lr_schedule = name;
+  };
+  return row;
+}
+
+OptionRow betas_row() {
+  OptionRow row =
+      make_row("betas", {.argument = "B1,B2", .help = "of adamw", .aliases = {"adam_betas"}}, ValueKind::NumberList);
+  row.set = [](Settings& settings, std::string_view text) {
+    const std::vector<std::string> parts = split_list(text);
+    if (parts.size() != 2) throw_bad_value("betas", "two numbers with a comma between them", text);
+    settings.beta1 = parse_real(parts[0], "betas", kBeta);
+    settings.beta2 = parse_real(parts[1], "betas", kBeta);
+  };
+  row.print = [](const Settings& settings) { return print_real(settings.beta1) + "," + print_real(settings.beta2); };
+  return row;
+}
+
+/// transformers names the two betas apart.
+OptionRow beta_row(const char* name, double Settings::*field) {
+  OptionRow row = real_row(name, field, kBeta, {.hidden = true});
+  row.print = [](const Settings&) { return std::nullopt; };
+  return row;
+}
+
+OptionRow rule_options_row() {
+  OptionRow row = make_row("optimizer-option",
+                           {.argument = "KEY=VALUE",
+                            .help = "further options of a rule, named as in torch (repeatable)",
+                            .aliases = {"optimizer_options", "optim_args"},
+                            .absent = "none"},
+                           ValueKind::TextList);
+  row.set = [](Settings& settings, std::string_view text) {
+    settings.optimizer_options.clear();
+    for (const std::string& part : split_list(text)) {
+      const std::size_t equals = part.find('=');
+      if (equals == 0 || equals == std::string::npos) throw_bad_value("optimizer-option", "key=value", part);
+      settings.optimizer_options[part.substr(0, equals)] = part.substr(equals + 1);
+    }
+  };
+  row.print = [](const Settings& settings) -> std::optional<std::string> {
+    std::vector<std::string> parts;
+    for (const auto& [key, value] : settings.optimizer_options) parts.push_back(key + "=" + value);
+    return parts.empty() ? std::nullopt : std::optional(join_list(parts));
+  };
+  return row;
+}
+
+OptionRow loss_scale_row() {
+  return field_row(
+      make_row("loss-scale", {.argument = "dynamic|N", .help = "for fp16", .absent = "dynamic for fp16"},
+               ValueKind::Text),
+      &Settings::loss_scale,
+      [](std::string_view text) {
+        if (fold_name(text) == "dynamic") return std::string("dynamic");
+        return print_real(parse_real(text, "loss-scale", {0, kInfinity, true, false}));
+      },
+      [](const std::string& value) { return value; });
+}
+
+OptionRow dtype_row(const char* row_name, std::optional<DType> Settings::*field, RowText text) {
+  text.argument = "fp32|bf16|fp16";
+  return choice_row(row_name, field, std::span<const Spelling<DType>>(kDTypes), std::move(text));
+}
+
+}  // namespace
+
+std::vector<OptionRow> update_rows() {
+  return {
+      optimizer_row(),
+      real_row("lr", &Settings::lr, kNotNegative,
+               {.argument = "X", .help = "highest learning rate", .aliases = {"learning_rate"}}),
+      real_row("weight-decay", &Settings::weight_decay, kNotNegative, {.argument = "X", .help = "decoupled decay"}),
+      betas_row(),
+      beta_row("adam-beta1", &Settings::beta1),
+      beta_row("adam-beta2", &Settings::beta2),
+      real_row("eps", &Settings::eps, kNotNegative,
+               {.argument = "X", .help = "of adamw", .aliases = {"adam_epsilon", "adam_eps"}}),
+      real_row("momentum", &Settings::momentum, kNotNegative,
+               {.argument = "X", .help = "of sgd", .aliases = {"sgd_momentum"}}),
+      choice_row(
+          "decay", &Settings::decay, std::span<const Spelling<Decay>>(kDecays),
+          {.argument = "matrices|all", .help = "which tensors decay: those with two or more dimensions, or all"}),
+      rule_options_row(),
+      schedule_row(),
+      integer_row("warmup-steps", &Settings::warmup_steps, {0, std::int64_t{1} << 40},
+                  {.argument = "N", .help = "steps of linear warm-up", .aliases = {"num_warmup_steps"}}),
+      real_row("max-grad-norm", &Settings::max_grad_norm, kNotNegative,
+               {.argument = "X",
+                .help = "clip the gradient to this norm; 0: off",
+                .aliases = {"gradient_clipping", "clip_grad", "max_norm"}}),
+      choice_row("clip-mode", &Settings::clip_mode, std::span<const Spelling<ClipMode>>(kClipModes),
+                 {.argument = "global|two-pass|block|value", .help = "how gradients are clipped", .absent = "global"}),
+      choice_row("update", &Settings::update, std::span<const Spelling<UpdateMode>>(kUpdateModes),
+                 {.argument = "auto|backward|next-forward|sweep",
+                  .help = "when a block is updated; auto: next-forward with a global norm, else backward"}),
+  };
+}
+
+std::vector<OptionRow> precision_rows() {
+  return {
+      dtype_row("weights-dtype", &Settings::weights_dtype,
+                {.verbs = kComputing, .help = "of stored weights", .absent = "as stored"}),
+      dtype_row("master-dtype", &Settings::master_dtype,
+                {.help = "of master weights", .absent = "none for fp32, fp32 for 16-bit"}),
+      dtype_row("moments-dtype", &Settings::moments_dtype, {.help = "of optimizer state", .absent = "fp32"}),
+      dtype_row("compute-dtype", &Settings::compute_dtype,
+                {.verbs = kComputing, .help = "of block math", .absent = "best for the device"}),
+      dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
+      loss_scale_row(),
+      switch_row("stochastic-rounding", &Settings::stochastic_rounding,
+                 {.help = "round bf16 weights at random", .absent = "on for bf16 without master"}),
+  };
+}
+
+}  // namespace sluice::recipe

@@ -1,0 +1,205 @@
+#include "recipe/support.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "optim/schedule.h"
+#include "recipe/parse_value.h"
+
+namespace sluice::recipe {
+namespace {
+
+/// Rules that people ask for by these names and that have no row in optim's catalog.
+constexpr std::array<std::string_view, 26> kOtherRules = {"adam",
+                                                          "adamax",
+                                                          "adamw8bit",
+                                                          "adamw-8bit",
+                                                          "adamw-bnb-8bit",
+                                                          "paged-adamw-8bit",
+                                                          "paged-adamw-32bit",
+                                                          "adamw-mini",
+                                                          "ademamix",
+                                                          "adafactor",
+                                                          "adalomo",
+                                                          "adagrad",
+                                                          "adadelta",
+                                                          "came",
+                                                          "galore-adamw",
+                                                          "galore",
+                                                          "lamb",
+                                                          "lars",
+                                                          "lion",
+                                                          "muon",
+                                                          "nadam",
+                                                          "prodigy",
+                                                          "rmsprop",
+                                                          "schedule-free-adamw",
+                                                          "shampoo",
+                                                          "soap"};
+
+/// Schedules of transformers that have no row.
+constexpr std::array<std::string_view, 7> kOtherSchedules = {
+    "cosine_with_restarts", "cosine_with_min_lr",        "polynomial",         "inverse_sqrt",
+    "reduce_lr_on_plateau", "cosine_warmup_with_min_lr", "warmup_stable_decay"};
+
+[[noreturn]] void refuse(const std::string& what, const std::string& use) {
+  throw ConfigError("config", what + " is not available in this version", {}, "use " + use);
+}
+
+template <typename Rows>
+std::string list_names(const Rows& rows) {
+  std::string names;
+  for (const auto& row : rows) names += (names.empty() ? "" : ", ") + std::string(row.name);
+  return names;
+}
+
+void check_device(const Settings& settings) {
+  const std::string& device = settings.device;
+  if (device == "cuda" || device.starts_with("cuda:") || device == "emulated" || device.starts_with("emulated:")) {
+    refuse("--device " + device, "--device cpu");
+  }
+  if (device != "auto" && device != "cpu") {
+    throw_bad_value("device", "auto, cpu, cuda[:N] or emulated[:GB/s]", device, "use --device cpu");
+  }
+  if (settings.device_memory) log_warning("--device-memory has no effect without an accelerator");
+}
+
+void check_rule(const Settings& settings) {
+  const auto rules = optim::rule_catalog();
+  if (std::ranges::find(kOtherRules, settings.optimizer) != kOtherRules.end()) {
+    refuse("optimizer '" + settings.optimizer + "'", list_names(rules));
+  }
+  (void)find_row(rules, "optimizer", settings.optimizer);
+  (void)optim::make_rule(settings.optimizer, rule_options(settings));
+  const auto schedules = optim::schedule_catalog();
+  if (std::ranges::find(kOtherSchedules, settings.lr_schedule) != kOtherSchedules.end()) {
+    refuse("learning-rate schedule '" + settings.lr_schedule + "'", list_names(schedules));
+  }
+  (void)find_row(schedules, "schedule", settings.lr_schedule);
+}
+
+void check_clipping(const Settings& settings) {
+  const ClipMode mode = settings.clip_mode.value_or(ClipMode::Global);
+  const std::string use = "--clip-mode global, or --max-grad-norm 0 for none";
+  if (mode == ClipMode::TwoPass) refuse("--clip-mode two-pass", use);
+  if (mode == ClipMode::Block) refuse("--clip-mode block", use);
+  if (mode == ClipMode::Value) refuse("--clip-mode value", use);
+  if (settings.update == UpdateMode::Sweep)
+    refuse("--update sweep", "--update next-forward, which gives the same bits");
+  if (settings.update == UpdateMode::Backward && clips_globally(settings)) {
+    throw ConfigError("config", "--update backward contradicts clipping by the global norm",
+                      "expected --max-grad-norm 0, got " + print_real(settings.max_grad_norm),
+                      "use --max-grad-norm 0, or --update auto");
+  }
+}
+
+void check_precision(const Settings& settings) {
+  const auto check = [](const char* flag, const std::optional<DType>& dtype) {
+    if (dtype && *dtype != DType::Fp32)
+      refuse(std::string("--") + flag + " " + name(*dtype), std::string("--") + flag + " fp32");
+  };
+  check("weights-dtype", settings.weights_dtype);
+  check("master-dtype", settings.master_dtype);
+  check("moments-dtype", settings.moments_dtype);
+  check("compute-dtype", settings.compute_dtype);
+  if (settings.loss_scale) refuse("--loss-scale " + *settings.loss_scale, "fp32 without it");
+  if (settings.stochastic_rounding.value_or(false)) refuse("--stochastic-rounding", "fp32 without it");
+}
+
+void check_execution(const Settings& settings) {
+  if (settings.activations == ActivationMode::Spill) refuse("--activations spill", "--activations auto");
+  if (settings.schedule == ScheduleOrder::Horizontal) refuse("--schedule horizontal", "--schedule vertical");
+  if (settings.nproc.value_or(1) > 1) refuse("--nproc " + std::to_string(*settings.nproc), "--nproc 1");
+  if (settings.zero_stage.value_or(1) > 1) {
+    refuse("--zero-stage " + std::to_string(*settings.zero_stage), "--zero-stage 1, or a spill folder on one rank");
+  }
+  if (!settings.collective.empty()) refuse("--collective " + settings.collective, "one rank, without it");
+  if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
+  if (!settings.tasks.empty()) refuse("--tasks", "--data FILE for loss and perplexity");
+  if (settings.merge_adapter) refuse("--merge-adapter", "a model without an adapter");
+}
+
+void check_evaluation(const Settings& settings) {
+  if (!settings.eval_data.empty()) return;
+  const auto need = [](const char* flag) {
+    throw ConfigError("config", std::string(flag) + " needs held-out data", "expected --eval-data FILE, got none");
+  };
+  if (settings.eval_steps) need("--eval-steps");
+  if (settings.keep_best) need("--keep-best");
+}
+
+}  // namespace
+
+void check_supported(const Settings& settings) {
+  check_device(settings);
+  check_rule(settings);
+  check_clipping(settings);
+  check_precision(settings);
+  check_execution(settings);
+  check_evaluation(settings);
+}
+
+void check_required(const Settings& settings, std::string_view verb) {
+  const auto need = [&](bool needed, const std::string& value, const char* flag, const char* example) {
+    if (!needed || !value.empty()) return;
+    throw ConfigError("config", "sluice " + std::string(verb) + " needs --" + flag,
+                      std::string("expected --") + flag + " " + example + ", got none");
+  };
+  need(true, settings.model, "model", "DIR");
+  need((verb == "train" && !settings.dry_run) || verb == "eval", settings.data, "data", "FILE");
+  need((verb == "train" && !settings.dry_run) || verb == "export", settings.output, "output", "DIR");
+  need(verb == "sample", settings.prompt, "prompt", "TEXT");
+}
+
+bool clips_globally(const Settings& settings) {
+  return settings.max_grad_norm > 0 && settings.clip_mode.value_or(ClipMode::Global) == ClipMode::Global;
+}
+
+plan::UpdateWhen update_when(const Settings& settings) {
+  switch (settings.update) {
+    case UpdateMode::Auto:
+    case UpdateMode::Sweep:
+      break;
+    case UpdateMode::Backward:
+      return plan::UpdateWhen::Backward;
+    case UpdateMode::NextForward:
+      return plan::UpdateWhen::NextForward;
+  }
+  return clips_globally(settings) ? plan::UpdateWhen::NextForward : plan::UpdateWhen::Backward;
+}
+
+plan::Activations plan_activations(const Settings& settings) {
+  switch (settings.activations) {
+    case ActivationMode::Keep:
+      return plan::Activations::Keep;
+    case ActivationMode::Recompute:
+      return plan::Activations::Recompute;
+    case ActivationMode::Auto:
+    case ActivationMode::Spill:
+      break;
+  }
+  return plan::Activations::Auto;
+}
+
+optim::RuleOptions rule_options(const Settings& settings) {
+  optim::RuleOptions options{
+      .beta1 = settings.beta1, .beta2 = settings.beta2, .eps = settings.eps, .momentum = settings.momentum};
+  for (const auto& [key, value] : settings.optimizer_options) {
+    const std::string what = "optimizer-option " + key;
+    if (settings.optimizer == "sgd" && key == "dampening") {
+      options.dampening = parse_real(value, what, {0, std::numeric_limits<double>::infinity()});
+    } else if (settings.optimizer == "sgd" && key == "nesterov") {
+      options.nesterov = parse_switch(value, what);
+    } else {
+      throw ConfigError("config", "optimizer " + settings.optimizer + " has no option '" + key + "'",
+                        settings.optimizer == "sgd" ? "known are dampening, nesterov" : "it has no further options");
+    }
+  }
+  return options;
+}
+
+}  // namespace sluice::recipe

@@ -1,0 +1,33 @@
+// What this version can honour, and what follows from several settings together. An option that is spelled right but
+// has nothing behind it yet is refused by name; nothing that is asked for is ignored in silence.
+#pragma once
+#include <string_view>
+
+#include "optim/rule.h"
+#include "plan/planner.h"
+#include "recipe/settings.h"
+
+namespace sluice::recipe {
+
+/// Throws ConfigError naming the first setting that is not available, with what to use instead, or that contradicts
+/// another one. Warns of settings without effect.
+void check_supported(const Settings& settings);
+
+/// Throws ConfigError naming the first option that `verb` ("train", "plan", "eval", "sample", "export") needs and does
+/// not have.
+void check_required(const Settings& settings, std::string_view verb);
+
+/// Gradients are clipped by the norm over all parameters.
+[[nodiscard]] bool clips_globally(const Settings& settings);
+
+/// `auto` resolved: next-forward with a global norm, else backward. `sweep` counts as auto; check_supported has refused
+/// it.
+[[nodiscard]] plan::UpdateWhen update_when(const Settings& settings);
+
+/// `spill` counts as auto here; check_supported has refused it.
+[[nodiscard]] plan::Activations plan_activations(const Settings& settings);
+
+/// Betas, eps, momentum and `optimizer_options`. Throws ConfigError for an option that the rule does not have.
+[[nodiscard]] optim::RuleOptions rule_options(const Settings& settings);
+
+}  // namespace sluice::recipe

@@ -1,0 +1,115 @@
+// Machine files read back exactly; every shipped machine is one that a planner can use.
+#include "recipe/machine_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace sluice::recipe {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string with(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(MachineFile, EveryShippedMachineReadsBackExactly) {
+  for (const MachineRow& row : machine_catalog()) {
+    const plan::Machine machine = machine_by_name_or_file(row.name);
+    EXPECT_EQ(machine.name, row.name);
+    const std::string text = machine_to_json(machine);
+    EXPECT_EQ(machine_to_json(machine_from_json(text, "test")), text);
+  }
+}
+
+TEST(MachineFile, ShippedMachinesHaveRatesAndRoom) {
+  for (const MachineRow& row : machine_catalog()) {
+    const plan::Machine machine = make_machine(row.name, row.make);
+    EXPECT_EQ(machine.tiers.size(), row.make.device_bytes > 0 ? 3u : 2u) << row.name;
+    EXPECT_EQ(machine.tiers.back().kind, plan::TierKind::Disk);
+    for (std::size_t i = 0; i < machine.tiers.size(); ++i) {
+      EXPECT_GT(machine.tiers[i].capacity, GiB) << row.name;
+      if (i + 1 < machine.tiers.size()) {
+        EXPECT_GT(machine.tiers[i].down, 0) << row.name;
+      }
+    }
+    EXPECT_GT(machine.compute.matmul, 1e11) << row.name;
+  }
+}
+
+TEST(MachineFile, WritesAndReadsAFile) {
+  const fs::path folder = fs::path(testing::TempDir()) / "sluice_machine_test";
+  fs::remove_all(folder);
+  const fs::path path = folder / "deep" / "machine.json";
+  plan::Machine machine = default_cpu_machine(3, 5 * GiB);
+  machine.name = "mine";
+  machine.compute.matmul = 1.0 / 3 * 1e12;
+  write_machine_file(path, machine);
+  const plan::Machine back = machine_by_name_or_file(path.string());
+  EXPECT_EQ(back.name, "mine");
+  EXPECT_EQ(back.num_threads, 3);
+  EXPECT_EQ(back.tiers.at(0).capacity, 5 * GiB);
+  EXPECT_EQ(back.compute.matmul, machine.compute.matmul);
+  setenv("SLUICE_MACHINE", path.c_str(), 1);
+  EXPECT_EQ(this_machine().name, "mine");
+  unsetenv("SLUICE_MACHINE");
+  fs::remove_all(folder);
+}
+
+TEST(MachineFile, IsLookedForWhereConfigurationsLive) {
+  setenv("SLUICE_MACHINE", "/x/y.json", 1);
+  EXPECT_EQ(machine_file_path(), "/x/y.json");
+  unsetenv("SLUICE_MACHINE");
+  setenv("XDG_CONFIG_HOME", "/nowhere/c", 1);
+  EXPECT_EQ(machine_file_path(), "/nowhere/c/sluice/machine.json");
+  EXPECT_EQ(this_machine().name, "default-cpu");
+  unsetenv("XDG_CONFIG_HOME");
+}
+
+TEST(MachineFile, TakesSizesAsPeopleWriteThem) {
+  const std::string text = machine_to_json(default_cpu_machine(2, 4 * GiB));
+  const std::string edited = with(text, std::to_string(4 * GiB), "\"3GiB\"");
+  EXPECT_EQ(machine_from_json(edited, "test").tiers.at(0).capacity, 3 * GiB);
+}
+
+TEST(MachineFile, RefusesWhatNoMachineCanBe) {
+  const std::string good = machine_to_json(default_cpu_machine());
+  for (const std::string& text :
+       {std::string("[]"), std::string("{}"), with(good, "\"threads\": 2", "\"threads\": 0"),
+        with(good, "\"threads\": 2", "\"threads\": 2.5"), with(good, "\"threads\"", "\"thread\""),
+        with(good, "\"kind\": \"host\"", "\"kind\": \"disk\""), with(good, "\"kind\": \"disk\"", "\"kind\": \"tape\""),
+        with(good, "\"update_tier\": 0", "\"update_tier\": 1"), with(good, "\"update_tier\": 0", "\"update_tier\": 7"),
+        with(good, "\"shared_link\": true", "\"shared_link\": 1"), with(good, "\"launch_seconds\"", "\"launch\""),
+        with(good, "\"name\": \"default-cpu\"", "\"name\": 5")}) {
+    EXPECT_THROW(machine_from_json(text, "test"), ConfigError) << text;
+  }
+}
+
+TEST(MachineFile, NamesTheShippedMachinesForAnUnknownOne) {
+  try {
+    machine_by_name_or_file("rtx-4090");
+    FAIL();
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("did you mean 'rtx-4090-24gb'"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(machine_by_name_or_file("no/such.json"), IoError);
+}
+
+TEST(MachineFile, ComputeMeasurementsReadBackExactly) {
+  const fs::path path = fs::path(testing::TempDir()) / "sluice_measurement.json";
+  write_compute_measurement(path,
+                            {.compute = {1e11 / 3, 2e10, 3e10, 4e-6}, .update_memory = 5e9, .process_overhead = 7});
+  const ComputeMeasurement back = read_compute_measurement(path);
+  EXPECT_EQ(back.compute.matmul, 1e11 / 3);
+  EXPECT_EQ(back.compute.launch, 4e-6);
+  EXPECT_EQ(back.update_memory, 5e9);
+  EXPECT_EQ(back.process_overhead, 7);
+  fs::remove(path);
+}
+
+}  // namespace
+}  // namespace sluice::recipe

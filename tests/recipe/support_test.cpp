@@ -1,0 +1,108 @@
+// Everything the contract spells and this version lacks is refused by name, with a way out.
+#include "recipe/support.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace sluice::recipe {
+namespace {
+
+std::string refusal(const std::vector<NamedValue>& flags) {
+  const Settings settings = read_settings(flags);
+  try {
+    check_supported(settings);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Support, AcceptsTheDefaultsAndWhatIsThere) {
+  EXPECT_EQ(refusal({}), "");
+  for (const char* optimizer : {"adamw", "sgd", "lomo"})
+    EXPECT_EQ(refusal({{"optimizer", optimizer}}), "") << optimizer;
+  EXPECT_EQ(refusal({{"device", "cpu"}, {"nproc", "1"}, {"zero-stage", "1"}, {"weights-dtype", "float32"}}), "");
+  EXPECT_EQ(refusal({{"update", "next-forward"}, {"activations", "recompute"}, {"clip-mode", "global"}}), "");
+  EXPECT_EQ(refusal({{"update", "backward"}, {"max-grad-norm", "0"}}), "");
+  EXPECT_EQ(refusal({{"optimizer", "sgd"}, {"momentum", "0.9"}, {"optimizer-option", "nesterov=true"}}), "");
+}
+
+class RefusedOption : public testing::TestWithParam<NamedValue> {};
+
+TEST_P(RefusedOption, IsNamedWithAWayOut) {
+  const std::string message = refusal({GetParam()});
+  EXPECT_NE(message.find("is not available in this version"), std::string::npos) << message;
+  EXPECT_NE(message.find(GetParam().value == "true" ? GetParam().name : GetParam().value), std::string::npos)
+      << message;
+  EXPECT_NE(message.find("; use "), std::string::npos) << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
+                         testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "adafactor"},
+                                         NamedValue{"optimizer", "adalomo"}, NamedValue{"optimizer", "lion"},
+                                         NamedValue{"optimizer", "adamw-8bit"}, NamedValue{"device", "cuda"},
+                                         NamedValue{"device", "cuda:1"}, NamedValue{"device", "emulated"},
+                                         NamedValue{"device", "emulated:2"}, NamedValue{"weights-dtype", "bf16"},
+                                         NamedValue{"weights-dtype", "fp16"}, NamedValue{"master-dtype", "bf16"},
+                                         NamedValue{"moments-dtype", "bf16"}, NamedValue{"compute-dtype", "bf16"},
+                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"loss-scale", "dynamic"},
+                                         NamedValue{"stochastic-rounding", "true"}, NamedValue{"activations", "spill"},
+                                         NamedValue{"schedule", "horizontal"}, NamedValue{"nproc", "2"},
+                                         NamedValue{"zero-stage", "2"}, NamedValue{"zero-stage", "3"},
+                                         NamedValue{"collective", "gloo"}, NamedValue{"clip-mode", "two-pass"},
+                                         NamedValue{"clip-mode", "block"}, NamedValue{"clip-mode", "value"},
+                                         NamedValue{"update", "sweep"}, NamedValue{"lr-schedule", "polynomial"},
+                                         NamedValue{"merge-adapter", "true"}),
+                         [](const auto& parameter) {
+                           std::string name = parameter.param.name + "_" + parameter.param.value;
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name;
+                         });
+
+TEST(Support, RefusesFilesAndTasksThatNothingReads) {
+  EXPECT_NE(refusal({{"deepspeed", "ds.json"}}).find("--deepspeed is not available"), std::string::npos);
+  EXPECT_NE(refusal({{"tasks", "arc"}}).find("--tasks is not available"), std::string::npos);
+}
+
+TEST(Support, NamesTheNearestForWhatNobodyKnows) {
+  EXPECT_NE(refusal({{"optimizer", "adamv"}}).find("did you mean 'adamw'"), std::string::npos);
+  EXPECT_NE(refusal({{"lr-schedule", "cosin"}}).find("did you mean 'cosine'"), std::string::npos);
+  EXPECT_NE(refusal({{"device", "tpu"}}), "");
+}
+
+TEST(Support, RefusesContradictions) {
+  EXPECT_NE(refusal({{"update", "backward"}}).find("contradicts"), std::string::npos);
+  EXPECT_NE(refusal({{"eval-steps", "5"}}).find("--eval-data"), std::string::npos);
+  EXPECT_NE(refusal({{"keep-best", "true"}}).find("--eval-data"), std::string::npos);
+  EXPECT_NE(refusal({{"optimizer-option", "nesterov=true"}}).find("has no option"), std::string::npos);
+  EXPECT_NE(refusal({{"optimizer", "sgd"}, {"optimizer-option", "nesterow=true"}}).find("dampening"),
+            std::string::npos);
+}
+
+TEST(Support, NamesWhatAVerbNeeds) {
+  const auto missing = [](const char* verb, const std::vector<NamedValue>& flags) {
+    try {
+      check_required(read_settings(flags), verb);
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(missing("train", {}).find("--model"), std::string::npos);
+  EXPECT_NE(missing("train", {{"model", "m"}}).find("--data"), std::string::npos);
+  EXPECT_NE(missing("train", {{"model", "m"}, {"data", "d"}}).find("--output"), std::string::npos);
+  EXPECT_EQ(missing("train", {{"model", "m"}, {"dry-run", "true"}}), "");
+  EXPECT_EQ(missing("plan", {{"model", "m"}}), "");
+  EXPECT_NE(missing("eval", {{"model", "m"}}).find("--data"), std::string::npos);
+  EXPECT_NE(missing("sample", {{"model", "m"}}).find("--prompt"), std::string::npos);
+  EXPECT_NE(missing("export", {{"model", "m"}}).find("--output"), std::string::npos);
+}
+
+TEST(Support, UpdatesFollowTheNorm) {
+  EXPECT_EQ(update_when(read_settings({})), plan::UpdateWhen::NextForward);
+  EXPECT_EQ(update_when(read_settings(std::vector<NamedValue>{{"max-grad-norm", "0"}})), plan::UpdateWhen::Backward);
+}
+
+}  // namespace
+}  // namespace sluice::recipe
