@@ -143,11 +143,21 @@ Json json_value(const OptionRow& row, const std::string& text) {
   return nullptr;
 }
 
+/// "1e-05" as "1.0e-05": readers of YAML 1.1 take a number without a point for a text.
+std::string yaml_number(std::string text) {
+  const std::size_t exponent = text.find('e');
+  if (exponent != std::string::npos && text.find('.') == std::string::npos) text.insert(exponent, ".0");
+  return text;
+}
+
 void emit_yaml(YAML::Emitter& out, const OptionRow& row, const std::string& text) {
   const bool quoted = row.kind == ValueKind::Text || row.kind == ValueKind::TextList;
   const auto emit_scalar = [&](const std::string& scalar) {
-    if (quoted) out << YAML::DoubleQuoted;
-    out << scalar;
+    if (quoted) {
+      out << YAML::DoubleQuoted << scalar;
+    } else {
+      out << (row.kind == ValueKind::Switch ? scalar : yaml_number(scalar));
+    }
   };
   out << YAML::Key << key_of(row) << YAML::Value;
   if (row.kind == ValueKind::NumberList || row.kind == ValueKind::TextList) {

@@ -125,6 +125,10 @@ TEST(Settings, YamlReadsBackToEqualSettings) {
   EXPECT_EQ(from_file(".yaml", to_yaml(everything())), everything());
 }
 
+TEST(Settings, YamlNumbersAreNumbersToReadersOfYaml11) {
+  EXPECT_NE(to_yaml(Settings()).find("lr: 1.0e-05\n"), std::string::npos);
+}
+
 TEST(Settings, EveryOptionIsInTheRoundTripTest) {
   const Settings changed = everything();
   const Settings defaults;
