@@ -24,16 +24,21 @@ State::State(const plan::PlanSet& plans, tier::Arena& arena, tier::Store* store)
       arena_(arena),
       store_(store),
       objects_(buffers_.size(), -1),
+      stripe_(static_cast<std::byte*>(std::aligned_alloc(4096, tier::kStripeBytes)), &std::free),
+      stored_(buffers_.size(), 1),
       waits_at_(buffers_.size(), -1) {
-  for (const plan::EntryState& entry : plans.train.entry) waits_at_[entry.buffer] = entry.offset;
-  std::vector<char> stored(buffers_.size(), 0);
+  for (const plan::EntryState& entry : plans.train.entry) {
+    waits_at_[entry.buffer] = entry.offset;
+    stored_[entry.buffer] = entry.clean;
+  }
+  std::vector<char> moved(buffers_.size(), 0);
   for (const plan::Plan* plan : {&plans.train, &plans.flush, plans.evaluate ? &*plans.evaluate : nullptr}) {
-    if (plan != nullptr) mark_moved(*plan, stored);
+    if (plan != nullptr) mark_moved(*plan, moved);
   }
   for (std::size_t i = 0; i < buffers_.size(); ++i) {
     const plan::Buffer& buffer = buffers_[i];
     const bool state_outside = buffer.persistent && waits_at_[i] < 0;
-    if (!stored[i] && !state_outside) continue;
+    if (!moved[i] && !state_outside) continue;
     SLUICE_CHECK(store_ != nullptr, "the plan moves ", plan::name(buffer.kind), " buffers but there is no store");
     objects_[i] = store_->reserve(buffer.bytes, buffer.persistent ? 2 : 1, plan::name(buffer.kind));
   }
@@ -60,11 +65,9 @@ void State::write(plan::BufferKind kind, int chunk, int moment, std::int64_t fir
   for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(source.size()),
                 [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
                   const auto bytes = std::as_bytes(source.subspan(from, count));
-                  if (waits_at_[buffer] >= 0) {
+                  if (waits_at_[buffer] >= 0)
                     std::memcpy(arena_.data() + waits_at_[buffer] + at * 4, bytes.data(), bytes.size());
-                  } else {
-                    channel_->write(objects_[buffer], at * 4, bytes);
-                  }
+                  if (stored_[buffer]) channel_->write(objects_[buffer], at * 4, bytes);
                 });
 }
 
@@ -75,14 +78,27 @@ void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t firs
                   if (waits_at_[buffer] >= 0) {
                     std::memcpy(bytes.data(), arena_.data() + waits_at_[buffer] + at * 4, bytes.size());
                   } else {
-                    channel_->read(objects_[buffer], at * 4, bytes);
+                    read_store(buffer, at * 4, bytes);
                   }
                 });
 }
 
+void State::read_store(std::size_t buffer, Bytes offset, std::span<std::byte> destination) {
+  const auto size = static_cast<Bytes>(destination.size());
+  for (Bytes done = 0; done < size;) {
+    const Bytes begin = (offset + done) / tier::kStripeBytes * tier::kStripeBytes;
+    const Bytes length = std::min(tier::kStripeBytes, buffers_[buffer].bytes - begin);
+    channel_->read(objects_[buffer], begin, {stripe_.get(), static_cast<std::size_t>(length)});
+    const Bytes skip = offset + done - begin;
+    const Bytes count = std::min(length - skip, size - done);
+    std::memcpy(destination.data() + done, stripe_.get() + skip, static_cast<std::size_t>(count));
+    done += count;
+  }
+}
+
 void State::commit() {
   for (std::size_t i = 0; i < objects_.size(); ++i) {
-    if (objects_[i] >= 0 && buffers_[i].persistent && waits_at_[i] < 0) channel_->commit(objects_[i]);
+    if (objects_[i] >= 0 && buffers_[i].persistent && stored_[i]) channel_->commit(objects_[i]);
   }
 }
 

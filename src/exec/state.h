@@ -2,6 +2,7 @@
 // in the store. Loading, saving and inspecting go through here.
 #pragma once
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,6 +23,7 @@ class State {
   /// Elements of a weight or moment buffer, by chunk: writes range [first, first + source.size()) of `chunk`. `first`
   /// is a multiple of kPiece and the length too, unless it ends the chunk; `source` is 4096-aligned.
   void write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source);
+  /// Any range.
   void read(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<float> destination);
   /// Everything written so far is current: call once after loading.
   void commit();
@@ -33,6 +35,7 @@ class State {
   [[nodiscard]] tier::Store* store() const { return store_; }
 
  private:
+  void read_store(std::size_t buffer, Bytes offset, std::span<std::byte> destination);
   template <typename Visit>
   void for_each_part(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::int64_t count, Visit visit);
 
@@ -40,8 +43,10 @@ class State {
   tier::Arena& arena_;
   tier::Store* store_;
   std::unique_ptr<tier::Channel> channel_;
-  std::vector<tier::ObjectId> objects_;  // per buffer; -1: never in the store
-  std::vector<Bytes> waits_at_;          // per buffer: offset in the arena between periods; -1: in the store
+  std::unique_ptr<std::byte, decltype(&std::free)> stripe_;  // one stripe of the store, for ranges that cut stripes
+  std::vector<tier::ObjectId> objects_;                      // per buffer; -1: never in the store
+  std::vector<char> stored_;                                 // per buffer: the store must hold it between periods
+  std::vector<Bytes> waits_at_;  // per buffer: offset in the arena between periods; -1: in the store
 };
 
 }  // namespace sluice::exec

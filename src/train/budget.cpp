@@ -1,0 +1,63 @@
+#include "train/budget.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "format/presets.h"
+#include "model/cpu_allocator.h"
+#include "model/model.h"
+#include "model/tracer.h"
+#include "tier/limits.h"
+
+namespace sluice::train {
+namespace {
+
+// Graph nodes, metrics, stacks of lanes and allocator slack that appear only while training
+// (bench/process_overhead.cpp).
+constexpr Bytes kGrowth = 20 * MiB;
+
+// Matrix products large enough that the library makes all of its buffers, then every block's computations.
+void warm_kernels() {
+  {
+    const at::Tensor a = at::ones({1024, 1024});
+    at::mm(a, a.t());
+    at::mm(a.t(), a);
+    at::addmm(a, a, a);
+  }
+  const model::Model tiny = model::make_model(format::preset_config("llama-tiny"));
+  for (std::size_t block = 0; block < tiny.blocks.size(); ++block)
+    (void)model::trace_block(tiny, static_cast<int>(block), {2, 64}, c10::DeviceType::CPU);
+}
+
+}  // namespace
+
+void prepare_process(const recipe::Settings& settings) {
+  // Few heaps and freed memory given back: what is resident is what is used.
+  ::mallopt(M_ARENA_MAX, 2);
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
+  model::install_cpu_allocator();
+  at::set_num_threads(settings.threads.value_or(tier::physical_cores()));
+  warm_kernels();
+}
+
+Budget measure_budget(const recipe::Settings& settings) {
+  ::malloc_trim(0);
+  Budget budget;
+  const Bytes resident = tier::read_process_memory().resident;
+  budget.overhead = round_up(resident + kGrowth, 4096);
+  budget.process = settings.host_memory.value_or((resident + tier::available_host_memory()) / 10 * 9) / 4096 * 4096;
+  if (budget.arena() < MiB) {
+    throw CapacityError("budget", "the program alone does not fit",
+                        "it needs " + format_bytes(budget.overhead) + " before the model, --host-memory is " +
+                            format_bytes(budget.process),
+                        "raise --host-memory");
+  }
+  return budget;
+}
+
+}  // namespace sluice::train

@@ -1,0 +1,164 @@
+#include "train/run_records.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "plan/simulator.h"
+#include "plan/trace_json.h"
+#include "tier/limits.h"
+
+#ifndef SLUICE_VERSION
+#define SLUICE_VERSION "0.1.0"
+#endif
+
+namespace sluice::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double median(std::vector<Seconds> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// The first step pays for first touches of files and kernels.
+Seconds steady_step(const std::vector<Seconds>& seconds) {
+  return seconds.size() < 2 ? median(seconds) : median({seconds.begin() + 1, seconds.end()});
+}
+
+Json plan_json(const Session& session) {
+  const plan::PlanSet& plans = session.plans;
+  return {{"host_peak_bytes", plans.arena_peak[0]},
+          {"rss_bytes", session.budget.overhead + plans.arena_peak[0]},
+          {"disk_peak_bytes", plans.arena_peak.size() > 1 ? plans.arena_peak[1] : 0},
+          {"step_seconds", plans.predicted.total},
+          {"lower_bound_seconds", plans.bound},
+          {"disk_read_bytes", plans.predicted.disk_read},
+          {"disk_write_bytes", plans.predicted.disk_written},
+          {"kept_blocks", plans.train.num_kept_blocks},
+          {"actions", plans.train.actions.size()}};
+}
+
+}  // namespace
+
+std::string plan_summary(const Session& session) {
+  const plan::PlanSet& plans = session.plans;
+  const Bytes process = session.budget.overhead + plans.arena_peak[0];
+  std::string text = "plan: " + std::to_string(session.trace.num_parameters()) + " parameters; process " +
+                     format_bytes(process) + " of " + format_bytes(session.budget.process) + " (arena " +
+                     format_bytes(plans.arena_peak[0]) + ")";
+  if (plans.arena_peak.size() > 1) {
+    text += "; disk " + format_bytes(plans.arena_peak[1]) + ", " + format_bytes(plans.predicted.disk_read) +
+            " read and " + format_bytes(plans.predicted.disk_written) + " written a step";
+  }
+  const int layers = static_cast<int>(session.trace.blocks.size()) - 2;
+  text += "; activations of " + std::to_string(plans.train.num_kept_blocks) + " of " + std::to_string(layers) +
+          " layers kept";
+  return text + "; step " + format_seconds(plans.predicted.total) + " (bound " + format_seconds(plans.bound) + ")";
+}
+
+RunRecords::RunRecords(Session& session, MetricsFile& metrics) : session_(session), metrics_(metrics) {}
+
+void RunRecords::start(std::int64_t first_step, std::int64_t max_steps) {
+  metrics_.write({{"event", "start"},
+                  {"version", SLUICE_VERSION},
+                  {"model", session_.settings.model},
+                  {"parameters", session_.trace.num_parameters()},
+                  {"machine", session_.machine.name},
+                  {"threads", session_.machine.num_threads},
+                  {"first_step", first_step},
+                  {"max_steps", max_steps},
+                  {"config", Json::parse(recipe::to_json(session_.settings))},
+                  {"plan", plan_json(session_)}});
+}
+
+Bytes RunRecords::arena_peak() const { return session_.executor->arena_peak(); }
+
+void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutcome& outcome) {
+  const tier::ProcessMemory process = tier::read_process_memory();
+  const Bytes read = session_.store ? session_.store->bytes_read() : 0;
+  const Bytes written = session_.store ? session_.store->bytes_written() : 0;
+  const double tokens_per_second = static_cast<double>(outcome.tokens) / outcome.seconds;
+  metrics_.write({{"event", "step"},
+                  {"step", step},
+                  {"loss", outcome.loss},
+                  {"grad_norm", outcome.grad_norm},
+                  {"lr", outcome.lr},
+                  {"tokens", outcome.tokens},
+                  {"target_tokens", outcome.target_tokens},
+                  {"step_seconds", outcome.seconds},
+                  {"tokens_per_second", tokens_per_second},
+                  {"host_peak_bytes", arena_peak()},
+                  {"device_peak_bytes", 0},
+                  {"rss_bytes", process.peak_resident},
+                  {"disk_read_bytes", read - disk_read_},
+                  {"disk_write_bytes", written - disk_written_},
+                  {"compute_seconds", outcome.compute},
+                  {"stall_seconds", outcome.stall},
+                  {"skipped", outcome.skipped}});
+  step_seconds_.push_back(outcome.seconds);
+  total_ += outcome.seconds;
+  tokens_ += outcome.tokens;
+  progress_.step({.step = step,
+                  .max_steps = max_steps,
+                  .loss = outcome.loss,
+                  .grad_norm = outcome.grad_norm,
+                  .lr = outcome.lr,
+                  .tokens_per_second = tokens_per_second,
+                  .resident = process.resident,
+                  .arena = arena_peak(),
+                  .disk_read = read - disk_read_,
+                  .disk_written = written - disk_written_,
+                  .step_seconds = outcome.seconds,
+                  .left = steady_step(step_seconds_) * static_cast<double>(max_steps - step),
+                  .skipped = outcome.skipped});
+  disk_read_ = read;
+  disk_written_ = written;
+  measured_ = session_.executor->timeline();
+}
+
+void RunRecords::evaluation(std::int64_t step, const Evaluation& evaluation) {
+  metrics_.write({{"event", "eval"},
+                  {"step", step},
+                  {"loss", evaluation.loss},
+                  {"perplexity", std::exp(evaluation.loss)},
+                  {"target_tokens", evaluation.target_tokens}});
+  note("held-out loss " + std::to_string(evaluation.loss) + ", perplexity " +
+       std::to_string(std::exp(evaluation.loss)) + " after step " + std::to_string(step));
+}
+
+void RunRecords::saved(std::int64_t step) {
+  metrics_.write({{"event", "save"}, {"step", step}});
+  note("saved checkpoint-" + std::to_string(step));
+}
+
+void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
+  const tier::ProcessMemory process = tier::read_process_memory();
+  const plan::PlanSet& plans = session_.plans;
+  const Seconds measured = steady_step(step_seconds_);
+  const Bytes predicted_process = session_.budget.overhead + plans.arena_peak[0];
+  metrics_.write({{"event", "end"},
+                  {"steps", steps},
+                  {"tokens", tokens_},
+                  {"seconds", total_},
+                  {"predicted_host_peak_bytes", plans.arena_peak[0]},
+                  {"host_peak_bytes", arena_peak()},
+                  {"predicted_rss_bytes", predicted_process},
+                  {"rss_bytes", process.peak_resident},
+                  {"predicted_disk_peak_bytes", plans.arena_peak.size() > 1 ? plans.arena_peak[1] : 0},
+                  {"disk_peak_bytes", session_.store ? session_.store->info().used : 0},
+                  {"predicted_step_seconds", plans.predicted.total},
+                  {"step_seconds", measured},
+                  {"disk_read_bytes", session_.store ? session_.store->bytes_read() : 0},
+                  {"disk_write_bytes", session_.store ? session_.store->bytes_written() : 0}});
+  const std::vector<plan::NamedTimeline> timelines = {{"predicted", plans.predicted}, {"measured", measured_}};
+  write_text(output / "trace.json", plan::chrome_trace(plans.train, timelines, &session_.trace));
+  note("predicted / measured: arena " + format_bytes(plans.arena_peak[0]) + " / " + format_bytes(arena_peak()) +
+       ", process " + format_bytes(predicted_process) + " / " + format_bytes(process.peak_resident) + ", step " +
+       format_seconds(plans.predicted.total) + " / " + format_seconds(measured));
+}
+
+}  // namespace sluice::train

@@ -1,0 +1,42 @@
+// What a run says about itself: metrics.jsonl, the progress line, trace.json, and the end record that puts prediction
+// and measurement side by side.
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "train/metrics.h"
+#include "train/progress.h"
+#include "train/trainer.h"
+
+namespace sluice::train {
+
+/// One paragraph for people: model, plan, predicted memory and time.
+[[nodiscard]] std::string plan_summary(const Session& session);
+
+/// Held by the training loop; one thread.
+class RunRecords {
+ public:
+  RunRecords(Session& session, MetricsFile& metrics);
+
+  void start(std::int64_t first_step, std::int64_t max_steps);
+  void step(std::int64_t step, std::int64_t max_steps, const StepOutcome& outcome);
+  void evaluation(std::int64_t step, const Evaluation& evaluation);
+  void saved(std::int64_t step);
+  void note(const std::string& text) { progress_.note(text); }
+  /// The end record, trace.json and the table on standard error.
+  void end(const std::filesystem::path& output, std::int64_t steps);
+
+ private:
+  Bytes arena_peak() const;
+
+  Session& session_;
+  MetricsFile& metrics_;
+  Progress progress_;
+  Bytes disk_read_ = 0, disk_written_ = 0;  // at the end of the step before
+  std::vector<Seconds> step_seconds_;
+  plan::Timeline measured_;
+  Seconds total_ = 0;
+  std::int64_t tokens_ = 0;
+};
+
+}  // namespace sluice::train

@@ -1,0 +1,88 @@
+#include "train/saving.h"
+
+#include <map>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
+#include "format/gguf.h"
+#include "format/model_dir.h"
+
+namespace sluice::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Where a named tensor lies in the state.
+struct TensorPlace {
+  plan::BufferKind kind;
+  int chunk, moment;
+  std::int64_t first_element;
+};
+
+struct StateTable {
+  std::vector<checkpoint::StateTensor> tensors;
+  std::map<std::string, TensorPlace> places;  // by file and name
+};
+
+StateTable state_table(const Session& session, bool with_moments) {
+  StateTable table;
+  const auto add = [&](const std::string& file, const std::string& name, const plan::ParameterSlot& slot,
+                       TensorPlace place) {
+    table.tensors.push_back({file, name, slot.shape});
+    table.places.emplace(file + ":" + name, place);
+  };
+  const int num_moments = with_moments ? session.request.recipe.num_moments : 0;
+  for (int moment = -1; moment < num_moments; ++moment) {
+    for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
+      for (const plan::ParameterSlot& slot : session.trace.chunks[chunk].parameters) {
+        if (moment < 0) {
+          add("model", slot.name, slot, {plan::BufferKind::Weight, chunk, -1, slot.first_element});
+        } else {
+          const std::string state = session.rule->states()[moment].name;
+          add("optimizer", state + "/" + slot.name, slot,
+              {plan::BufferKind::Moment, chunk, moment, slot.first_element});
+        }
+      }
+    }
+  }
+  return table;
+}
+
+checkpoint::ReadState reader(Session& session, const StateTable& table) {
+  return [&](const checkpoint::StateTensor& tensor, std::int64_t first, std::span<float> into) {
+    const TensorPlace& place = table.places.at(tensor.file + ":" + tensor.name);
+    session.state->read(place.kind, place.chunk, place.moment, place.first_element + first, into);
+  };
+}
+
+// config, generation_config and tokenizer files, as the source model has them.
+std::vector<checkpoint::SideFile> side_files(const Session& session, const fs::path& output) {
+  const fs::path scratch = output / ".side-files";
+  fs::remove_all(scratch);
+  fs::create_directories(scratch);
+  const fs::path source = fs::exists(session.settings.model) ? fs::path(session.settings.model) : fs::path();
+  std::vector<checkpoint::SideFile> files;
+  for (const std::string& name : format::write_model_files(scratch, session.config, source, "F32"))
+    files.emplace_back(name, read_text(scratch / name));
+  fs::remove_all(scratch);
+  return files;
+}
+
+}  // namespace
+
+void save_checkpoint(Session& session, const fs::path& output, const TrainerState& state, std::span<float> staging) {
+  const StateTable table = state_table(session, true);
+  checkpoint::CheckpointContents contents{table.tensors, to_json(state, session.settings), side_files(session, output)};
+  checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(session, table),
+                               staging);
+  checkpoint::prune_checkpoints(output, session.settings.keep);
+}
+
+void save_model(Session& session, const fs::path& output, std::span<float> staging) {
+  const StateTable table = state_table(session, false);
+  checkpoint::write_model_folder(output, {table.tensors, side_files(session, output)}, reader(session, table), staging);
+}
+
+}  // namespace sluice::train

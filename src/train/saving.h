@@ -1,0 +1,18 @@
+// From the plan's places to files: checkpoints that resume bit for bit, and the final Hugging Face folder.
+#pragma once
+#include <filesystem>
+#include <span>
+
+#include "train/trainer.h"
+
+namespace sluice::train {
+
+/// Saves OUTPUT/checkpoint-STEP and prunes older ones. Nothing may be pending (Trainer::flush). The caller holds the
+/// folder's lock.
+void save_checkpoint(Session& session, const std::filesystem::path& output, const TrainerState& state,
+                     std::span<float> staging);
+
+/// Writes the model's files into `output`: config, weights, tokenizer; complete or not at all.
+void save_model(Session& session, const std::filesystem::path& output, std::span<float> staging);
+
+}  // namespace sluice::train
