@@ -59,6 +59,11 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, Bytes sli
     boundary_gradients_.push_back(
         add({.kind = BufferKind::BoundaryGradient, .micro_batch = m, .bytes = round_up(widest, kPage)}));
   }
+  caches_.assign(trace.blocks.size(), -1);
+  for (int block = 0; block < static_cast<int>(trace.cache_bytes.size()); ++block) {
+    const Bytes bytes = round_up(trace.cache_bytes[block], kPage);
+    if (bytes > 0) caches_[block] = add({.kind = BufferKind::Cache, .block = block, .bytes = bytes});
+  }
 }
 
 BufferId BufferTable::add(Buffer buffer) {

@@ -1,4 +1,4 @@
-// The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients.
+// The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients, caches.
 #pragma once
 #include <vector>
 
@@ -20,6 +20,7 @@ class BufferTable {
   [[nodiscard]] std::int64_t slice_elements(int chunk) const { return slice_elements_[chunk]; }
   [[nodiscard]] BufferId boundary(int boundary, int micro_batch) const { return boundaries_[boundary][micro_batch]; }
   [[nodiscard]] BufferId boundary_gradient(int micro_batch) const { return boundary_gradients_[micro_batch]; }
+  [[nodiscard]] BufferId cache(int block) const { return caches_[block]; }  ///< -1: the block keeps none
   [[nodiscard]] const std::vector<Buffer>& buffers() const { return buffers_; }
 
  private:
@@ -27,7 +28,7 @@ class BufferTable {
 
   int num_moments_ = 0;
   std::vector<Buffer> buffers_;
-  std::vector<BufferId> weights_, gradients_, boundary_gradients_;
+  std::vector<BufferId> weights_, gradients_, boundary_gradients_, caches_;
   std::vector<std::vector<BufferId>> moments_, boundaries_;
   std::vector<int> num_slices_;
   std::vector<std::int64_t> slice_elements_;

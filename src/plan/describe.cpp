@@ -29,6 +29,7 @@ std::string describe_buffer(const Plan& plan, BufferId buffer, const StepTrace* 
   if (what.chunk >= 0) text += chunk_text(what.chunk, trace);
   if (what.boundary >= 0) text += " " + std::to_string(what.boundary);
   if (what.micro_batch >= 0) text += numbered("mb", what.micro_batch);
+  if (what.block >= 0) text += named("block", what.block, trace != nullptr ? &trace->blocks : nullptr);
   return text;
 }
 

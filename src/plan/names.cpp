@@ -96,6 +96,8 @@ const char* name(Variant variant) {
       return "flush";
     case Variant::Evaluate:
       return "evaluate";
+    case Variant::Generate:
+      return "generate";
   }
   return "?";
 }

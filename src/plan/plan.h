@@ -25,6 +25,7 @@ struct Buffer {
   std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient)
   int boundary = -1;                                 ///< Boundary
   int micro_batch = -1;                              ///< Boundary, BoundaryGradient
+  int block = -1;                                    ///< Cache: whose
   Bytes bytes = 0;                                   ///< a multiple of 4096
   bool persistent = false;  ///< belongs to the training state: lives across steps (weights, moments)
 };
@@ -110,7 +111,7 @@ struct EntryState {
   bool clean = false;  ///< the store holds the same bytes
 };
 
-enum class Variant { Train, Flush, Evaluate };
+enum class Variant { Train, Flush, Evaluate, Generate };
 [[nodiscard]] const char* name(Variant variant);
 
 /// One period as a list. Rows may belong to the step before (an update just before its next forward).

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "plan/arena.h"
+#include "plan/buffers.h"
 #include "plan/movement.h"
 #include "plan/simulator.h"
 #include "plan/workspace.h"
@@ -12,13 +13,13 @@
 namespace sluice::plan {
 namespace {
 
-constexpr Bytes kUnlimited = Bytes{1} << 60;
-
 /// One attempt: the choices of the step, and how much of tier 0 may be filled with buffers that wait.
 struct Attempt {
-  StepChoices choices;
-  Bytes hold_limit = 0;  // buffers are held up to here
-  Bytes move_limit = 0;  // fetches are hoisted and write-backs linger up to here
+  StepChoices choices = {};
+  Bytes hold_limit = 0;      // buffers are held up to here
+  Bytes move_limit = 0;      // fetches are hoisted and write-backs linger up to here
+  int num_resident = 0;      // forward only: weights of the first so many chunks wait in tier 0 between periods
+  double lower_share = 1.0;  // of the arenas below tier 0: what of their capacity the plan counts on
 };
 
 class Planner {
@@ -26,24 +27,30 @@ class Planner {
   Planner(const StepTrace& trace, const Machine& machine, const PlanRequest& request)
       : trace_(trace), machine_(machine), request_(request), has_store_(machine.tiers.back().kind == TierKind::Disk) {
     arenas_ = static_cast<int>(machine.tiers.size()) - (has_store_ ? 1 : 0);
-    SLUICE_CHECK(arenas_ == 1 || !request.with_evaluate, "evaluation is planned for one arena tier");
-    if (request.with_evaluate) {
-      for (const RowWorkspace& row : replay_workspace(emit_rows(Variant::Evaluate, trace, request.recipe, {}, 0)))
-        evaluate_workspace_ = std::max(evaluate_workspace_, row.during);
+    SLUICE_CHECK(arenas_ == 1 || !(request.with_evaluate || request.forward_only),
+                 "evaluation and generation are planned for one arena tier");
+    if (generates()) {
+      for (int pass = 0; pass < num_passes(); ++pass) keep_clear(Variant::Generate, {.pass = pass});
+    } else if (request.with_evaluate || request.forward_only) {
+      keep_clear(Variant::Evaluate, {});
     }
   }
 
   PlanResult best() const {
     PlanResult result;
     const Bytes capacity = machine_.tiers[0].capacity;
-    result.plans = frugal(capacity);
+    double lower_share = 1.0;
+    result.plans = frugal(capacity, lower_share);
     if (!result.plans) {
       explain(result);
       return result;
     }
-    for (const int kept : kept_candidates()) {
+    for (Attempt& attempt : attempts()) {
+      if (smallest_use(attempt.choices) > capacity) continue;
+      attempt.lower_share = lower_share;
       for (const double reserve : {0.0, 0.08, 0.2}) {
-        std::optional<PlanSet> plans = fit({kept, 4 * MiB}, capacity, reserve);
+        if (arenas_ > 1 && reserve == 0.08) continue;  // plans of several arenas are large: fewer are tried
+        std::optional<PlanSet> plans = fit(attempt, capacity, reserve);
         if (plans && better(*plans, result.plans)) result.plans = std::move(plans);
       }
     }
@@ -57,26 +64,53 @@ class Planner {
 
  private:
   // Shrinks the limits until the placement, fragmentation included, fits as well.
-  std::optional<PlanSet> fit(const StepChoices& choices, Bytes capacity, double reserve) const {
+  std::optional<PlanSet> fit(Attempt attempt, Bytes capacity, double reserve) const {
     Bytes limit = capacity;
-    for (int attempt = 0; attempt < 6; ++attempt) {
-      const auto hold = static_cast<Bytes>(static_cast<double>(limit) * (1.0 - reserve));
-      std::optional<PlanSet> plans = build({choices, hold, limit});
+    for (int i = 0; i < 6; ++i) {
+      attempt.hold_limit = static_cast<Bytes>(static_cast<double>(limit) * (1.0 - reserve));
+      attempt.move_limit = limit;
+      std::optional<PlanSet> plans = build(attempt);
       if (!plans) return std::nullopt;
       if (within(*plans, capacity)) return plans;
-      limit -= std::max<Bytes>(plans->arena_peak[0] - capacity, MiB);
+      if (plans->arena_peak[0] > capacity || arenas_ == 1) {
+        limit -= std::max<Bytes>(plans->arena_peak[0] - capacity, MiB);
+      } else {
+        attempt.lower_share -= 0.125;
+      }
     }
     return std::nullopt;
   }
 
-  std::optional<PlanSet> frugal(Bytes capacity) const {
-    std::optional<PlanSet> plans = build(frugal_attempt());
+  // What some row takes of tier 0 even if nothing waits there.
+  Bytes smallest_use(const StepChoices& choices) const {
+    if (request_.forward_only) return 0;
+    const StepRows step = emit_rows(Variant::Train, trace_, request_.recipe, choices, machine_.update_tier);
+    const std::vector<RowWorkspace> workspace = replay_workspace(step);
+    Bytes most = 0;
+    for (std::size_t row = 0; row < step.rows.size(); ++row) {
+      Bytes bytes = workspace[row].during;
+      for (const Use& use : step.rows[row].uses) bytes += use.tier == 0 ? step.buffers[use.buffer].bytes : 0;
+      most = std::max(most, bytes);
+    }
+    return most;
+  }
+
+  // `lower_share` becomes the share of the lower arenas with which it fits.
+  std::optional<PlanSet> frugal(Bytes capacity, double& lower_share) const {
+    Attempt attempt = frugal_attempt();
+    std::optional<PlanSet> plans = build(attempt);
+    while (plans && !within(*plans, capacity) && arenas_ > 1 && attempt.lower_share > 0) {
+      attempt.lower_share -= 0.125;
+      plans = build(attempt);
+    }
     if (plans && !within(*plans, capacity)) plans.reset();
+    lower_share = attempt.lower_share;
     return plans;
   }
 
   // With a store nothing waits in tier 0; without one everything must.
   Attempt frugal_attempt() const {
+    if (request_.forward_only) return {.num_resident = has_store_ ? 0 : num_chunks()};
     if (request_.activations == Activations::Keep) return {{num_keepable(), MiB}, 0, 0};
     return {{0, MiB}, 0, 0};
   }
@@ -89,24 +123,81 @@ class Planner {
            plans.arena_peak.back() <= machine_.tiers.back().capacity;
   }
 
-  static bool better(const PlanSet& plans, const std::optional<PlanSet>& than) {
-    return !than || plans.predicted.total < than->predicted.total * 0.999;
+  // Of equally fast forward passes the one that reads less.
+  bool better(const PlanSet& plans, const std::optional<PlanSet>& than) const {
+    if (!than || plans.predicted.total < than->predicted.total * 0.999) return true;
+    return request_.forward_only && plans.predicted.total <= than->predicted.total &&
+           plans.predicted.disk_read < than->predicted.disk_read;
   }
 
+  void keep_clear(Variant variant, const StepChoices& choices) {
+    for (const RowWorkspace& row : replay_workspace(emit_rows(variant, trace_, request_.recipe, choices, 0)))
+      entry_floor_ = std::max(entry_floor_, row.during);
+  }
+
+  bool generates() const { return request_.forward_only && !trace_.pass_tokens.empty(); }
+  int num_passes() const { return static_cast<int>(trace_.pass_tokens.size()); }
+  int num_chunks() const { return static_cast<int>(trace_.chunks.size()); }
   int num_keepable() const { return std::max(0, static_cast<int>(trace_.blocks.size()) - 2); }
+
+  std::vector<Attempt> attempts() const {
+    std::vector<Attempt> result;
+    if (!request_.forward_only) {
+      for (const int kept : kept_candidates()) result.push_back({{kept, 4 * MiB}});
+      return result;
+    }
+    for (int eighth = has_store_ ? 0 : 8; eighth <= 8; ++eighth)
+      result.push_back({.num_resident = num_chunks() * eighth / 8});
+    return result;
+  }
 
   std::vector<int> kept_candidates() const {
     const int most = num_keepable();
     if (request_.activations == Activations::Keep) return {most};
     if (request_.activations == Activations::Recompute) return {0};
-    std::vector<int> candidates = {0, 1, 2, 3, most / 4, most / 2, 3 * most / 4, most};
+    std::vector<int> candidates = {0, 2, most / 4, most / 2, 3 * most / 4, most};
+    if (arenas_ == 1) candidates.insert(candidates.end(), {1, 3});
     for (int& candidate : candidates) candidate = std::min(candidate, most);
     std::sort(candidates.begin(), candidates.end());
     candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
     return candidates;
   }
 
+  // Evaluation or generation alone: caches and some weights wait in tier 0, the others come from the store each time.
+  PlanSet forward_only(Attempt attempt) const {
+    PlanSet plans;
+    attempt.choices.hold_entry = true;
+    StepRows nothing;
+    nothing.buffers = BufferTable(trace_, request_.recipe, attempt.choices.slice_bytes).buffers();
+    Bytes offset = round_up(entry_floor_, 4096);
+    for (BufferId id = 0; id < static_cast<BufferId>(nothing.buffers.size()); ++id) {
+      const Buffer& buffer = nothing.buffers[id];
+      const bool weight = buffer.kind == BufferKind::Weight && buffer.chunk < attempt.num_resident;
+      if (!weight && buffer.kind != BufferKind::Cache) continue;
+      plans.train.entry.push_back({id, 0, offset});
+      offset += buffer.bytes;
+    }
+    finish(plans.train, {}, nothing, {});
+    plans.flush = plans.train;
+    plans.arena_peak = plans.train.arena_peak;
+    if (generates()) {
+      for (int pass = 0; pass < num_passes(); ++pass) {
+        attempt.choices.pass = pass;
+        plans.generate.push_back(*build_variant(Variant::Generate, attempt, plans.train.entry));
+        raise(plans.arena_peak, plans.generate.back().arena_peak);
+      }
+    } else {
+      plans.evaluate = build_variant(Variant::Evaluate, attempt, plans.train.entry);
+      raise(plans.arena_peak, plans.evaluate->arena_peak);
+    }
+    const Plan& repeated = generates() ? plans.generate.back() : *plans.evaluate;
+    plans.predicted = simulate(repeated, machine_);
+    plans.bound = lower_bound(repeated, machine_);
+    return plans;
+  }
+
   std::optional<PlanSet> build(const Attempt& attempt) const {
+    if (request_.forward_only) return forward_only(attempt);
     PlanSet plans;
     const auto train = build_variant(Variant::Train, attempt, {});
     if (!train) return std::nullopt;
@@ -144,7 +235,8 @@ class Planner {
     const RowTimes times = row_times(step);
     const auto limits = [&](Bytes tier0) {
       std::vector<Bytes> result(arenas_, tier0);
-      for (int tier = 1; tier < arenas_; ++tier) result[tier] = machine_.tiers[tier].capacity;
+      for (int tier = 1; tier < arenas_; ++tier)
+        result[tier] = static_cast<Bytes>(static_cast<double>(machine_.tiers[tier].capacity) * attempt.lower_share);
       return result;
     };
     const ResidencyOptions options{.limits = limits(attempt.hold_limit),
@@ -155,7 +247,7 @@ class Planner {
     const std::vector<Bytes> move_limits = limits(attempt.move_limit);
     Draft draft = plan_moves(step, std::move(residency), times, workspace, machine_, move_limits);
     pin_entry(draft, entry);
-    plan.arena_peak = place_stays(draft, step.buffers, arenas_, variant == Variant::Train ? evaluate_workspace_ : 0);
+    plan.arena_peak = place_stays(draft, step.buffers, arenas_, variant == Variant::Train ? entry_floor_ : 0);
     add_dependencies(draft, step.buffers, variant == Variant::Train);
     finish(plan, std::move(draft), step, attempt.choices);
     plan.workspace_peak = floor.empty() ? 0 : *std::max_element(floor.begin(), floor.end());
@@ -220,7 +312,9 @@ class Planner {
   }
 
   void explain(PlanResult& result) const {
-    const std::optional<PlanSet> plans = build(frugal_attempt());
+    Attempt attempt = frugal_attempt();
+    attempt.lower_share = 0;
+    const std::optional<PlanSet> plans = build(attempt);
     for (int tier = 0; tier < static_cast<int>(machine_.tiers.size()); ++tier) {
       const Bytes capacity = machine_.tiers[tier].capacity;
       if (plans->arena_peak[tier] <= capacity) continue;
@@ -236,13 +330,19 @@ class Planner {
   const PlanRequest& request_;
   const bool has_store_;
   int arenas_ = 1;
-  Bytes evaluate_workspace_ = 0;  // what waits between periods must not be in its way
+  Bytes entry_floor_ = 0;  // workspace of evaluation and generation: what waits between periods is not in its way
 };
 
 }  // namespace
 
 PlanResult make_plan(const StepTrace& trace, const Machine& machine, const PlanRequest& request) {
   return Planner(trace, machine, request).best();
+}
+
+Bytes PlanSet::workspace_peak() const {
+  Bytes peak = std::max({train.workspace_peak, flush.workspace_peak, evaluate ? evaluate->workspace_peak : 0});
+  for (const Plan& plan : generate) peak = std::max(peak, plan.workspace_peak);
+  return peak;
 }
 
 Bytes smallest_arena(const StepTrace& trace, const Machine& machine, const PlanRequest& request) {

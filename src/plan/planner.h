@@ -19,6 +19,8 @@ enum class Activations { Auto, Keep, Recompute };
 struct PlanRequest {
   Recipe recipe;
   Activations activations = Activations::Auto;
+  bool forward_only =
+      false;  ///< evaluation alone (generation if the trace has passes): `train` and `flush` have no actions
   bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own (one arena tier only)
 };
 
@@ -26,9 +28,11 @@ struct PlanRequest {
 struct PlanSet {
   Plan train, flush;
   std::optional<Plan> evaluate;
-  std::vector<Bytes> arena_peak;  ///< per tier, over all variants
-  Timeline predicted;             ///< of a train period, steady state
-  Seconds bound = 0;              ///< what no schedule on this machine can beat
+  std::vector<Plan> generate;                  ///< per StepTrace::pass_tokens
+  std::vector<Bytes> arena_peak;               ///< per tier, over all variants
+  Timeline predicted;                          ///< of a train period, steady state
+  Seconds bound = 0;                           ///< what no schedule on this machine can beat
+  [[nodiscard]] Bytes workspace_peak() const;  ///< of tier 0's arena, over all variants
 };
 
 /// "It does not fit" is a value: which tier lacks how much.

@@ -32,12 +32,23 @@ class StepEmitter {
   }
 
   void evaluate() {
+    for (int block = 0; block < num_blocks(); ++block) forward_only(block, traced(block).evaluate);
+  }
+
+  // One pass of tokens through all blocks. Keys and values grow in place; the last block leaves the logits.
+  void generate() {
     for (int block = 0; block < num_blocks(); ++block) {
-      Row row = compute_row(ActionKind::Forward, block, 0, traced(block).evaluate);
-      use_weights(row, block, false);
-      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), 0), 0, Access::Read});
-      if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), 0), 0, Access::Write});
-      rows_.push_back(std::move(row));
+      forward_only(block, traced(block).generate[choices_.pass]);
+      if (buffers_.cache(block) >= 0) rows_.back().uses.push_back({buffers_.cache(block), 0, Access::ReadWrite});
+    }
+  }
+
+  void hold(std::span<const EntryState> entry) {
+    for (Row& row : rows_) {
+      for (Use& use : row.uses) {
+        const auto here = [&](const EntryState& state) { return state.buffer == use.buffer && state.tier == use.tier; };
+        use.hold_to_next = use.hold_to_next || std::any_of(entry.begin(), entry.end(), here);
+      }
     }
   }
 
@@ -59,6 +70,14 @@ class StepEmitter {
   }
 
  private:
+  void forward_only(int block, const ComputeTrace& compute) {
+    Row row = compute_row(ActionKind::Forward, block, 0, compute);
+    use_weights(row, block, false);
+    if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), 0), 0, Access::Read});
+    if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), 0), 0, Access::Write});
+    rows_.push_back(std::move(row));
+  }
+
   void forward(int block) {
     update_before_first_use(block);
     const bool keep = kept(block);
@@ -189,8 +208,12 @@ StepRows emit_rows(Variant variant, const StepTrace& trace, const Recipe& recipe
     case Variant::Evaluate:
       step.evaluate();
       break;
+    case Variant::Generate:
+      step.generate();
+      break;
   }
   if (variant != Variant::Train) step.touch_entry(entry, variant == Variant::Flush);
+  if (choices.hold_entry) step.hold(entry);
   return std::move(step).finish(variant);
 }
 

@@ -45,6 +45,7 @@ struct BlockTrace {
   ComputeTrace
       backward_recompute;  ///< forward again, then backward; all that a loss block has (loss and gradients in one)
   ComputeTrace evaluate;   ///< what evaluation runs: forward, or the loss alone for a loss block
+  std::vector<ComputeTrace> generate;  ///< one pass of generation; per StepTrace::pass_tokens
 };
 
 /// A parameter inside its chunk.
@@ -72,13 +73,15 @@ struct Block {
   int writes = -1;          ///< boundary written, -1: it ends in the loss
 };
 
-/// A whole model at one batch shape.
+/// A whole model at one batch shape, for training and evaluation or for generation.
 struct StepTrace {
   std::vector<Block> blocks;  ///< in forward order; the last one computes the loss
   std::vector<Chunk> chunks;
   std::vector<BlockTrace> traces;
   std::vector<Bytes> boundary_bytes;  ///< per boundary and micro-batch
   std::int64_t tokens_per_micro_batch = 0;
+  std::vector<std::int64_t> pass_tokens;  ///< generation: how many tokens pass at once, one plan each; else empty
+  std::vector<Bytes> cache_bytes;         ///< generation: per block keys and values; of the loss block its logits
   [[nodiscard]] std::int64_t num_parameters() const;  ///< real elements, padding left out, tied chunks once
 };
 

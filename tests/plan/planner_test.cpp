@@ -14,6 +14,7 @@ std::string first_of(const std::vector<std::string>& violations) { return violat
 std::vector<const Plan*> variants(const PlanSet& plans) {
   std::vector<const Plan*> all = {&plans.train, &plans.flush};
   if (plans.evaluate) all.push_back(&*plans.evaluate);
+  for (const Plan& plan : plans.generate) all.push_back(&plan);
   return all;
 }
 
@@ -71,6 +72,60 @@ TEST_P(PlannerOnRandomModels, NeedsNoStoreWhenThereIsRoom) {
   for (const Plan* plan : variants(*result.plans))
     EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
         << name(plan->variant);
+}
+
+TEST_P(PlannerOnRandomModels, PlansEvaluationAloneWithWeightsResidentOrStreamed) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  StepTrace trace = random.trace();
+  for (Chunk& chunk : trace.chunks) chunk.trained = false;
+  Machine machine = random.machine(false);
+  const PlanRequest request{.recipe = {.num_moments = 0}, .forward_only = true, .with_evaluate = true};
+  const Bytes floor = smallest_arena(trace, machine, request);
+  for (const Bytes capacity : {floor, floor + floor / 3, Bytes{1} << 40}) {
+    machine.tiers[0].capacity = capacity;
+    const PlanResult result = make_plan(trace, machine, request);
+    ASSERT_TRUE(result.plans);
+    EXPECT_LE(result.plans->arena_peak[0], capacity);
+    EXPECT_EQ(first_of(check_plan(*result.plans->evaluate, machine)), "");
+  }
+}
+
+TEST_P(PlannerOnRandomModels, PlansGenerationWithCachesThatStayAndWeightsResidentOrStreamed) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.generation_trace();
+  Machine machine = random.machine(false);
+  const PlanRequest request{.recipe = {.num_moments = 0}, .forward_only = true};
+  const Bytes floor = smallest_arena(trace, machine, request);
+  for (const Bytes capacity : {floor, floor + floor / 3, floor * 2, Bytes{1} << 40}) {
+    machine.tiers[0].capacity = capacity;
+    const PlanResult result = make_plan(trace, machine, request);
+    ASSERT_TRUE(result.plans);
+    EXPECT_LE(result.plans->arena_peak[0], capacity);
+    ASSERT_EQ(result.plans->generate.size(), 2U);
+    for (const Plan& plan : result.plans->generate) {
+      EXPECT_EQ(plan.variant, Variant::Generate);
+      EXPECT_EQ(first_of(check_plan(plan, machine)), "");
+      for (const Plan& before : result.plans->generate) EXPECT_EQ(first_of(check_plan(plan, machine, &before)), "");
+      for (const Action& action : plan.actions) {
+        EXPECT_NE(action.kind, ActionKind::WriteBack) << "caches never move";
+        EXPECT_FALSE(action.kind == ActionKind::Fetch && capacity == Bytes{1} << 40) << "everything fits";
+      }
+    }
+  }
+}
+
+TEST_P(PlannerOnRandomModels, PlansGenerationWithoutAStore) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.generation_trace();
+  Machine machine = random.machine(false);
+  machine.tiers.pop_back();
+  const PlanRequest request{.recipe = {.num_moments = 0}, .forward_only = true};
+  machine.tiers[0].capacity = smallest_arena(trace, machine, request);
+  const PlanResult result = make_plan(trace, machine, request);
+  ASSERT_TRUE(result.plans);
+  for (const Plan& plan : result.plans->generate) EXPECT_EQ(first_of(check_plan(plan, machine)), "");
+  machine.tiers[0].capacity -= 4096;
+  EXPECT_FALSE(make_plan(trace, machine, request).plans);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, PlannerOnRandomModels, testing::Range(0, 60));

@@ -30,6 +30,16 @@ class RandomModel {
     return trace;
   }
 
+  StepTrace generation_trace() {
+    StepTrace trace = this->trace();
+    trace.pass_tokens = {pick(2, 64), 1};
+    for (BlockTrace& block : trace.traces) block.generate = {computation({}, 0, 0), computation({}, 0, 0)};
+    for (const Block& block : trace.blocks)
+      trace.cache_bytes.push_back(block.reads < 0 ? 0 : Bytes{pick(1, 40)} * 1000);
+    for (Chunk& chunk : trace.chunks) chunk.trained = false;
+    return trace;
+  }
+
   Recipe recipe() {
     Recipe recipe;
     recipe.num_micro_batches = pick(1, 4);
