@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <tuple>
 
 #include "base/check.h"
@@ -63,20 +63,52 @@ AttentionGradients causal_attention_backward(const at::Tensor& dout, const at::T
   return {dq.transpose(1, 2), dk.transpose(1, 2), dv.transpose(1, 2)};
 }
 
+namespace {
+
+// Softmax of the scores that a query may see, in place: query i of `num_queries` stands at `position` + i.
+void visible_softmax(at::Tensor& scores, std::int64_t num_queries, std::int64_t position, float scale) {
+  plan::OpCost cost;
+  cost.bytes = 2 * scores.numel() * static_cast<Bytes>(sizeof(float));
+  cost.flops = 4 * static_cast<Flops>(scores.numel());
+  record_cost(cost);
+  if (scores.is_meta()) return;
+  const std::int64_t length = scores.size(-1);
+  auto* data = scores.mutable_data_ptr<float>();
+  at::parallel_for(0, scores.numel() / length, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      float* score = data + row * length;
+      const std::int64_t visible = position + row % num_queries + 1;
+      const float most = *std::max_element(score, score + visible);
+      float sum = 0;
+      for (std::int64_t i = 0; i < visible; ++i) {
+        score[i] = std::exp(scale * (score[i] - most));
+        sum += score[i];
+      }
+      for (std::int64_t i = 0; i < visible; ++i) score[i] /= sum;
+      std::fill(score + visible, score + length, 0.0F);
+    }
+  });
+}
+
+}  // namespace
+
 at::Tensor cached_attention(const at::Tensor& q, const KvCache& cache, std::int64_t position) {
+  check_device(q);
   const std::int64_t batch = q.size(0), n = q.size(1), heads = q.size(2), dim = q.size(3);
   const std::int64_t kv_heads = cache.keys.size(1), group = heads / kv_heads, length = position + n;
-  const at::Tensor keys = cache.keys.narrow(2, 0, length), values = cache.values.narrow(2, 0, length);
-  // [B,n,K,G,d] -> [B,K,G*n,d]: the queries of a group share their keys.
+  const auto seen = [&](const at::Tensor& cached) {
+    return cached.narrow(2, 0, length).view({batch * kv_heads, length, dim});
+  };
+  // [B,n,K,G,d] -> [B*K,G*n,d]: the queries of a group share their keys.
   const at::Tensor queries =
-      q.view({batch, n, kv_heads, group, dim}).permute({0, 2, 3, 1, 4}).reshape({batch, kv_heads, group * n, dim});
-  at::Tensor scores = at::matmul(queries, keys.transpose(2, 3)).mul_(1.0 / std::sqrt(static_cast<double>(dim)));
-  if (n > 1) {
-    const at::Tensor hidden =
-        at::ones({n, length}, scores.options().dtype(at::kBool)).tril_(position).logical_not_().repeat({group, 1});
-    scores.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
-  }
-  const at::Tensor out = at::matmul(scores.softmax(-1), values);
+      q.view({batch, n, kv_heads, group, dim}).permute({0, 2, 3, 1, 4}).reshape({batch * kv_heads, group * n, dim});
+  const std::int64_t rows = batch * kv_heads * group * n;
+  // Room for the longest: what is allocated must not depend on the position.
+  const at::Tensor room = at::empty({rows * cache.keys.size(2)}, q.options());
+  at::Tensor scores = room.narrow(0, 0, rows * length).view({batch * kv_heads, group * n, length});
+  at::bmm_out(scores, queries, seen(cache.keys).transpose(1, 2));
+  visible_softmax(scores, n, position, static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim))));
+  const at::Tensor out = at::bmm(scores, seen(cache.values));
   return out.view({batch, kv_heads, group, n, dim}).permute({0, 3, 1, 2, 4}).reshape({batch, n, heads, dim});
 }
 

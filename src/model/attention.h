@@ -23,7 +23,7 @@ struct AttentionGradients {
                                                            const at::Tensor& k, const at::Tensor& v,
                                                            const AttentionResult& forward);
 /// Queries of positions [position, position + S) against the cached keys and values of [0, position + S), which stand
-/// in `cache` already. Returns [B,S,H,d].
+/// in `cache` already. Returns [B,S,H,d]. Allocates the same at every position.
 [[nodiscard]] at::Tensor cached_attention(const at::Tensor& q, const KvCache& cache, std::int64_t position);
 
 }  // namespace sluice::model

@@ -74,9 +74,7 @@ at::Tensor AttentionBranch::decode(const AttentionWeights& p, const at::Tensor& 
   const Heads heads = project(p, x, grid, position);
   cache.keys.narrow(2, position, grid.seq_len).copy_(heads.k.transpose(1, 2));
   cache.values.narrow(2, position, grid.seq_len).copy_(heads.v.transpose(1, 2));
-  // Nothing before these tokens: the training kernel serves, and scores never stand whole.
-  const at::Tensor out =
-      position == 0 ? causal_attention(heads.q, heads.k, heads.v).out : cached_attention(heads.q, cache, position);
+  const at::Tensor out = cached_attention(heads.q, cache, position);
   at::Tensor y = linear(p.o, out.reshape({x.size(0), -1}));
   y.add_(x);
   return y;

@@ -51,7 +51,8 @@ class Block {
   /// Shape [kv_heads, head_dim] of one position's keys; empty when the block keeps none.
   [[nodiscard]] virtual std::vector<std::int64_t> cache_shape() const;
   /// `forward` without gradients for the tokens at positions [position, position + S), given the caches of all
-  /// positions before; writes these tokens' keys and values into `cache`.
+  /// positions before; writes these tokens' keys and values into `cache`. What it allocates depends on the shapes of
+  /// input and cache, not on the position. A block without caches is given undefined ones.
   [[nodiscard]] virtual at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input,
                                           const KvCache& cache, std::int64_t position, const MicroBatch& batch) const;
 };

@@ -82,6 +82,15 @@ double run_backward_recompute(const Block& block, const BlockTensors& t) {
   return 0;
 }
 
+void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache, PassPosition position) {
+  const at::NoGradGuard no_grad;
+  if (const auto* loss = dynamic_cast<const LossBlock*>(&block)) {
+    t.output.copy_(loss->logits(t.parameters, t.input.narrow(1, position.num_tokens - 1, 1)));
+  } else {
+    t.output.copy_(block.decode(t.parameters, t.input, cache, position.first, t.batch));
+  }
+}
+
 double run_evaluate(const Block& block, const BlockTensors& t) {
   if (const auto* loss = dynamic_cast<const LossBlock*>(&block)) return loss->loss(t.parameters, t.input, t.batch);
   run_forward(block, t);

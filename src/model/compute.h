@@ -42,6 +42,17 @@ void run_backward_kept(const Block& block, const BlockTensors& t, SavedGraph sav
 /// Forward again, then backward; same bits as the pair above. For a loss block loss and gradients: returns the loss sum
 /// (0 otherwise).
 double run_backward_recompute(const Block& block, const BlockTensors& t);
+/// Where a pass of generation stands: token i of its S is at position `first` + i. Those from `num_tokens` on only fill
+/// up the shape: nothing real sees them, and what they leave in the caches is overwritten by the passes that follow.
+struct PassPosition {
+  std::int64_t first = 0;
+  std::int64_t num_tokens = 1;
+};
+
+/// Forward of one pass's tokens given the caches of all positions before; their keys and values go into `cache`
+/// (undefined tensors for a block without). A loss block writes the logits of the last real token into `t.output`
+/// [B,1,vocab]. Allocates the same at every position.
+void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache, PassPosition position);
 /// `run_forward`, or for a loss block the loss alone: returns its sum (0 otherwise).
 double run_evaluate(const Block& block, const BlockTensors& t);
 

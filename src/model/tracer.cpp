@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -86,21 +87,67 @@ plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape sha
   return trace;
 }
 
-plan::StepTrace trace_model(const Model& model, BatchShape shape) {
+plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape shape, c10::DeviceType device) {
+  install_cpu_allocator();
+  const Block& block = *model.blocks.at(static_cast<std::size_t>(block_index)).block;
+  BlockTensors t = make_tensors(model, block_index, {1, shape.num_tokens}, device);
+  const auto options = at::TensorOptions().device(device).dtype(at::kFloat);
+  if (!t.output.defined()) t.output = at::empty({1, 1, model.vocab_size}, options);
+  KvCache cache;
+  if (const auto size = block.cache_shape(); !size.empty()) {
+    cache.keys = at::zeros({1, size[0], shape.max_length, size[1]}, options);
+    cache.values = at::zeros_like(cache.keys);
+  }
+  TraceRecorder recorder;
+  return recorder.record([&] { run_generate(block, t, cache, {shape.position, shape.num_tokens}); });
+}
+
+namespace {
+
+// Blocks and chunks in their places; `trace` is asked once per distinct block.
+template <typename Trace>
+plan::StepTrace lay_out(const Model& model, std::int64_t tokens, const Trace& trace) {
   plan::StepTrace step;
-  step.tokens_per_micro_batch = shape.micro_batch_size * shape.seq_len;
+  step.tokens_per_micro_batch = tokens;
   for (const auto& spec : model.chunks) step.chunks.push_back(chunk_layout(spec));
   std::map<std::string, int> traced;
   int num_boundaries = 0;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     const BlockEntry& entry = model.blocks[i];
     const auto [row, is_new] = traced.emplace(entry.block->trace_key(), static_cast<int>(step.traces.size()));
-    if (is_new) step.traces.push_back(trace_block(model, static_cast<int>(i), shape, c10::DeviceType::Meta));
+    if (is_new) step.traces.push_back(trace(static_cast<int>(i)));
     step.blocks.push_back({entry.block->name(), row->second, entry.chunks, entry.reads, entry.writes});
     num_boundaries = std::max(num_boundaries, entry.writes + 1);
   }
   const Bytes boundary = step.tokens_per_micro_batch * model.hidden_size * static_cast<Bytes>(sizeof(float));
   step.boundary_bytes.assign(static_cast<std::size_t>(num_boundaries), boundary);
+  return step;
+}
+
+}  // namespace
+
+plan::StepTrace trace_model(const Model& model, BatchShape shape) {
+  return lay_out(model, shape.micro_batch_size * shape.seq_len,
+                 [&](int block) { return trace_block(model, block, shape, c10::DeviceType::Meta); });
+}
+
+plan::StepTrace trace_generation(const Model& model, const GenerationShape& shape) {
+  const std::int64_t most = *std::max_element(shape.pass_tokens.begin(), shape.pass_tokens.end());
+  plan::StepTrace step = lay_out(model, most, [&](int block) {
+    plan::BlockTrace trace;
+    for (const std::int64_t tokens : shape.pass_tokens)
+      trace.generate.push_back(
+          trace_pass(model, block, {shape.max_length, tokens, shape.max_length - tokens}, c10::DeviceType::Meta));
+    return trace;
+  });
+  step.pass_tokens = shape.pass_tokens;
+  for (const BlockEntry& entry : model.blocks) {
+    const std::vector<std::int64_t> size = entry.block->cache_shape();
+    std::int64_t elements = size.empty() ? 0 : 2 * shape.max_length * size[0] * size[1];
+    if (entry.writes < 0) elements = model.vocab_size;
+    step.cache_bytes.push_back(elements * static_cast<Bytes>(sizeof(float)));
+  }
+  for (plan::Chunk& chunk : step.chunks) chunk.trained = false;
   return step;
 }
 

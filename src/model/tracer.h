@@ -4,6 +4,7 @@
 #include <c10/core/DeviceType.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "model/model.h"
 #include "plan/trace.h"
@@ -22,8 +23,25 @@ struct BatchShape {
 /// once. Not to be called while another thread makes tensors: its allocations would be recorded too.
 [[nodiscard]] plan::StepTrace trace_model(const Model& model, BatchShape shape);
 
+/// Sizes of generation: positions that the caches have room for, and how many tokens one pass takes.
+struct GenerationShape {
+  std::int64_t max_length = 1;
+  std::vector<std::int64_t> pass_tokens = {1};
+};
+
+/// What generation with `model` needs for one sequence: only the `generate` traces are there. A trace's allocations
+/// hold for every position (Block::decode), its costs are those of the last one.
+[[nodiscard]] plan::StepTrace trace_generation(const Model& model, const GenerationShape& shape);
+
 /// Trace of one block: on c10::DeviceType::Meta without memory, or on CPU with real tensors and values.
 [[nodiscard]] plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape shape,
                                            c10::DeviceType device);
+
+/// Trace of one block's pass of `num_tokens` tokens from `position` on.
+struct PassShape {
+  std::int64_t max_length = 1, num_tokens = 1, position = 0;
+};
+[[nodiscard]] plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape shape,
+                                            c10::DeviceType device);
 
 }  // namespace sluice::model

@@ -94,6 +94,27 @@ TEST(Tracer, AgreesOnLongSequencesWhereAttentionChangesItsTiles) {
   }
 }
 
+TEST(Tracer, APassOfGenerationAllocatesTheSameOnMetaAndAtEveryPosition) {
+  int number = 0;
+  for (const auto& config : configs()) {
+    const Model model = make_model(config);
+    for (const std::int64_t tokens : {1, 2, 32}) {
+      for (const int block : {0, 1, static_cast<int>(model.blocks.size()) - 1}) {
+        for (const std::int64_t position : {0, 1, 7, 40, 96}) {
+          SCOPED_TRACE("config " + std::to_string(number) + " tokens " + std::to_string(tokens) + " position " +
+                       std::to_string(position) + " block " + std::to_string(block));
+          plan::ComputeTrace meta = trace_pass(model, block, {128, tokens, 96}, c10::DeviceType::Meta);
+          plan::ComputeTrace real = trace_pass(model, block, {128, tokens, position}, c10::DeviceType::CPU);
+          if (position != 96) meta.ops = real.ops = {};
+          expect_equal(meta, real, "generate");
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
+    }
+    ++number;
+  }
+}
+
 TEST(Tracer, TracesEqualLayersOnceAndLaysOutChunks) {
   format::ModelConfig config = small_config();
   config.num_layers = 5;
