@@ -52,18 +52,19 @@ class RangeMax {
 
 Interval interval_of(const Stay& stay) { return {stay.first_action, stay.last_action}; }
 
-Bytes lowest_place(const Stay& stay, Bytes bytes, Bytes floor, std::span<const Stay* const> placed,
-                   std::span<const Buffer> buffers) {
-  std::vector<std::pair<Bytes, Bytes>> taken;
-  for (const Stay* other : placed) {
-    const Bytes end = other->offset + buffers[other->buffer].bytes;
-    if (end > floor && overlap(interval_of(*other), interval_of(stay))) taken.emplace_back(other->offset, end);
-  }
-  std::sort(taken.begin(), taken.end());
+/// A stay that has its place.
+struct Placed {
+  Bytes begin, end;
+  Interval interval;
+};
+
+// `placed` is sorted by address.
+Bytes lowest_place(const Interval& interval, Bytes bytes, Bytes floor, std::span<const Placed> placed) {
   Bytes offset = round_up(floor, kPage);
-  for (const auto& [begin, end] : taken) {
-    if (offset + bytes <= begin) break;
-    offset = std::max(offset, end);
+  for (const Placed& other : placed) {
+    if (other.end <= floor || !overlap(other.interval, interval)) continue;
+    if (offset + bytes <= other.begin) break;
+    offset = std::max(offset, other.end);
   }
   return offset;
 }
@@ -82,15 +83,17 @@ std::vector<Bytes> place_stays(Draft& draft, std::span<const Buffer> buffers, in
     return std::tuple(stay.offset < 0, !stay.whole_period, -buffers[stay.buffer].bytes, stay.first_action, i);
   };
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return rank(a) < rank(b); });
-  std::vector<std::vector<const Stay*>> placed(num_arena_tiers);
+  std::vector<std::vector<Placed>> placed(num_arena_tiers);
   for (const std::size_t i : order) {
     Stay& stay = draft.stays[i];
     const Bytes bytes = buffers[stay.buffer].bytes;
     Bytes floor = stay.tier == 0 ? floors.most(interval_of(stay)) : 0;
     const bool waits = stay.whole_period || interval_of(stay).wraps();
     if (stay.tier == 0 && waits) floor = std::max(floor, entry_floor);
-    if (stay.offset < 0) stay.offset = lowest_place(stay, bytes, floor, placed[stay.tier], buffers);
-    placed[stay.tier].push_back(&stay);
+    auto& others = placed[stay.tier];
+    if (stay.offset < 0) stay.offset = lowest_place(interval_of(stay), bytes, floor, others);
+    others.insert(std::ranges::upper_bound(others, stay.offset, {}, &Placed::begin),
+                  {stay.offset, stay.offset + bytes, interval_of(stay)});
     peaks[stay.tier] = std::max(peaks[stay.tier], stay.offset + bytes);
   }
   return peaks;

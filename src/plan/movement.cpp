@@ -101,7 +101,7 @@ class MovePlanner {
       return;
     }
     int current = -1;  // stay of the use at hand
-        int parked = -1;   // stay in an arena below it
+    int parked = -1;   // stay in an arena below it
     unfilled_ = -1;
     for (std::size_t n = 0; n < uses.size(); ++n) {
       const PlacedUse& here = uses[(start + n) % uses.size()];
@@ -110,7 +110,7 @@ class MovePlanner {
       stay_of_use_[here.row][here.index] = current;
       const Gap* gap = after[(start + n) % uses.size()];
       if (gap == nullptr || n + 1 == uses.size()) parked = gap == nullptr ? -1 : parked;
-            current = gap == nullptr ? -1 : cross(*gap, current, parked);
+      current = gap == nullptr ? -1 : cross(*gap, current, parked);
     }
     if (unfilled_ >= 0 && parked >= 0 && parked != unfilled_) merge(parked, unfilled_);
   }
@@ -264,6 +264,10 @@ class MovePlanner {
       if (!move.up && move.upper == upper) writes.push_back(&move);
     }
     std::stable_sort(writes.begin(), writes.end(), [](const Move* a, const Move* b) { return a->row < b->row; });
+    std::vector<std::vector<int>> fetch_rows(step_.buffers.size());  // where each buffer comes back
+    for (const Move& move : moves_) {
+      if (move.up && move.upper == upper) fetch_rows[move.buffer].push_back(wrapped(move.row - move.lead));
+    }
     Seconds lane_free = 0;
     for (Move* write : writes) {
       Stay& stay = draft_.stays[write->from_stay];
@@ -272,21 +276,14 @@ class MovePlanner {
       int lag = 0;
       while (lag < write->room && write->row + lag + 1 < num_rows() - (cyclic() ? 0 : 1)) {
         const int row = write->row + lag + 1;
-        if (times_.start[row] >= lane_free || !fits(upper, row, bytes(write->buffer)) || fetched_again_by(*write, row))
+        if (times_.start[row] >= lane_free || !fits(upper, row, bytes(write->buffer)) ||
+            std::ranges::find(fetch_rows[write->buffer], row) != fetch_rows[write->buffer].end())
           break;
         ++lag;
         residency_.profile.add(upper, row, row, bytes(write->buffer));
       }
       stay.lag = std::max(stay.lag, lag);
     }
-  }
-
-  bool fetched_again_by(const Move& write, int row) const {
-    for (const Move& move : moves_) {
-      if (move.up && move.buffer == write.buffer && move.upper == write.upper && wrapped(move.row - move.lead) == row)
-        return true;
-    }
-    return false;
   }
 
   // The list: before each row the fetches placed there (deep hops first), after it the write-backs of what it made.
@@ -437,7 +434,7 @@ class MovePlanner {
   const Machine& machine_;
   const std::span<const Bytes> limits_;
   std::vector<std::vector<int>> stay_of_use_;
-    std::vector<Move> moves_;
+  std::vector<Move> moves_;
   int unfilled_ = -1;  // a copy below that the walk met before the write_back that made it
   std::map<int, std::vector<std::int32_t>> touched_;
   Draft draft_;

@@ -46,10 +46,8 @@ class Planner {
       return result;
     }
     for (Attempt& attempt : attempts()) {
-      if (smallest_use(attempt.choices) > capacity) continue;
       attempt.lower_share = lower_share;
-      for (const double reserve : {0.0, 0.08, 0.2}) {
-        if (arenas_ > 1 && reserve == 0.08) continue;  // plans of several arenas are large: fewer are tried
+      for (const double reserve : reserves()) {
         std::optional<PlanSet> plans = fit(attempt, capacity, reserve);
         if (plans && better(*plans, result.plans)) result.plans = std::move(plans);
       }
@@ -79,20 +77,6 @@ class Planner {
       }
     }
     return std::nullopt;
-  }
-
-  // What some row takes of tier 0 even if nothing waits there.
-  Bytes smallest_use(const StepChoices& choices) const {
-    if (request_.forward_only) return 0;
-    const StepRows step = emit_rows(Variant::Train, trace_, request_.recipe, choices, machine_.update_tier);
-    const std::vector<RowWorkspace> workspace = replay_workspace(step);
-    Bytes most = 0;
-    for (std::size_t row = 0; row < step.rows.size(); ++row) {
-      Bytes bytes = workspace[row].during;
-      for (const Use& use : step.rows[row].uses) bytes += use.tier == 0 ? step.buffers[use.buffer].bytes : 0;
-      most = std::max(most, bytes);
-    }
-    return most;
   }
 
   // `lower_share` becomes the share of the lower arenas with which it fits.
@@ -151,6 +135,10 @@ class Planner {
     return result;
   }
 
+  // Shares of tier 0 that buffers on their way may use alone. Below an accelerator nearly everything is on its way, and
+  // plans are large, so fewer are tried.
+  std::vector<double> reserves() const { return arenas_ == 1 ? std::vector{0.0, 0.08, 0.2} : std::vector{0.0, 0.9}; }
+
   std::vector<int> kept_candidates() const {
     const int most = num_keepable();
     if (request_.activations == Activations::Keep) return {most};
@@ -208,7 +196,9 @@ class Planner {
     plans.arena_peak = plans.train.arena_peak;
     raise(plans.arena_peak, plans.flush.arena_peak);
     if (request_.with_evaluate) {
-      plans.evaluate = build_variant(Variant::Evaluate, attempt, plans.train.entry);
+      std::vector<EntryState> entry = plans.train.entry;  // gradients are used up before an evaluation
+      std::erase_if(entry, [&](const EntryState& state) { return !plans.train.buffers[state.buffer].persistent; });
+      plans.evaluate = build_variant(Variant::Evaluate, attempt, entry);
       if (!plans.evaluate) return std::nullopt;
       raise(plans.arena_peak, plans.evaluate->arena_peak);
     }
@@ -244,6 +234,7 @@ class Planner {
                                    .has_store = has_store_,
                                    .cyclic = variant == Variant::Train};
     Residency residency = choose_residency(step, times, floor, options);
+    if (!request_.forward_only && attempt.hold_limit > 0 && never_fits(residency)) return std::nullopt;
     const std::vector<Bytes> move_limits = limits(attempt.move_limit);
     Draft draft = plan_moves(step, std::move(residency), times, workspace, machine_, move_limits);
     pin_entry(draft, entry);
@@ -252,6 +243,13 @@ class Planner {
     finish(plan, std::move(draft), step, attempt.choices);
     plan.workspace_peak = floor.empty() ? 0 : *std::max_element(floor.begin(), floor.end());
     return plan;
+  }
+
+  // What must be held alone is more than tier 0 has: lower limits change nothing.
+  bool never_fits(const Residency& residency) const {
+    return std::ranges::any_of(residency.shortages, [&](const Shortage& shortage) {
+      return shortage.tier == 0 && shortage.needed > machine_.tiers[0].capacity;
+    });
   }
 
   // What was in an arena before the variant is, and will be again, where it was.
