@@ -1,0 +1,153 @@
+#include "train/session.h"
+
+#include <filesystem>
+#include <functional>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "format/presets.h"
+#include "model/cpu_allocator.h"
+#include "model/tracer.h"
+#include "plan/checker.h"
+#include "recipe/machine_file.h"
+#include "recipe/support.h"
+#include "tier/disk_store.h"
+#include "tier/limits.h"
+
+namespace sluice::train {
+
+format::ModelConfig open_config(const recipe::Settings& settings) {
+  if (std::filesystem::exists(settings.model)) return format::read_model_config(settings.model);
+  for (const auto& preset : format::model_presets()) {
+    if (preset.name == settings.model) return format::preset_config(settings.model);
+  }
+  throw IoError("model", "no such model", "'" + settings.model + "' is neither a file or folder nor a preset",
+                "check the path, or see 'sluice list models'");
+}
+
+plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule) {
+  plan::PlanRequest request;
+  request.recipe.num_micro_batches = static_cast<int>(settings.grad_accumulation);
+  request.recipe.num_moments = static_cast<int>(rule.states().size());
+  request.recipe.update = recipe::update_when(settings);
+  request.activations = recipe::plan_activations(settings);
+  return request;
+}
+
+plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget) {
+  plan::Machine machine = recipe::this_machine();
+  machine.process_overhead = budget.overhead;
+  machine.tiers[0].capacity = budget.arena() / 4096 * 4096;
+  if (settings.spill_dir.empty()) {
+    machine.tiers.resize(1);
+  } else {
+    Bytes free = 0;
+    for (const std::string& folder : settings.spill_dir) {
+      std::filesystem::path existing = std::filesystem::absolute(folder);  // the folder itself may be made later
+      while (!std::filesystem::is_directory(existing) && existing.has_relative_path()) existing = existing.parent_path();
+      free += tier::free_disk_space(existing) / 100 * 95;
+    }
+    machine.tiers.back().capacity = settings.disk_memory.value_or(free);
+  }
+  return machine;
+}
+
+void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine, const Budget& budget) {
+  const bool disk = machine.tiers[result.short_tier].kind == plan::TierKind::Disk;
+  const Bytes missing = result.needed - result.available;
+  if (disk) {
+    throw CapacityError("plan", "the disk tier is too small",
+                        "the state needs " + format_bytes(result.needed) + ", there is room for " +
+                            format_bytes(result.available) + ", " + format_bytes(missing) + " are missing",
+                        "raise --disk-memory, free space, or add a --spill-dir");
+  }
+  const Bytes total = budget.overhead + result.needed;
+  const bool has_disk = machine.tiers.back().kind == plan::TierKind::Disk;
+  throw CapacityError("plan", "does not fit into --host-memory",
+                      "needs at least " + format_bytes(total) + " (" + std::to_string(total) + " bytes, " +
+                          format_bytes(budget.overhead) + " of it the program), got " + format_bytes(budget.process) +
+                          ", " + format_bytes(missing) + " are missing",
+                      has_disk ? "raise --host-memory, or lower --micro-batch-size or --seq-len"
+                               : "raise --host-memory, or give a --spill-dir so that states may wait on disk");
+}
+
+namespace {
+
+plan::StepTrace traced(const recipe::Settings& settings, const model::Model& model, bool forward_only) {
+  plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
+  for (plan::Chunk& chunk : trace.chunks) chunk.trained = !forward_only;
+  return trace;
+}
+
+// The planner is not trusted: what runs has been proven from the rules alone.
+void prove(const plan::PlanSet& plans, const plan::Machine& machine) {
+  std::vector<const plan::Plan*> all = {&plans.train, &plans.flush};
+  if (plans.evaluate) all.push_back(&*plans.evaluate);
+  for (const plan::Plan& plan : plans.generate) all.push_back(&plan);
+  for (const plan::Plan* plan : all) {
+    if (plan->actions.empty()) continue;
+    const bool alone = plan == &plans.train || plans.train.actions.empty();
+    const std::vector<std::string> violations = plan::check_plan(*plan, machine, alone ? nullptr : &plans.train);
+    SLUICE_CHECK(violations.empty(), "the ", plan::name(plan->variant), " plan is wrong: ", violations.front());
+  }
+}
+
+}  // namespace
+
+struct Session::Purpose {
+  bool forward_only = false, with_evaluate = false;
+  std::function<plan::StepTrace(const model::Model&)> trace;
+};
+
+Session::Session(const recipe::Settings& run, format::ModelConfig model_config, bool forward_only, bool with_evaluate)
+    : Session(run, std::move(model_config),
+              Purpose{forward_only, with_evaluate || forward_only,
+                      [&](const model::Model& made) { return traced(run, made, forward_only); }}) {}
+
+Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const model::GenerationShape& shape)
+    : Session(run, std::move(model_config),
+              Purpose{true, false, [&](const model::Model& made) { return model::trace_generation(made, shape); }}) {}
+
+Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const Purpose& purpose)
+    : settings(run),
+      config(std::move(model_config)),
+      model(model::make_model(config)),
+      rule(optim::make_rule(run.optimizer, recipe::rule_options(run))),
+      trace(purpose.trace(model)),
+      budget(measure_budget(run)),
+      machine(local_machine(run, budget)),
+      request(plan_request(run, *rule)) {
+  request.forward_only = purpose.forward_only;
+  request.with_evaluate = purpose.with_evaluate;
+  if (purpose.forward_only) request.recipe = {.num_moments = 0};
+  plan::PlanResult result = plan::make_plan(trace, machine, request);
+  if (!result.plans) throw_does_not_fit(result, machine, budget);
+  plans = std::move(*result.plans);
+  prove(plans, machine);
+}
+
+void Session::reserve() {
+  arena = std::make_unique<tier::Arena>(round_up(plans.arena_peak[0], 4096));
+  arena->touch(arena->capacity());
+  if (!settings.spill_dir.empty()) {
+    tier::DiskOptions disk;
+    for (const std::string& folder : settings.spill_dir) {
+      std::filesystem::create_directories(folder);
+      disk.folders.emplace_back(folder);
+    }
+    disk.capacity = settings.disk_memory.value_or(0);
+    store = tier::make_disk_store(disk);
+  }
+  state = std::make_unique<exec::State>(plans, *arena, store.get());
+  executor = std::make_unique<exec::Executor>(
+      exec::ExecutorOptions{.model = &model,
+                            .trace = &trace,
+                            .rule = rule.get(),
+                            .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
+                            .micro_batch_size = settings.micro_batch_size,
+                            .seq_len = settings.seq_len},
+      *state);
+  model::use_workspace(arena->data(), plans.workspace_peak());
+}
+
+}  // namespace sluice::train

@@ -1,0 +1,69 @@
+// What every computing verb needs: the model as blocks, its trace, this machine under its budget, the plans, and then
+// the memory, store and state that play them.
+#pragma once
+#include <memory>
+#include <optional>
+
+#include "exec/executor.h"
+#include "exec/state.h"
+#include "format/model_config.h"
+#include "format/weight_source.h"
+#include "model/model.h"
+#include "model/tracer.h"
+#include "optim/rule.h"
+#include "plan/planner.h"
+#include "recipe/settings.h"
+#include "tier/arena.h"
+#include "tier/store.h"
+#include "train/budget.h"
+
+namespace sluice::train {
+
+/// A model by `settings.model`: folder, config.json, GGUF, or a preset's name.
+[[nodiscard]] format::ModelConfig open_config(const recipe::Settings& settings);
+
+/// Shape and recipe of the run as the planner sees them.
+[[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule);
+
+/// This machine (rates from `sluice doctor`'s file or cautious defaults) with an arena of `arena` bytes and, if spill
+/// folders are given, a disk.
+[[nodiscard]] plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget);
+
+/// Throws CapacityError that names tier, need and what to set, for a plan that was not found.
+[[noreturn]] void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine,
+                                     const Budget& budget);
+
+/// Memory that plays plans. Members are in order of construction.
+class Session {
+ public:
+  /// `forward_only`: evaluation alone, no gradients or moments. Throws ConfigError, CapacityError.
+  Session(const recipe::Settings& settings, format::ModelConfig config, bool forward_only, bool with_evaluate);
+
+  /// For generation with `shape` alone.
+  Session(const recipe::Settings& settings, format::ModelConfig config, const model::GenerationShape& shape);
+
+  /// Reserves arena (touched up to the planned peak), store and state. Separate from construction so that --dry-run can
+  /// stop before.
+  void reserve();
+
+  const recipe::Settings& settings;
+  format::ModelConfig config;
+  model::Model model;
+  std::unique_ptr<optim::UpdateRule> rule;
+  plan::StepTrace trace;
+  Budget budget;
+  plan::Machine machine;
+  plan::PlanRequest request;
+  plan::PlanSet plans;
+
+  std::unique_ptr<tier::Arena> arena;
+  std::unique_ptr<tier::Store> store;
+  std::unique_ptr<exec::State> state;
+  std::unique_ptr<exec::Executor> executor;
+
+ private:
+  struct Purpose;
+  Session(const recipe::Settings& settings, format::ModelConfig config, const Purpose& purpose);
+};
+
+}  // namespace sluice::train
