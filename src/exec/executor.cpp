@@ -75,7 +75,19 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
   }
   progress_.finish(plan::Lane::Compute, period);
   result.total = since(period.start);
+  measure_peak(plan);
   return result;
+}
+
+// From the addresses that were really used: the slots of what ran, and the allocator's own mark.
+void Executor::measure_peak(const plan::Plan& plan) {
+  arena_peak_ = std::max(arena_peak_, model::workspace_peak());
+  for (const plan::Action& action : plan.actions) {
+    if (period_->skips(action)) continue;
+    for (const plan::Slot& slot : action.slots) {
+      if (slot.offset >= 0) arena_peak_ = std::max(arena_peak_, slot.offset + plan.buffers[slot.buffer].bytes);
+    }
+  }
 }
 
 void Executor::drain() {
@@ -115,7 +127,7 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
       backward(action, inputs, result);
       return;
     case plan::ActionKind::ReduceNorm:
-      result.sum_of_squares += sum_of_squares(action);
+      result.sum_of_squares.merge(sum_of_squares(action));
       return;
     case plan::ActionKind::Update:
       update(action, inputs);
@@ -137,8 +149,13 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
 }
 
 void Executor::forward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
+  if (period_->plan->variant == plan::Variant::Generate) return generate(action, inputs, result);
   const model::Block& block = *options_.model->blocks[action.block].block;
-  const model::BlockTensors tensors = tensors_of(action, inputs);
+  model::BlockTensors tensors = tensors_of(action, inputs);
+  if (action.keep) {  // the gradients' memory has no place yet: any tensor says that they are wanted
+    tensors.gradients = tensors.parameters;
+    tensors.input_gradient = tensors.input;
+  }
   if (period_->plan->variant == plan::Variant::Evaluate) {
     result.loss_sum += model::run_evaluate(block, tensors);
   } else if (action.keep) {
@@ -146,6 +163,27 @@ void Executor::forward(const plan::Action& action, const StepInputs& inputs, Ste
   } else {
     model::run_forward(block, tensors);
   }
+}
+
+// Keys and values of a block share one buffer; the loss block's holds the logits.
+void Executor::generate(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
+  const model::Block& block = *options_.model->blocks[action.block].block;
+  model::BlockTensors tensors = tensors_of(action, inputs);
+  model::KvCache cache;
+  for (const plan::Slot& slot : action.slots) {
+    if (period_->plan->buffers[slot.buffer].kind != plan::BufferKind::Cache) continue;
+    const std::int64_t elements = options_.trace->cache_bytes[action.block] / static_cast<Bytes>(sizeof(float));
+    const std::vector<std::int64_t> shape = block.cache_shape();
+    if (shape.empty()) {
+      tensors.output = at::from_blob(floats(slot), {1, 1, elements}, at::kFloat);
+      result.logits = {floats(slot), static_cast<std::size_t>(elements)};
+    } else {
+      const std::int64_t max_length = elements / (2 * shape[0] * shape[1]);
+      cache.keys = at::from_blob(floats(slot), {1, shape[0], max_length, shape[1]}, at::kFloat);
+      cache.values = at::from_blob(floats(slot) + elements / 2, cache.keys.sizes(), at::kFloat);
+    }
+  }
+  model::run_generate(block, tensors, cache, inputs.position);
 }
 
 void Executor::backward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
@@ -168,6 +206,7 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
 // out.
 model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepInputs& inputs) const {
   model::BlockTensors tensors;
+  tensors.batch = inputs.micro_batches[action.micro_batch];
   const plan::Block& block = options_.trace->blocks[action.block];
   for (const plan::Slot& slot : action.slots) {
     const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
@@ -179,18 +218,18 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
         bind_chunk(slot, tensors.gradients);
         break;
       case plan::BufferKind::Boundary:
-        (buffer.boundary == block.reads ? tensors.input : tensors.output) = boundary_tensor(slot);
+        (buffer.boundary == block.reads ? tensors.input : tensors.output) = boundary_tensor(slot, tensors.batch);
         break;
       case plan::BufferKind::BoundaryGradient:
-        if (block.writes >= 0) tensors.output_gradient = boundary_tensor(slot);
-        if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot);
+        if (block.writes >= 0) tensors.output_gradient = boundary_tensor(slot, tensors.batch);
+        if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot, tensors.batch);
         break;
-      case plan::BufferKind::Moment:
       case plan::BufferKind::Cache:
-        SLUICE_CHECK(false, "a block's computation does not touch moments or caches");
+        break;  // bound by `generate`
+      case plan::BufferKind::Moment:
+        SLUICE_CHECK(false, "a block's computation does not touch moments");
     }
   }
-  tensors.batch = inputs.micro_batches[action.micro_batch];
   tensors.scale = inputs.gradient_scale;
   return tensors;
 }
@@ -201,27 +240,27 @@ void Executor::bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into)
     into.push_back(at::from_blob(floats(slot) + parameter.first_element, parameter.shape, at::kFloat));
 }
 
-at::Tensor Executor::boundary_tensor(const plan::Slot& slot) const {
-  return at::from_blob(floats(slot), {options_.micro_batch_size, options_.seq_len, options_.model->hidden_size},
-                       at::kFloat);
+at::Tensor Executor::boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const {
+  const auto tokens = batch.input_ids.sizes();
+  return at::from_blob(floats(slot), {tokens[0], tokens[1], options_.model->hidden_size}, at::kFloat);
 }
 
 float* Executor::floats(const plan::Slot& slot) const { return reinterpret_cast<float*>(state_.arena() + slot.offset); }
 
-// Fixed pieces, summed in order: the same bits for any number of threads.
-double Executor::sum_of_squares(const plan::Action& action) const {
+// Added exactly: the same bits for any number of threads and any order of chunks.
+optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   constexpr std::int64_t kPiece = 1 << 18;
   const std::int64_t count = options_.trace->chunks[action.chunk].num_elements;
   const float* gradient = floats(action.slots[0]);
-  std::vector<double> pieces((count + kPiece - 1) / kPiece);
+  std::vector<optim::SquareSum> pieces((count + kPiece - 1) / kPiece);
   at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p) {
       const std::int64_t first = p * kPiece;
-      pieces[p] = optim::sum_of_squares({gradient + first, static_cast<std::size_t>(std::min(kPiece, count - first))});
+      pieces[p].add({gradient + first, static_cast<std::size_t>(std::min(kPiece, count - first))});
     }
   });
-  double sum = 0;
-  for (const double piece : pieces) sum += piece;
+  optim::SquareSum sum;
+  for (const optim::SquareSum& piece : pieces) sum.merge(piece);
   return sum;
 }
 

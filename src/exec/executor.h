@@ -13,6 +13,7 @@
 #include "exec/state.h"
 #include "model/compute.h"
 #include "model/model.h"
+#include "optim/norm.h"
 #include "optim/rule.h"
 #include "plan/plan.h"
 #include "plan/timeline.h"
@@ -27,12 +28,14 @@ struct StepInputs {
   float gradient_scale = 1;  ///< 1 / target tokens of the whole window: losses are normalised by it
   bool apply_update = true;  ///< a gradient is pending (or, updating in backward, will be) and shall be applied
   optim::UpdateArgs update;  ///< for the gradient that this period applies
+  model::PassPosition position = {};  ///< Generate: where the tokens of the one micro-batch stand
 };
 
 struct StepResult {
   double loss_sum = 0;                        ///< over all target tokens of the period
-  double sum_of_squares = 0;                  ///< of the whole gradient (training); NaN or infinity when one is in it
+  optim::SquareSum sum_of_squares;            ///< of the whole gradient (training); NaN or infinity when one is in it
   Seconds total = 0, compute = 0, stall = 0;  ///< of the compute lane
+  std::span<const float> logits;              ///< Generate: of the last real token, in the arena until the next period
 };
 
 /// Which parameters decay.
@@ -59,19 +62,23 @@ class Executor {
   StepResult run(const plan::Plan& plan, const StepInputs& inputs);
   /// Returns when every lane is idle: State may be read.
   void drain();
+  /// Highest byte of the arena that any action of any period so far has used, workspace included.
+  [[nodiscard]] Bytes arena_peak() const { return arena_peak_; }
   /// What was measured in the last period that was drained or followed by another.
   [[nodiscard]] plan::Timeline timeline() const;
 
  private:
   void start_period(const plan::Plan& plan, bool apply_update);
+  void measure_peak(const plan::Plan& plan);
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void update(const plan::Action& action, const StepInputs& inputs);
-  double sum_of_squares(const plan::Action& action) const;
-  model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
+  optim::SquareSum sum_of_squares(const plan::Action& action) const;
   void bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into) const;
-  at::Tensor boundary_tensor(const plan::Slot& slot) const;
+  void generate(const plan::Action& action, const StepInputs& inputs, StepResult& result);
+  model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
+  at::Tensor boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const;
   float* floats(const plan::Slot& slot) const;
 
   const ExecutorOptions options_;
@@ -80,6 +87,7 @@ class Executor {
   std::vector<std::unique_ptr<tier::DiskLane>> disk_lanes_;
   std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before
   std::optional<tier::Period> period_;
+  Bytes arena_peak_ = 0;
   std::map<std::pair<int, int>, model::SavedGraph> saved_;  // (block, micro-batch)
 };
 
