@@ -69,7 +69,7 @@ class Planner {
       attempt.move_limit = limit;
       std::optional<PlanSet> plans = build(attempt);
       if (!plans) return std::nullopt;
-      if (within(*plans, capacity)) return plans;
+      if (within(*plans, capacity)) return predicted(std::move(*plans));
       if (plans->arena_peak[0] > capacity || arenas_ == 1) {
         limit -= std::max<Bytes>(plans->arena_peak[0] - capacity, MiB);
       } else {
@@ -79,7 +79,15 @@ class Planner {
     return std::nullopt;
   }
 
-  // `lower_share` becomes the share of the lower arenas with which it fits.
+  PlanSet predicted(PlanSet plans) const {
+    if (request_.forward_only) return plans;
+    plans.predicted = simulate(plans.train, machine_);
+    plans.bound = lower_bound(plans.train, machine_);
+    return plans;
+  }
+
+  // `lower_share` becomes the share of the lower arenas with which others are likely to fit: once this one had to do
+  // with less, fuller plans need a step less.
   std::optional<PlanSet> frugal(Bytes capacity, double& lower_share) const {
     Attempt attempt = frugal_attempt();
     std::optional<PlanSet> plans = build(attempt);
@@ -88,8 +96,8 @@ class Planner {
       plans = build(attempt);
     }
     if (plans && !within(*plans, capacity)) plans.reset();
-    lower_share = attempt.lower_share;
-    return plans;
+    lower_share = attempt.lower_share < 1.0 ? attempt.lower_share - 0.125 : 1.0;
+    return plans ? predicted(std::move(*plans)) : plans;
   }
 
   // With a store nothing waits in tier 0; without one everything must.
@@ -187,13 +195,14 @@ class Planner {
   std::optional<PlanSet> build(const Attempt& attempt) const {
     if (request_.forward_only) return forward_only(attempt);
     PlanSet plans;
-    const auto train = build_variant(Variant::Train, attempt, {});
+    auto train = build_variant(Variant::Train, attempt, {});
     if (!train) return std::nullopt;
-    plans.train = *train;
+    plans.train = std::move(*train);
+    plans.arena_peak = plans.train.arena_peak;
+    if (arenas_ > 1 && attempt.hold_limit > 0 && !within(plans, machine_.tiers[0].capacity)) return plans;
     auto flush = build_variant(Variant::Flush, attempt, plans.train.entry);
     if (!flush) return std::nullopt;
     plans.flush = std::move(*flush);
-    plans.arena_peak = plans.train.arena_peak;
     raise(plans.arena_peak, plans.flush.arena_peak);
     if (request_.with_evaluate) {
       std::vector<EntryState> entry = plans.train.entry;  // gradients are used up before an evaluation
@@ -202,8 +211,6 @@ class Planner {
       if (!plans.evaluate) return std::nullopt;
       raise(plans.arena_peak, plans.evaluate->arena_peak);
     }
-    plans.predicted = simulate(plans.train, machine_);
-    plans.bound = lower_bound(plans.train, machine_);
     return plans;
   }
 
