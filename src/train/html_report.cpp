@@ -1,0 +1,158 @@
+#include "train/html_report.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "train/svg_charts.h"
+
+namespace sluice::train {
+namespace {
+
+constexpr const char* kStyle = R"(
+:root{color-scheme:light dark;--page:#fcfcfb;--text:#1c1c1a;--soft:#6b6b66;--line:#e2e2dd;--loss:#2563eb;--held:#d97706;
+--forward:#3b82f6;--backward:#8b5cf6;--update:#10b981;--norm:#94a3b8;--fetch:#f59e0b;--write:#ef4444;--other:#64748b}
+@media (prefers-color-scheme:dark){:root{--page:#161615;--text:#ecece8;--soft:#9c9c95;--line:#33332f;--loss:#60a5fa;
+--held:#fbbf24;--forward:#60a5fa;--backward:#a78bfa;--update:#34d399;--norm:#64748b;--fetch:#fbbf24;--write:#f87171}}
+body{background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;
+padding:0 1rem}
+h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{color:var(--soft);margin:.25rem 0}
+table{border-collapse:collapse;width:100%}th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}
+th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--soft)}
+svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}svg .strong{fill:var(--text);font-weight:600}
+.end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--line)}
+.forward{fill:var(--forward)}.backward{fill:var(--backward)}.update{fill:var(--update)}.norm{fill:var(--norm)}
+.fetch{fill:var(--fetch)}.write{fill:var(--write)}.other{fill:var(--other)}
+.key span{margin-right:1rem}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.35em;border-radius:2px}
+pre{overflow:auto;background:color-mix(in srgb,var(--text) 5%,transparent);padding:1rem;border-radius:6px;font-size:12px}
+)";
+
+std::string percent(double predicted, double measured) {
+  if (predicted <= 0 || measured <= 0) return "";
+  char text[32];
+  std::snprintf(text, sizeof text, "%+.1f %%", (measured / predicted - 1) * 100);
+  return text;
+}
+
+std::string row(std::initializer_list<std::string> cells, const char* cell = "td") {
+  std::string html = "<tr>";
+  for (const std::string& text : cells) html += std::string("<") + cell + ">" + escape_html(text) + "</" + cell + ">";
+  return html + "</tr>\n";
+}
+
+std::string section(const std::string& title, const std::string& content) {
+  return content.empty() ? "" : "<h2>" + escape_html(title) + "</h2>\n" + content + "\n";
+}
+
+std::string bytes_or_dash(Bytes bytes) { return bytes > 0 ? format_bytes(bytes) : "-"; }
+std::string seconds_or_dash(Seconds seconds) { return seconds > 0 ? format_seconds(seconds) : "-"; }
+
+std::string heading(const RunReport& report) {
+  std::string html = "<h1>" + escape_html(report.model.empty() ? "sluice" : report.model) + "</h1>\n<p>";
+  html += std::to_string(report.num_parameters) + " parameters";
+  if (!report.machine.empty()) html += " on " + escape_html(report.machine);
+  html += ", " + std::to_string(report.steps.size()) + " steps, " + std::to_string(report.num_tokens) + " tokens in " +
+          format_seconds(report.total_seconds);
+  if (!report.version.empty()) html += ", sluice " + escape_html(report.version);
+  return html + "</p>\n";
+}
+
+std::string key(std::initializer_list<std::pair<const char*, const char*>> entries) {
+  std::string html = "<p class=\"key\">";
+  for (const auto& [name, variable] : entries)
+    html += std::string("<span><i style=\"background:var(--") + variable + ")\"></i>" + name + "</span>";
+  return html + "</p>";
+}
+
+template <typename Value>
+Curve curve(const char* name, const char* variable, const std::vector<std::int64_t>& steps,
+            const std::vector<Value>& values) {
+  Curve result{name, std::string("var(--") + variable + ")", {}};
+  for (std::size_t i = 0; i < std::min(steps.size(), values.size()); ++i)
+    result.points.emplace_back(steps[i], values[i]);
+  return result;
+}
+
+std::string loss_section(const RunReport& report) {
+  std::vector<Curve> curves = {curve("training", "loss", report.steps, report.losses)};
+  if (!report.held_out.empty()) curves.push_back({"held out", "var(--held)", report.held_out});
+  const std::string chart = line_chart(curves);
+  if (chart.empty()) return {};
+  return (report.held_out.empty() ? "" : key({{"training", "loss"}, {"held out", "held"}})) + chart;
+}
+
+std::string memory_section(const RunReport& report) {
+  if (report.memory.empty()) return {};
+  std::string html = "<table>" + row({"", "predicted", "measured", "difference", "budget"}, "th");
+  for (const MemoryRow& memory : report.memory) {
+    html += row({memory.name, bytes_or_dash(memory.predicted), bytes_or_dash(memory.measured),
+                 percent(static_cast<double>(memory.predicted), static_cast<double>(memory.measured)),
+                 bytes_or_dash(memory.budget)});
+  }
+  return html + "</table>";
+}
+
+std::string time_section(const RunReport& report) {
+  if (report.measured_step <= 0 && report.predicted_step <= 0) return {};
+  std::string html = "<table>" + row({"step time", "", "measured is"}, "th");
+  html += row({"lower bound of the plan", seconds_or_dash(report.lower_bound),
+               percent(report.lower_bound, report.measured_step)});
+  html += row({"predicted from the machine file", seconds_or_dash(report.predicted_step),
+               percent(report.predicted_step, report.measured_step)});
+  if (report.refined_step > 0) {
+    html += row({"predicted with rates of this run", seconds_or_dash(report.refined_step),
+                 percent(report.refined_step, report.measured_step)});
+  }
+  html += row({"measured", seconds_or_dash(report.measured_step), ""}) + "</table>";
+  return html + line_chart({curve("step seconds", "loss", report.steps, report.step_seconds)});
+}
+
+std::string disk_section(const RunReport& report) {
+  if (report.predicted_disk_read + report.predicted_disk_written + report.disk_read + report.disk_written == 0)
+    return {};
+  const auto steps = static_cast<Bytes>(report.steps.size());
+  const auto a_step = [&](Bytes bytes) { return steps > 0 ? bytes_or_dash(bytes / steps) : "-"; };
+  return "<table>" + row({"", "predicted a step", "measured a step", "whole run"}, "th") +
+         row({"read", bytes_or_dash(report.predicted_disk_read), a_step(report.disk_read),
+              bytes_or_dash(report.disk_read)}) +
+         row({"written", bytes_or_dash(report.predicted_disk_written), a_step(report.disk_written),
+              bytes_or_dash(report.disk_written)}) +
+         "</table>";
+}
+
+std::string lanes_section(const RunReport& report) {
+  if (report.plan == nullptr) return {};
+  const std::string chart = lane_chart(*report.plan, report.predicted, report.measured);
+  if (chart.empty()) return {};
+  return key({{"forward", "forward"},
+              {"backward", "backward"},
+              {"update", "update"},
+              {"norm", "norm"},
+              {"fetch", "fetch"},
+              {"write back", "write"}}) +
+         chart;
+}
+
+std::string settings_section(const RunReport& report) {
+  if (report.settings_json.empty()) return {};
+  const auto json = nlohmann::ordered_json::parse(report.settings_json, nullptr, false);
+  const std::string text = json.is_discarded() ? report.settings_json : json.dump(2);
+  return "<pre>" + escape_html(text) + "</pre>";
+}
+
+}  // namespace
+
+std::string html_report(const RunReport& report) {
+  std::string html = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n";
+  html += "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + escape_html(report.model) +
+          " - sluice</title>\n<style>" + kStyle + "</style></head><body>\n";
+  html += heading(report);
+  html += section("Loss", loss_section(report));
+  html += section("Memory", memory_section(report));
+  html += section("Step time", time_section(report));
+  html += section("Disk", disk_section(report));
+  html += section("One step, lane by lane", lanes_section(report));
+  html += section("Settings", settings_section(report));
+  return html + "</body></html>\n";
+}
+
+}  // namespace sluice::train

@@ -1,0 +1,254 @@
+#include "train/plan_report.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdarg>
+#include <cstdio>
+#include <utility>
+
+namespace sluice::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr Bytes kUnlimited = Bytes{1} << 50;
+constexpr std::size_t kQuickActions = 5000;  // plans of more actions take about a second each
+
+// RAM that a budget counts beside tier 0's arena: on a GPU none, its budget is the arena itself.
+Bytes beside_arena(const plan::Machine& machine) {
+  return machine.tiers[0].kind == plan::TierKind::Host ? machine.process_overhead : 0;
+}
+
+BudgetRow budget_row(std::string label, Bytes budget, const plan::PlanSet& plans) {
+  return {std::move(label), budget, plans.predicted.total, plans.predicted.disk_read, plans.predicted.disk_written};
+}
+
+std::vector<BudgetRow> plan_budgets(const plan::StepTrace& trace, plan::Machine machine,
+                                    const plan::PlanRequest& request, Bytes smallest) {
+  const Bytes beside = beside_arena(machine);
+  std::vector<BudgetRow> rows;
+  machine.tiers[0].capacity = kUnlimited;
+  const plan::PlanResult whole = plan::make_plan(trace, machine, request);
+  const Bytes most = whole.plans ? beside + whole.plans->arena_peak[0] : kUnlimited;
+  constexpr std::array<std::pair<const char*, double>, 5> kFactors = {
+      {{"smallest", 1.0}, {"1.25 x", 1.25}, {"1.5 x", 1.5}, {"2 x", 2.0}, {"4 x", 4.0}}};
+  for (const auto& [label, factor] : kFactors) {
+    const auto budget = round_up(static_cast<Bytes>(static_cast<double>(smallest) * factor), 4096);
+    if (budget >= most) break;
+    machine.tiers[0].capacity = budget - beside;
+    const plan::PlanResult result = plan::make_plan(trace, machine, request);
+    if (result.plans) rows.push_back(budget_row(label, budget, *result.plans));
+  }
+  if (whole.plans) rows.push_back(budget_row("all in memory", most, *whole.plans));
+  return rows;
+}
+
+int tier_index(const plan::Machine& machine, plan::TierKind kind) {
+  for (int tier = 0; tier < static_cast<int>(machine.tiers.size()); ++tier) {
+    if (machine.tiers[tier].kind == kind) return tier;
+  }
+  return -1;
+}
+
+// 0 for a tier that the machine does not have.
+Bytes planned_peak(const PlanForecast& forecast, plan::TierKind kind) {
+  const int tier = tier_index(forecast.machine, kind);
+  return tier < 0 ? 0 : forecast.result.plans->arena_peak[tier];
+}
+
+double per_day(const plan::Timeline& predicted) {
+  return predicted.total > 0 ? static_cast<double>(predicted.disk_written) / predicted.total * 86400.0 : 0;
+}
+
+[[gnu::format(printf, 2, 3)]] void add_line(std::string& text, const char* format, ...) {
+  std::array<char, 512> line;
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(line.data(), line.size(), format, arguments);
+  va_end(arguments);
+  text += line.data();
+  text += '\n';
+}
+
+void add_row(std::string& text, const char* what, const std::string& value) {
+  add_line(text, "  %-22s %s", what, value.c_str());
+}
+
+std::string rounded(double value) {
+  std::array<char, 32> text;
+  std::snprintf(text.data(), text.size(), value >= 100 ? "%.0f" : "%.3g", value);
+  return text.data();
+}
+
+std::string one_decimal(double value) {
+  std::array<char, 32> text;
+  std::snprintf(text.data(), text.size(), "%.1f", value);
+  return text.data();
+}
+
+void add_memory(std::string& text, const PlanForecast& forecast) {
+  const plan::PlanSet* plans = forecast.result.plans ? &*forecast.result.plans : nullptr;
+  text += "memory\n";
+  add_line(text, "  %-22s %14s %14s", "", "planned", "available");
+  for (std::size_t tier = 0; tier < forecast.machine.tiers.size(); ++tier) {
+    const Bytes capacity = forecast.machine.tiers[tier].capacity;
+    const bool is_short = static_cast<int>(tier) == forecast.result.short_tier;
+    const std::string planned = plans != nullptr ? format_bytes(plans->arena_peak[tier])
+                                : is_short       ? format_bytes(forecast.result.needed) + " !"
+                                                 : "?";
+    add_line(text, "  %-22s %14s %14s", plan::name(forecast.machine.tiers[tier].kind), planned.c_str(),
+             format_bytes(capacity).c_str());
+  }
+  const int host = tier_index(forecast.machine, plan::TierKind::Host);
+  if (plans != nullptr && host >= 0) {
+    const Bytes overhead = forecast.machine.process_overhead;
+    add_line(text, "  %-22s %14s %14s  (%s of it the program itself)", "process RAM",
+             format_bytes(overhead + plans->arena_peak[host]).c_str(),
+             format_bytes(overhead + forecast.machine.tiers[host].capacity).c_str(), format_bytes(overhead).c_str());
+  }
+  const bool device = forecast.machine.tiers[0].kind == plan::TierKind::Device;
+  add_row(text, "smallest that works",
+          format_bytes(forecast.smallest_budget) + (device ? " of device memory" : " (--host-memory)"));
+}
+
+std::string kept_text(const PlanForecast& forecast) {
+  const auto& kept = forecast.kept_blocks;
+  std::string text = std::to_string(kept.size()) + " of " + std::to_string(forecast.num_layers) + " layers kept";
+  if (kept.size() == 1) text += " (" + kept.front() + ")";
+  if (kept.size() > 1) text += " (" + kept.front() + " to " + kept.back() + ")";
+  return static_cast<int>(kept.size()) < forecast.num_layers ? text + ", the others recomputed" : text;
+}
+
+void add_step(std::string& text, const PlanForecast& forecast, const recipe::Settings& settings) {
+  const plan::PlanSet& plans = *forecast.result.plans;
+  const plan::Timeline& step = plans.predicted;
+  text += "step\n";
+  add_row(text, "time",
+          format_seconds(step.total) + ", " + rounded(static_cast<double>(forecast.tokens_per_step) / step.total) +
+              " tokens/s");
+  const double gap = plans.bound > 0 ? (step.total / plans.bound - 1) * 100 : 0;
+  add_row(text, "lower bound", format_seconds(plans.bound) + " (the plan is " + one_decimal(gap) + " % above)");
+  add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
+  add_row(text, "activations", kept_text(forecast));
+  if (tier_index(forecast.machine, plan::TierKind::Disk) < 0) return;
+  add_row(text, "disk read, written", format_bytes(step.disk_read) + ", " + format_bytes(step.disk_written));
+  std::string wear = format_bytes(static_cast<Bytes>(per_day(step))) + " a day";
+  if (settings.disk_write_limit) {
+    wear += per_day(step) > static_cast<double>(*settings.disk_write_limit) ? ", above" : ", within";
+    wear += " --disk-write-limit " + format_bytes(*settings.disk_write_limit);
+  }
+  add_row(text, "disk wear", wear);
+}
+
+void add_budgets(std::string& text, const PlanForecast& forecast) {
+  if (forecast.budgets.empty()) return;
+  text += "other budgets\n";
+  add_line(text, "  %-16s %14s %12s %12s %14s %14s", "", "memory", "tokens/s", "step", "disk read", "written");
+  for (const BudgetRow& row : forecast.budgets) {
+    add_line(text, "  %-16s %14s %12s %12s %14s %14s", row.label.c_str(), format_bytes(row.budget).c_str(),
+             rounded(static_cast<double>(forecast.tokens_per_step) / row.step_seconds).c_str(),
+             format_seconds(row.step_seconds).c_str(), format_bytes(row.disk_read).c_str(),
+             format_bytes(row.disk_written).c_str());
+  }
+}
+
+void add_plan(Json& json, const PlanForecast& forecast) {
+  const plan::PlanSet& plans = *forecast.result.plans;
+  const plan::Timeline& step = plans.predicted;
+  const Bytes host = planned_peak(forecast, plan::TierKind::Host);
+  json["device_peak_bytes"] = planned_peak(forecast, plan::TierKind::Device);
+  json["host_peak_bytes"] = host;
+  json["rss_bytes"] = forecast.machine.process_overhead + host;
+  json["disk_peak_bytes"] = planned_peak(forecast, plan::TierKind::Disk);
+  json["step_seconds"] = step.total;
+  json["tokens_per_second"] = static_cast<double>(forecast.tokens_per_step) / step.total;
+  json["lower_bound_seconds"] = plans.bound;
+  json["compute_seconds"] = step.compute;
+  json["stall_seconds"] = step.stall;
+  json["disk_read_bytes"] = step.disk_read;
+  json["disk_write_bytes"] = step.disk_written;
+  json["disk_write_bytes_per_day"] = per_day(step);
+  json["kept_blocks"] = forecast.kept_blocks;
+  json["actions"] = plans.train.actions.size();
+}
+
+}  // namespace
+
+PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
+                           const plan::PlanRequest& request) {
+  PlanForecast forecast{.model = std::move(model),
+                        .machine = machine,
+                        .num_parameters = trace.num_parameters(),
+                        .tokens_per_step = trace.tokens_per_micro_batch * request.recipe.num_micro_batches,
+                        .num_layers = std::max(0, static_cast<int>(trace.blocks.size()) - 2),
+                        .kept_blocks = {},
+                        .result = plan::make_plan(trace, machine, request),
+                        .budgets = {}};
+  forecast.smallest_budget = beside_arena(machine) + plan::smallest_arena(trace, machine, request);
+  if (!forecast.result.plans) return forecast;
+  const plan::Plan& train = forecast.result.plans->train;
+  const int last = static_cast<int>(trace.blocks.size()) - 1;
+  for (int block = std::max(0, last - train.num_kept_blocks); block < last; ++block)
+    forecast.kept_blocks.push_back(trace.blocks[block].name);
+  if (train.actions.size() <= kQuickActions)
+    forecast.budgets = plan_budgets(trace, machine, request, forecast.smallest_budget);
+  return forecast;
+}
+
+std::string to_text(const PlanForecast& forecast, const recipe::Settings& settings) {
+  std::string text;
+  add_row(text, "model", forecast.model + ", " + std::to_string(forecast.num_parameters) + " parameters");
+  add_row(text, "machine", forecast.machine.name + ", " + std::to_string(forecast.machine.num_threads) + " threads");
+  add_row(text, "a step",
+          std::to_string(forecast.tokens_per_step) + " tokens: " + std::to_string(settings.grad_accumulation) + " x " +
+              std::to_string(settings.micro_batch_size) + " x " + std::to_string(settings.seq_len) + ", " +
+              settings.optimizer);
+  add_memory(text, forecast);
+  if (!forecast.result.plans) {
+    text += "does not fit\n";
+    return text;
+  }
+  add_step(text, forecast, settings);
+  add_budgets(text, forecast);
+  return text;
+}
+
+Json to_json(const PlanForecast& forecast, const recipe::Settings& settings) {
+  Json json = {{"model", forecast.model},
+               {"parameters", forecast.num_parameters},
+               {"machine", forecast.machine.name},
+               {"threads", forecast.machine.num_threads},
+               {"seq_len", settings.seq_len},
+               {"micro_batch_size", settings.micro_batch_size},
+               {"grad_accumulation", settings.grad_accumulation},
+               {"optimizer", settings.optimizer},
+               {"tokens_per_step", forecast.tokens_per_step},
+               {"process_overhead_bytes", forecast.machine.process_overhead},
+               {"smallest_budget_bytes", forecast.smallest_budget},
+               {"fits", forecast.result.plans.has_value()}};
+  for (std::size_t tier = 0; tier < forecast.machine.tiers.size(); ++tier) {
+    Json row = {{"kind", plan::name(forecast.machine.tiers[tier].kind)},
+                {"capacity_bytes", forecast.machine.tiers[tier].capacity}};
+    if (forecast.result.plans) row["planned_bytes"] = forecast.result.plans->arena_peak[tier];
+    json["tiers"].push_back(row);
+  }
+  if (!forecast.result.plans) {
+    json["short_tier"] = plan::name(forecast.machine.tiers[forecast.result.short_tier].kind);
+    json["needed_bytes"] = forecast.result.needed;
+    json["available_bytes"] = forecast.result.available;
+    return json;
+  }
+  add_plan(json, forecast);
+  json["budgets"] = Json::array();
+  for (const BudgetRow& row : forecast.budgets) {
+    json["budgets"].push_back({{"label", row.label},
+                               {"budget_bytes", row.budget},
+                               {"step_seconds", row.step_seconds},
+                               {"tokens_per_second", static_cast<double>(forecast.tokens_per_step) / row.step_seconds},
+                               {"disk_read_bytes", row.disk_read},
+                               {"disk_write_bytes", row.disk_written}});
+  }
+  return json;
+}
+
+}  // namespace sluice::train

@@ -1,0 +1,45 @@
+// What `sluice plan` says: the plan of one machine and what other budgets would give, as text for people and as JSON.
+#pragma once
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "plan/machine.h"
+#include "plan/planner.h"
+#include "plan/trace.h"
+#include "recipe/settings.h"
+
+namespace sluice::train {
+
+/// One budget of the fastest tier (of the whole process where that tier is RAM) and what it gives.
+struct BudgetRow {
+  std::string label;  ///< "smallest", "1.5 x", "all in memory"
+  Bytes budget = 0;
+  Seconds step_seconds = 0;
+  Bytes disk_read = 0, disk_written = 0;  ///< a step
+};
+
+struct PlanForecast {
+  std::string model;
+  plan::Machine machine;
+  std::int64_t num_parameters = 0;
+  std::int64_t tokens_per_step = 0;
+  int num_layers = 0;
+  std::vector<std::string> kept_blocks;  ///< names of the blocks that keep activations
+  plan::PlanResult result;               ///< without `plans` when it does not fit
+  Bytes smallest_budget = 0;             ///< as BudgetRow::budget
+  std::vector<BudgetRow> budgets;        ///< empty when the plan is so large that each would take seconds
+};
+
+/// Plans `trace` on `machine` and, where that is quick, for a few other budgets.
+[[nodiscard]] PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
+                                         const plan::PlanRequest& request);
+
+/// A table for people, ending in a newline.
+[[nodiscard]] std::string to_text(const PlanForecast& forecast, const recipe::Settings& settings);
+
+/// One object: all that the table says, in bytes and seconds.
+[[nodiscard]] nlohmann::ordered_json to_json(const PlanForecast& forecast, const recipe::Settings& settings);
+
+}  // namespace sluice::train

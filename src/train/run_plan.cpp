@@ -1,0 +1,121 @@
+// plan: the forecast of a run on this machine or on one that nobody here owns. Needs neither weights nor data.
+#include <ATen/Parallel.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "model/model.h"
+#include "model/tracer.h"
+#include "optim/rule.h"
+#include "recipe/machine_file.h"
+#include "recipe/support.h"
+#include "tier/limits.h"
+#include "train/plan_report.h"
+#include "train/session.h"
+#include "train/verbs.h"
+
+namespace sluice::train {
+namespace {
+
+constexpr Bytes kPage = 4096;
+
+Bytes free_space(const std::vector<std::string>& folders) {
+  Bytes free = 0;
+  for (const std::string& folder : folders) {
+    if (std::filesystem::is_directory(folder)) free += tier::free_disk_space(folder) / 100 * 95;
+  }
+  return free;
+}
+
+// A machine without a disk gets one with cautious rates when spill folders are named.
+void add_disk(plan::Machine& machine) {
+  if (machine.tiers.back().kind == plan::TierKind::Disk) return;
+  const plan::Machine cautious = recipe::default_cpu_machine();
+  plan::Tier& last = machine.tiers.back();
+  last.down = cautious.tiers[0].down;
+  last.up = cautious.tiers[0].up;
+  last.latency = cautious.tiers[0].latency;
+  last.shared_link = cautious.tiers[0].shared_link;
+  machine.tiers.push_back(cautious.tiers.back());
+}
+
+void set_budgets(plan::Machine& machine, const recipe::Settings& settings) {
+  for (plan::Tier& tier : machine.tiers) {
+    if (tier.kind == plan::TierKind::Device && settings.device_memory)
+      tier.capacity = *settings.device_memory / kPage * kPage;
+    if (tier.kind == plan::TierKind::Disk && settings.disk_memory) tier.capacity = *settings.disk_memory;
+    if (tier.kind != plan::TierKind::Host || !settings.host_memory) continue;
+    tier.capacity = (*settings.host_memory - machine.process_overhead) / kPage * kPage;
+    if (tier.capacity < MiB) {
+      throw CapacityError("budget", "the program alone does not fit",
+                          "it needs " + format_bytes(machine.process_overhead) +
+                              " before the model, --host-memory is " + format_bytes(*settings.host_memory),
+                          "raise --host-memory");
+    }
+  }
+}
+
+plan::Machine planned_machine(const recipe::Settings& settings) {
+  const bool here = settings.machine.empty();
+  plan::Machine machine = here ? recipe::this_machine() : recipe::machine_by_name_or_file(settings.machine);
+  if (!settings.spill_dir.empty()) add_disk(machine);
+  if (here) {
+    machine.num_threads = settings.threads.value_or(tier::physical_cores());
+    machine.tiers[0].capacity = (tier::available_host_memory() / 10 * 9 - machine.process_overhead) / kPage * kPage;
+    const Bytes free = free_space(settings.spill_dir);
+    if (free > 0) machine.tiers.back().capacity = free;
+  }
+  machine.num_threads = settings.threads.value_or(machine.num_threads);
+  set_budgets(machine, settings);
+  return machine;
+}
+
+[[noreturn]] void refuse(const PlanForecast& forecast) {
+  const plan::Machine& machine = forecast.machine;
+  const plan::PlanResult& result = forecast.result;
+  const plan::TierKind kind = machine.tiers[result.short_tier].kind;
+  if (machine.tiers[0].kind == plan::TierKind::Host || kind == plan::TierKind::Disk) {
+    throw_does_not_fit(result, machine,
+                       {machine.tiers[0].capacity + machine.process_overhead, machine.process_overhead});
+  }
+  const bool device = kind == plan::TierKind::Device;
+  const std::string flag = device ? "--device-memory" : "--host-memory";
+  const Bytes beside = device ? 0 : machine.process_overhead;
+  throw CapacityError("plan", "does not fit into " + flag,
+                      "needs at least " + format_bytes(beside + result.needed) + ", got " +
+                          format_bytes(beside + result.available) + ", " +
+                          format_bytes(result.needed - result.available) + " are missing",
+                      "plan for a larger machine, or lower --micro-batch-size or --seq-len");
+}
+
+}  // namespace
+
+int run_plan(const recipe::Settings& settings) {
+  const format::ModelConfig config = open_config(settings);
+  plan::Machine machine = planned_machine(settings);
+  at::set_num_threads(machine.num_threads);
+  const model::Model model = model::make_model(config);
+  const plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
+  at::set_num_threads(1);  // the idle threads of a large machine would spin on this one
+  const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
+  plan::PlanRequest request = plan_request(settings, *rule);
+  request.with_evaluate = machine.tiers[0].kind == plan::TierKind::Host && !settings.eval_data.empty();
+  PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
+  const bool disk_short = !forecast.result.plans && machine.tiers.size() > 1 &&
+                          machine.tiers[forecast.result.short_tier].kind == plan::TierKind::Disk;
+  if (disk_short && settings.spill_dir.empty()) {
+    machine.tiers.pop_back();  // nobody asked for the disk: perhaps memory alone is enough
+    PlanForecast without = make_forecast(settings.model, trace, machine, request);
+    if (without.result.plans) forecast = std::move(without);
+  }
+  std::fputs(to_text(forecast, settings).c_str(), stdout);
+  std::fflush(stdout);
+  if (!settings.json.empty()) write_text(settings.json, to_json(forecast, settings).dump() + "\n");
+  if (!forecast.result.plans) refuse(forecast);
+  return 0;
+}
+
+}  // namespace sluice::train
