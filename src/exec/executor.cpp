@@ -61,12 +61,13 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
       SLUICE_CHECK(disk && !disk_lanes_.empty(), "no backend for the lane ", plan::name(action.lane));
       continue;
     }
+    const Seconds ready = since(period.start);
+    progress_.wait_for_dependencies(action, period);  // for skipped actions too, as the lanes do
+    const Seconds start = since(period.start);
+    result.stall += start - ready;
     if (!period.skips(action)) {
-      const Seconds ready = since(period.start);
-      progress_.wait_for_dependencies(action, period);
       plan::Span& span = (*period.spans)[i];
-      span.start = since(period.start);
-      result.stall += span.start - ready;
+      span.start = start;
       play(action, inputs, result);
       span.end = since(period.start);
       result.compute += span.end - span.start;

@@ -5,8 +5,12 @@
 namespace sluice::tier {
 namespace {
 
+// One more than the actions: a lane that is through with its last action may still be about to say so, and whoever sees
+// the period finished may forget it at once.
+std::int64_t marks_of(const Period& period) { return static_cast<std::int64_t>(period.plan->actions.size()) + 1; }
+
 std::int64_t mark_of(const Period& period, std::int64_t actions_done) {
-  return period.number * static_cast<std::int64_t>(period.plan->actions.size()) + actions_done;
+  return period.number * marks_of(period) + actions_done;
 }
 
 Seconds since(std::chrono::steady_clock::time_point start) {
@@ -24,9 +28,7 @@ void Progress::finish(plan::Lane lane, const Period& period, std::int32_t action
   reach(lane, mark_of(period, action + 1));
 }
 
-void Progress::finish(plan::Lane lane, const Period& period) {
-  reach(lane, mark_of(period, static_cast<std::int64_t>(period.plan->actions.size())));
-}
+void Progress::finish(plan::Lane lane, const Period& period) { reach(lane, mark_of(period, marks_of(period))); }
 
 void Progress::reach(plan::Lane lane, std::int64_t mark) {
   {
@@ -43,7 +45,7 @@ void Progress::wait_for_dependencies(const plan::Action& action, const Period& p
     for (const plan::Dependency& dependency : action.dependencies) {
       const plan::Lane lane = period.plan->actions[dependency.action].lane;
       std::int64_t mark = mark_of(period, dependency.action + 1);
-      if (dependency.previous_period) mark -= static_cast<std::int64_t>(period.plan->actions.size());
+      if (dependency.previous_period) mark -= marks_of(period);
       if (done_[static_cast<int>(lane)] < mark && (!dependency.previous_period || period.number > 0)) return false;
     }
     return true;
@@ -54,7 +56,7 @@ void Progress::wait_for_dependencies(const plan::Action& action, const Period& p
 }
 
 void Progress::wait_for_lane(plan::Lane lane, const Period& period) {
-  const std::int64_t mark = mark_of(period, static_cast<std::int64_t>(period.plan->actions.size()));
+  const std::int64_t mark = mark_of(period, marks_of(period));
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return error_ || done_[static_cast<int>(lane)] >= mark; });
   if (error_) std::rethrow_exception(error_);
@@ -117,8 +119,9 @@ void DiskLane::play(const Period& period) {
   for (std::int32_t i = 0; i < count; ++i) {
     const plan::Action& action = period.plan->actions[i];
     if (action.lane != lane_) continue;
+    // Also for what is skipped: later actions are ordered after what it waits for through it alone.
+    progress_.wait_for_dependencies(action, period);
     if (!period.skips(action)) {
-      progress_.wait_for_dependencies(action, period);
       plan::Span& span = (*period.spans)[i];
       span.start = since(period.start);
       move(action, period.plan->buffers[action.slots[0].buffer]);

@@ -54,7 +54,7 @@ class Progress {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::array<std::int64_t, plan::kNumLanes> done_{};  // period * actions + actions of it that are done
+  std::array<std::int64_t, plan::kNumLanes> done_{};  // period * (actions + 1) + actions of it that are done
   std::exception_ptr error_;
 };
 
