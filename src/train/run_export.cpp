@@ -16,6 +16,7 @@
 #include "model/model.h"
 #include "model/tracer.h"
 #include "train/aligned_floats.h"
+#include "train/make_folders.h"
 #include "train/session.h"
 #include "train/verbs.h"
 
@@ -126,7 +127,7 @@ class NewFolder {
   explicit NewFolder(fs::path target)
       : target_(std::move(target)), path_(target_.string() + ".tmp-" + std::to_string(::getpid())) {
     fs::remove_all(path_);
-    fs::create_directories(path_);
+    make_folders(path_);
   }
   ~NewFolder() {
     std::error_code ignored;

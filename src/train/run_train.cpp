@@ -10,6 +10,7 @@
 #include "recipe/support.h"
 #include "tier/limits.h"
 #include "train/loading.h"
+#include "train/make_folders.h"
 #include "train/run_records.h"
 #include "train/saving.h"
 #include "train/trainer.h"
@@ -70,7 +71,7 @@ class TrainRun {
   int run() {
     log_info(plan_summary(session_));
     if (settings_.dry_run) return 0;
-    fs::create_directories(output_);
+    make_folders(output_);
     const checkpoint::FolderLock lock(output_);
     session_.reserve();
     load();

@@ -8,6 +8,7 @@
 #include "checkpoint/writer.h"
 #include "format/gguf.h"
 #include "format/model_dir.h"
+#include "train/make_folders.h"
 
 namespace sluice::train {
 namespace {
@@ -61,7 +62,7 @@ checkpoint::ReadState reader(Session& session, const StateTable& table) {
 std::vector<checkpoint::SideFile> side_files(const Session& session, const fs::path& output) {
   const fs::path scratch = output / ".side-files";
   fs::remove_all(scratch);
-  fs::create_directories(scratch);
+  make_folders(scratch);
   const fs::path source = fs::exists(session.settings.model) ? fs::path(session.settings.model) : fs::path();
   std::vector<checkpoint::SideFile> files;
   for (const std::string& name : format::write_model_files(scratch, session.config, source, "F32"))

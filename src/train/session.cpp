@@ -13,6 +13,7 @@
 #include "recipe/support.h"
 #include "tier/disk_store.h"
 #include "tier/limits.h"
+#include "train/make_folders.h"
 
 namespace sluice::train {
 
@@ -44,7 +45,8 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
     Bytes free = 0;
     for (const std::string& folder : settings.spill_dir) {
       std::filesystem::path existing = std::filesystem::absolute(folder);  // the folder itself may be made later
-      while (!std::filesystem::is_directory(existing) && existing.has_relative_path()) existing = existing.parent_path();
+      while (!std::filesystem::is_directory(existing) && existing.has_relative_path())
+        existing = existing.parent_path();
       free += tier::free_disk_space(existing) / 100 * 95;
     }
     machine.tiers.back().capacity = settings.disk_memory.value_or(free);
@@ -132,7 +134,7 @@ void Session::reserve() {
   if (!settings.spill_dir.empty()) {
     tier::DiskOptions disk;
     for (const std::string& folder : settings.spill_dir) {
-      std::filesystem::create_directories(folder);
+      make_folders(folder);
       disk.folders.emplace_back(folder);
     }
     disk.capacity = settings.disk_memory.value_or(0);
