@@ -1,0 +1,291 @@
+// A small random Llama with everything that plays its plans, and the loop that drives it: the run whose bits no budget,
+// store or schedule may change.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "exec/executor.h"
+#include "exec/state.h"
+#include "model/cpu_allocator.h"
+#include "model/init.h"
+#include "model/small_models.h"
+#include "model/tracer.h"
+#include "optim/norm.h"
+#include "optim/rule.h"
+#include "plan/planner.h"
+#include "tier/catalog.h"
+
+namespace sluice::exec {
+
+inline constexpr std::int64_t kRows = 2, kLength = 24;
+inline constexpr Bytes kPlenty = GiB;
+
+/// What decides the bits of a run, and (below) what must not.
+struct Workload {
+  bool tied = true;
+  int num_layers = 2;
+  int accumulation = 1;
+  plan::UpdateWhen update = plan::UpdateWhen::NextForward;
+  double max_norm = 1.0;
+};
+
+/// `store`: a row of the catalog of stores, or empty for none.
+struct Place {
+  Bytes capacity = kPlenty;
+  std::string store = {};
+  plan::Activations activations = plan::Activations::Auto;
+};
+
+inline format::ModelConfig training_config(const Workload& work) {
+  format::ModelConfig config = model::small_config();
+  config.vocab_size = 301;
+  config.hidden_size = 64;
+  config.intermediate_size = 160;
+  config.num_layers = work.num_layers;
+  config.head_dim = 16;
+  config.tie_word_embeddings = work.tied;
+  return config;
+}
+
+inline plan::Machine machine_for(const Place& place) {
+  plan::Machine machine;
+  machine.name = "test";
+  machine.tiers = {{.kind = plan::TierKind::Host,
+                    .capacity = place.capacity,
+                    .down = 1e9,
+                    .up = 2e9,
+                    .latency = 1e-5,
+                    .shared_link = true}};
+  if (!place.store.empty()) machine.tiers.push_back({.kind = plan::TierKind::Disk, .capacity = GiB});
+  machine.compute = {.matmul = 2e10, .attention = 1e10, .memory = 5e9, .launch = 2e-6};
+  machine.update_memory = 5e9;
+  return machine;
+}
+
+inline plan::PlanRequest request_for(const Workload& work, plan::Activations activations) {
+  plan::PlanRequest request;
+  request.recipe.num_micro_batches = work.accumulation;
+  request.recipe.update = work.update;
+  request.activations = activations;
+  request.with_evaluate = true;
+  return request;
+}
+
+/// One micro-batch's tokens in memory of its own; what they are depends on `number` alone.
+class Tokens {
+ public:
+  explicit Tokens(std::uint64_t number) : ids_(kRows * kLength), labels_(ids_.size()) {
+    for (std::size_t i = 0; i < ids_.size(); ++i) {
+      ids_[i] = static_cast<std::int64_t>(mix(number, i) % 301);
+      labels_[i] = mix(number + 77, i) % 7 == 0 ? -100 : ids_[i];
+      if (i % kLength != 0 && labels_[i] >= 0) ++num_targets_;
+    }
+  }
+  [[nodiscard]] model::MicroBatch batch() {
+    return {at::from_blob(ids_.data(), {kRows, kLength}, at::kLong),
+            at::from_blob(labels_.data(), {kRows, kLength}, at::kLong)};
+  }
+  [[nodiscard]] std::int64_t num_targets() const { return num_targets_; }
+
+ private:
+  std::vector<std::int64_t> ids_, labels_;
+  std::int64_t num_targets_ = 0;
+};
+
+/// A folder for the disk store, gone at the end.
+class SpillFolder {
+ public:
+  SpillFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "sluice-exec-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~SpillFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  SpillFolder(const SpillFolder&) = delete;
+  SpillFolder& operator=(const SpillFolder&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Model and trace of a workload; made once, played in many places.
+struct TracedWork {
+  Workload work;
+  model::Model model;
+  std::unique_ptr<optim::UpdateRule> rule;
+  plan::StepTrace trace;
+
+  explicit TracedWork(const Workload& wanted)
+      : work(wanted), model(model::make_model(training_config(wanted))), rule(optim::make_rule("adamw", {})) {
+    model::install_cpu_allocator();
+    trace = model::trace_model(model, {kRows, kLength});
+  }
+
+  [[nodiscard]] Bytes floor(const Place& place) const {
+    return plan::smallest_arena(trace, machine_for(place), request_for(work, place.activations));
+  }
+};
+
+/// Everything that a run leaves behind.
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::vector<float> state;  ///< weights, then moments
+  bool operator==(const Outcome&) const = default;
+};
+
+/// Memory, store and executor of one run; it owns the process's tensor workspace while it lives.
+class Training {
+ public:
+  Training(const TracedWork& work, const Place& place)
+      : work_(work),
+        machine_(machine_for(place)),
+        plans_(plan::make_plan(work.trace, machine_, request_for(work.work, place.activations)).plans.value()),
+        arena_(round_up(plans_.arena_peak[0], 4096)) {
+    if (!place.store.empty()) {
+      tier::DiskOptions options{.folders = {spill_.path()}, .capacity = GiB};
+      store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
+    }
+    state_ = std::make_unique<State>(plans_, arena_, store_.get());
+    executor_ = std::make_unique<Executor>(ExecutorOptions{.model = &work.model,
+                                                           .trace = &work.trace,
+                                                           .rule = work.rule.get(),
+                                                           .micro_batch_size = kRows,
+                                                           .seq_len = kLength},
+                                           *state_);
+    model::use_workspace(arena_.data(), plans_.workspace_peak());
+    load();
+  }
+  ~Training() {
+    executor_.reset();
+    model::use_workspace(nullptr, 0);
+  }
+  Training(const Training&) = delete;
+  Training& operator=(const Training&) = delete;
+
+  StepResult step(bool apply_update = true) {
+    std::vector<Tokens> tokens;
+    std::int64_t num_targets = 0;
+    for (int i = 0; i < work_.work.accumulation; ++i) {
+      tokens.emplace_back(static_cast<std::uint64_t>(num_steps_ * 100 + i));
+      num_targets += tokens.back().num_targets();
+    }
+    std::vector<model::MicroBatch> batches;
+    for (Tokens& each : tokens) batches.push_back(each.batch());
+    StepInputs inputs{.micro_batches = batches, .gradient_scale = 1.0F / static_cast<float>(num_targets), .update = {}};
+    const bool in_backward = work_.work.update == plan::UpdateWhen::Backward;
+    if (in_backward) {
+      inputs.update = update_args(1.0F);
+      inputs.apply_update = apply_update;
+    } else {
+      inputs.apply_update = apply_update && pending_.has_value();
+      if (pending_) inputs.update = *pending_;
+    }
+    const StepResult result = executor_->run(plans_.train, inputs);
+    outcome_.losses.push_back(result.loss_sum / static_cast<double>(num_targets));
+    outcome_.norms.push_back(std::sqrt(result.sum_of_squares.value()));
+    pending_.reset();
+    if (!in_backward) pending_ = update_args(optim::clip_coefficient(outcome_.norms.back(), work_.work.max_norm));
+    ++num_steps_;
+    return result;
+  }
+
+  void flush() {
+    if (pending_ && !plans_.flush.actions.empty()) {
+      executor_->drain();
+      executor_->run(plans_.flush, {.micro_batches = {}, .update = *pending_});
+    }
+    pending_.reset();
+    executor_->drain();
+  }
+
+  double evaluate() {
+    Tokens tokens(12345);
+    const std::vector<model::MicroBatch> batches = {tokens.batch()};
+    const double loss = executor_->run(*plans_.evaluate, {.micro_batches = batches, .update = {}}).loss_sum;
+    executor_->drain();
+    return loss;
+  }
+
+  /// Three steps, then everything applied and read.
+  Outcome run() {
+    for (int i = 0; i < 3; ++i) step();
+    return finish();
+  }
+  Outcome finish() {
+    flush();
+    outcome_.state = read_state();
+    return outcome_;
+  }
+
+  [[nodiscard]] std::vector<float> read_state() {
+    std::vector<float> values;
+    for_each_chunk([&](plan::BufferKind kind, int chunk, int moment, std::int64_t count) {
+      std::vector<float> part(static_cast<std::size_t>(count));
+      state_->read(kind, chunk, moment, 0, part);
+      values.insert(values.end(), part.begin(), part.end());
+    });
+    return values;
+  }
+
+  void for_each_chunk(
+      const std::function<void(plan::BufferKind kind, int chunk, int moment, std::int64_t count)>& visit) const {
+    for (int moment = -1; moment < 2; ++moment) {
+      for (int chunk = 0; chunk < static_cast<int>(work_.trace.chunks.size()); ++chunk)
+        visit(moment < 0 ? plan::BufferKind::Weight : plan::BufferKind::Moment, chunk, moment,
+              work_.trace.chunks[chunk].num_elements);
+    }
+  }
+
+  [[nodiscard]] const plan::PlanSet& plans() const { return plans_; }
+  [[nodiscard]] const plan::Machine& machine() const { return machine_; }
+  [[nodiscard]] State& state() { return *state_; }
+  [[nodiscard]] Executor& executor() { return *executor_; }
+  [[nodiscard]] tier::Store* store() { return store_.get(); }
+
+ private:
+  void load() {
+    for_each_chunk([&](plan::BufferKind kind, int chunk, int moment, std::int64_t count) {
+      const tier::Arena memory(round_up(count * static_cast<Bytes>(sizeof(float)), 4096));
+      const std::span values(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(count));
+      const auto& specs = work_.model.chunks[chunk].parameters;
+      for (std::size_t p = 0; moment < 0 && p < specs.size(); ++p) {
+        const plan::ParameterSlot& slot = work_.trace.chunks[chunk].parameters[p];
+        model::init_parameter(specs[p], 1, 0, values.subspan(slot.first_element, slot.num_elements));
+      }
+      for (std::int64_t first = 0; first < count; first += State::kPiece)
+        state_->write(kind, chunk, moment, first, values.subspan(first, std::min(State::kPiece, count - first)));
+    });
+    state_->commit();
+  }
+
+  [[nodiscard]] optim::UpdateArgs update_args(float gradient_scale) const {
+    return {.lr = 1e-2, .weight_decay = 0.1, .step = num_steps_ + 1, .gradient_scale = gradient_scale};
+  }
+
+  const TracedWork& work_;
+  plan::Machine machine_;
+  plan::PlanSet plans_;
+  tier::Arena arena_;
+  SpillFolder spill_;
+  std::unique_ptr<tier::Store> store_;
+  std::unique_ptr<State> state_;
+  std::unique_ptr<Executor> executor_;
+  std::optional<optim::UpdateArgs> pending_;
+  std::int64_t num_steps_ = 0;
+  Outcome outcome_;
+};
+
+}  // namespace sluice::exec

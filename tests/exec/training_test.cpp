@@ -1,0 +1,113 @@
+// The same three steps at every budget, on every store, with every schedule: not one bit differs, and memory is what
+// the plan said.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "exec/small_training.h"
+#include "plan/checker.h"
+
+namespace sluice::exec {
+namespace {
+
+void expect_correct_plans(const Training& training) {
+  const plan::PlanSet& plans = training.plans();
+  for (const plan::Plan* plan : {&plans.train, &plans.flush, &*plans.evaluate}) {
+    const auto violations = plan::check_plan(*plan, training.machine(), plan == &plans.train ? nullptr : &plans.train);
+    EXPECT_TRUE(violations.empty()) << plan::name(plan->variant) << ": " << violations.front();
+  }
+}
+
+// Where bits may not depend on: from everything in memory down to the least that works.
+std::vector<Place> places(const TracedWork& work) {
+  std::vector<Place> found = {{.activations = plan::Activations::Keep}, {.activations = plan::Activations::Recompute}};
+  const Bytes floor = work.floor({.store = "null"});
+  for (const double factor : {1.0, 1.03, 1.15, 1.5, 2.0, 3.0}) {
+    const Bytes capacity = round_up(static_cast<Bytes>(static_cast<double>(floor) * factor), 4096);
+    found.push_back({capacity, "null"});
+    if (factor == 1.0 || factor == 1.5) found.push_back({capacity, "disk"});
+  }
+  for (const plan::Activations activations : {plan::Activations::Keep, plan::Activations::Recompute}) {
+    Place least{.store = "null", .activations = activations};
+    least.capacity = work.floor(least);
+    found.push_back(least);
+  }
+  found.push_back({work.floor({}), ""});
+  return found;
+}
+
+void PrintTo(const Workload& work, std::ostream* out) {
+  *out << (work.tied ? "tied" : "untied") << work.num_layers << "layers" << work.accumulation
+       << (work.update == plan::UpdateWhen::Backward ? "backward" : "forward");
+}
+
+class TrainingBits : public testing::TestWithParam<Workload> {};
+
+TEST_P(TrainingBits, AreTheSameAtEveryBudgetOnEveryStore) {
+  const TracedWork work(GetParam());
+  const Outcome expected = Training(work, {}).run();
+  EXPECT_EQ(std::set(expected.losses.begin(), expected.losses.end()).size(), 3U) << "it does not learn";
+  Bytes most_moved = 0;
+  for (const Place& place : places(work)) {
+    SCOPED_TRACE(std::to_string(place.capacity) + " bytes, store '" + place.store + "'");
+    Training training(work, place);
+    expect_correct_plans(training);
+    const Outcome outcome = training.run();
+    EXPECT_EQ(outcome.losses, expected.losses);
+    EXPECT_EQ(outcome.norms, expected.norms);
+    EXPECT_TRUE(outcome.state == expected.state);
+    training.evaluate();
+    EXPECT_EQ(training.executor().arena_peak(), training.plans().arena_peak[0]);
+    EXPECT_LE(training.executor().arena_peak(), place.capacity);
+    if (training.store() != nullptr) most_moved = std::max(most_moved, training.store()->bytes_read());
+  }
+  EXPECT_GT(most_moved, MiB) << "no place was small enough to move anything";
+}
+
+TEST_P(TrainingBits, AreNotChangedByEvaluatingAndFlushingBetweenSteps) {
+  const TracedWork work(GetParam());
+  const Outcome expected = Training(work, {}).run();
+  for (const Place& place : {Place{}, Place{work.floor({.store = "null"}), "null"}}) {
+    Training training(work, place);
+    training.evaluate();
+    training.step();
+    training.flush();
+    training.step();
+    training.flush();
+    const double loss = training.evaluate();
+    EXPECT_EQ(training.evaluate(), loss);
+    training.step();
+    EXPECT_TRUE(training.finish() == expected);
+  }
+}
+
+TEST_P(TrainingBits, OfWeightsAndMomentsAreLeftAloneByASkippedUpdate) {
+  const TracedWork work(GetParam());
+  for (const Place& place : {Place{}, Place{work.floor({.store = "null"}), "null"}}) {
+    Training training(work, place);
+    training.step();
+    training.flush();
+    const std::vector<float> before = training.read_state();
+    training.step(false);
+    training.executor().drain();
+    EXPECT_TRUE(training.read_state() == before);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Workloads, TrainingBits,
+    testing::Values(Workload{.tied = true, .accumulation = 1}, Workload{.tied = false, .accumulation = 2},
+                    Workload{.tied = true, .num_layers = 3, .accumulation = 3},
+                    Workload{.tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward},
+                    Workload{.tied = false, .num_layers = 3, .update = plan::UpdateWhen::Backward}));
+
+TEST(Training, GivesTheSameBitsInBothUpdateOrdersWithoutClipping) {
+  for (const bool tied : {true, false}) {
+    const TracedWork forward({.tied = tied, .accumulation = 2, .max_norm = 0});
+    const TracedWork backward({.tied = tied, .accumulation = 2, .update = plan::UpdateWhen::Backward, .max_norm = 0});
+    EXPECT_TRUE(Training(forward, {}).run() == Training(backward, {}).run());
+  }
+}
+
+}  // namespace
+}  // namespace sluice::exec
