@@ -99,6 +99,8 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                   {"compute_seconds", outcome.compute},
                   {"stall_seconds", outcome.stall},
                   {"skipped", outcome.skipped}});
+  steps_.push_back(step);
+  losses_.push_back(outcome.loss);
   step_seconds_.push_back(outcome.seconds);
   total_ += outcome.seconds;
   tokens_ += outcome.tokens;
@@ -120,7 +122,50 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   measured_ = session_.executor->timeline();
 }
 
+// What the simulator says once it knows how long each action really takes alone.
+Seconds RunRecords::refined_step() const {
+  plan::Plan plan = session_.plans.train;
+  for (const plan::Span& span : measured_.spans) plan.actions[span.action].duration = span.end - span.start;
+  return plan::simulate(plan, session_.machine).total;
+}
+
+RunReport RunRecords::report() const {
+  const plan::PlanSet& plans = session_.plans;
+  const tier::ProcessMemory process = tier::read_process_memory();
+  RunReport report;
+  report.model = session_.settings.model;
+  report.machine = session_.machine.name;
+  report.version = SLUICE_VERSION;
+  report.num_parameters = session_.trace.num_parameters();
+  report.num_tokens = tokens_;
+  report.total_seconds = total_;
+  report.steps = steps_;
+  report.losses = losses_;
+  report.step_seconds = step_seconds_;
+  report.held_out = held_out_;
+  report.memory = {
+      {"host arena", plans.arena_peak[0], arena_peak(), session_.budget.arena()},
+      {"process RAM", session_.budget.overhead + plans.arena_peak[0], process.peak_resident, session_.budget.process}};
+  if (session_.store)
+    report.memory.push_back(
+        {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
+  report.predicted_step = plans.predicted.total;
+  report.refined_step = refined_step();
+  report.measured_step = steady_step(step_seconds_);
+  report.lower_bound = plans.bound;
+  report.predicted_disk_read = plans.predicted.disk_read;
+  report.predicted_disk_written = plans.predicted.disk_written;
+  report.disk_read = disk_read_;
+  report.disk_written = disk_written_;
+  report.plan = &plans.train;
+  report.predicted = plans.predicted;
+  report.measured = measured_;
+  report.settings_json = recipe::to_json(session_.settings);
+  return report;
+}
+
 void RunRecords::evaluation(std::int64_t step, const Evaluation& evaluation) {
+  held_out_.emplace_back(step, evaluation.loss);
   metrics_.write({{"event", "eval"},
                   {"step", step},
                   {"loss", evaluation.loss},
@@ -151,11 +196,13 @@ void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
                   {"predicted_disk_peak_bytes", plans.arena_peak.size() > 1 ? plans.arena_peak[1] : 0},
                   {"disk_peak_bytes", session_.store ? session_.store->info().used : 0},
                   {"predicted_step_seconds", plans.predicted.total},
+                  {"refined_step_seconds", refined_step()},
                   {"step_seconds", measured},
                   {"disk_read_bytes", session_.store ? session_.store->bytes_read() : 0},
                   {"disk_write_bytes", session_.store ? session_.store->bytes_written() : 0}});
   const std::vector<plan::NamedTimeline> timelines = {{"predicted", plans.predicted}, {"measured", measured_}};
   write_text(output / "trace.json", plan::chrome_trace(plans.train, timelines, &session_.trace));
+  write_text(output / "report.html", html_report(report()));
   note("predicted / measured: arena " + format_bytes(plans.arena_peak[0]) + " / " + format_bytes(arena_peak()) +
        ", process " + format_bytes(predicted_process) + " / " + format_bytes(process.peak_resident) + ", step " +
        format_seconds(plans.predicted.total) + " / " + format_seconds(measured));

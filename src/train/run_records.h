@@ -3,7 +3,10 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "train/html_report.h"
 #include "train/metrics.h"
 #include "train/progress.h"
 #include "train/trainer.h"
@@ -23,17 +26,22 @@ class RunRecords {
   void evaluation(std::int64_t step, const Evaluation& evaluation);
   void saved(std::int64_t step);
   void note(const std::string& text) { progress_.note(text); }
-  /// The end record, trace.json and the table on standard error.
+  /// The end record, trace.json, report.html and a line on standard error.
   void end(const std::filesystem::path& output, std::int64_t steps);
 
  private:
   Bytes arena_peak() const;
+  Seconds refined_step() const;
+  RunReport report() const;
 
   Session& session_;
   MetricsFile& metrics_;
   Progress progress_;
   Bytes disk_read_ = 0, disk_written_ = 0;  // at the end of the step before
+  std::vector<std::int64_t> steps_;
+  std::vector<double> losses_;
   std::vector<Seconds> step_seconds_;
+  std::vector<std::pair<std::int64_t, double>> held_out_;
   plan::Timeline measured_;
   Seconds total_ = 0;
   std::int64_t tokens_ = 0;
