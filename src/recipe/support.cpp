@@ -65,7 +65,7 @@ void check_device(const Settings& settings) {
   if (device != "auto" && device != "cpu") {
     throw_bad_value("device", "auto, cpu, cuda[:N] or emulated[:GB/s]", device, "use --device cpu");
   }
-  if (settings.device_memory) log_warning("--device-memory has no effect without an accelerator");
+  if (settings.device_memory && settings.machine.empty()) log_warning("--device-memory has no effect without an accelerator");
 }
 
 void check_rule(const Settings& settings) {
