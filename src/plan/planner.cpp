@@ -189,6 +189,7 @@ class Planner {
     const Plan& repeated = generates() ? plans.generate.back() : *plans.evaluate;
     plans.predicted = simulate(repeated, machine_);
     plans.bound = lower_bound(repeated, machine_);
+    if (has_store_) plans.arena_peak.back() = stored_bytes(plans);
     return plans;
   }
 
@@ -211,6 +212,7 @@ class Planner {
       if (!plans.evaluate) return std::nullopt;
       raise(plans.arena_peak, plans.evaluate->arena_peak);
     }
+    if (has_store_) plans.arena_peak.back() = stored_bytes(plans);
     return plans;
   }
 
@@ -283,20 +285,35 @@ class Planner {
         plan.entry.push_back({stay.buffer, stay.tier, stay.offset, stay.clean_at_wrap});
     }
     plan.arena_peak.resize(arenas_, 0);
-    if (has_store_) plan.arena_peak.push_back(stored_bytes(plan));
+    if (has_store_) plan.arena_peak.push_back(persistent_bytes(plan));
   }
 
-  // State has two generations on disk; transient buffers that pass through have one.
-  static Bytes stored_bytes(const Plan& plan) {
-    std::vector<char> stored(plan.buffers.size(), 0);
+  // At most: every persistent buffer waits on disk.
+  static Bytes persistent_bytes(const Plan& plan) {
     Bytes total = 0;
-    for (const Action& action : plan.actions) {
-      if (action.kind == ActionKind::WriteBack && action.slots[1].offset < 0) stored[action.slots[1].buffer] = 1;
+    for (const Buffer& buffer : plan.buffers) total += buffer.persistent ? 2 * buffer.bytes : 0;
+    return total;
+  }
+
+  // What exec::State reserves: buffers that any variant moves to or from the disk, and state that waits there. State
+  // has two generations, what passes through has one.
+  static Bytes stored_bytes(const PlanSet& plans) {
+    const std::vector<Buffer>& buffers = plans.train.buffers;
+    std::vector<char> stored(buffers.size(), 0);
+    for (std::size_t i = 0; i < buffers.size(); ++i) stored[i] = buffers[i].persistent;
+    for (const EntryState& entry : plans.train.entry) stored[entry.buffer] = 0;
+    std::vector<const Plan*> all = {&plans.train, &plans.flush};
+    if (plans.evaluate) all.push_back(&*plans.evaluate);
+    for (const Plan& pass : plans.generate) all.push_back(&pass);
+    for (const Plan* plan : all) {
+      for (const Action& action : plan->actions) {
+        if (action.lane != Lane::DiskRead && action.lane != Lane::DiskWrite) continue;
+        stored[action.slots[0].buffer] = 1;
+      }
     }
-    for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
-      if (plan.buffers[i].persistent || stored[i])
-        total += plan.buffers[i].bytes * (plan.buffers[i].persistent ? 2 : 1);
-    }
+    Bytes total = 0;
+    for (std::size_t i = 0; i < buffers.size(); ++i)
+      total += stored[i] ? buffers[i].bytes * (buffers[i].persistent ? 2 : 1) : 0;
     return total;
   }
 
