@@ -46,7 +46,6 @@ struct ExecutorOptions {
   const plan::StepTrace* trace = nullptr;
   const optim::UpdateRule* rule = nullptr;
   Decay decay = Decay::Matrices;
-  std::int64_t micro_batch_size = 1, seq_len = 1;
 };
 
 /// One thread calls it. After an exception the executor is only good for destruction; the state in the store is that of

@@ -6,11 +6,11 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "checkpoint/reader.h"
-#include "data/tokenizer.h"
 #include "recipe/support.h"
 #include "tier/limits.h"
 #include "train/loading.h"
 #include "train/make_folders.h"
+#include "train/run_data.h"
 #include "train/run_records.h"
 #include "train/saving.h"
 #include "train/trainer.h"
@@ -29,32 +29,11 @@ struct RunData {
   std::unique_ptr<data::Dataset> train, held_out;
 };
 
-std::unique_ptr<data::Dataset> open_data(const recipe::Settings& settings, const std::string& path,
-                                         const format::ModelConfig& config, const data::Tokenizer* tokenizer) {
-  auto dataset = data::open_dataset({path, settings.data_format, settings.seq_len, tokenizer, {}});
-  if (dataset->max_id() >= config.vocab_size) {
-    throw FormatError("data", "token ids do not fit the model",
-                      "expected ids below " + std::to_string(config.vocab_size) + ", got " +
-                          std::to_string(dataset->max_id()) + " in " + path,
-                      "use the tokenizer that belongs to the model");
-  }
-  log_info(dataset->summary());
-  return dataset;
-}
-
-// A model may come without a tokenizer when the data is tokenised already.
-std::unique_ptr<data::Tokenizer> open_tokenizer(const recipe::Settings& settings) {
-  if (!settings.tokenizer.empty()) return data::load_tokenizer(settings.tokenizer);
-  const fs::path model = settings.model;
-  const bool has_one = model.extension() == ".gguf" || fs::exists(model / "tokenizer.json");
-  return has_one ? data::load_tokenizer(model) : nullptr;
-}
-
-RunData open_run_data(const recipe::Settings& settings, const format::ModelConfig& config) {
+RunData open_both(const recipe::Settings& settings, const format::ModelConfig& config) {
   const std::unique_ptr<data::Tokenizer> tokenizer = open_tokenizer(settings);
   RunData run;
-  run.train = open_data(settings, settings.data, config, tokenizer.get());
-  if (!settings.eval_data.empty()) run.held_out = open_data(settings, settings.eval_data, config, tokenizer.get());
+  run.train = open_run_data(settings, settings.data, config, tokenizer.get());
+  if (!settings.eval_data.empty()) run.held_out = open_run_data(settings, settings.eval_data, config, tokenizer.get());
   return run;
 }
 
@@ -92,7 +71,7 @@ class TrainRun {
     recipe::check_supported(settings_);
     config_ = open_config(settings_);
     prepare_process(settings_);
-    RunData run = open_run_data(settings_, config_);
+    RunData run = open_both(settings_, config_);
     if (run.train->seq_len() != settings_.seq_len) settings_.seq_len = run.train->seq_len();
     if (run.held_out && run.held_out->seq_len() != settings_.seq_len) {
       throw ConfigError(

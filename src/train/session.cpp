@@ -148,9 +148,7 @@ void Session::reserve() {
       exec::ExecutorOptions{.model = &model,
                             .trace = &trace,
                             .rule = rule.get(),
-                            .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
-                            .micro_batch_size = settings.micro_batch_size,
-                            .seq_len = settings.seq_len},
+                            .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices},
       *state);
   model::use_workspace(arena->data(), plans.workspace_peak());
 }

@@ -159,12 +159,8 @@ class Training {
       store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
     }
     state_ = std::make_unique<State>(plans_, arena_, store_.get());
-    executor_ = std::make_unique<Executor>(ExecutorOptions{.model = &work.model,
-                                                           .trace = &work.trace,
-                                                           .rule = work.rule.get(),
-                                                           .micro_batch_size = kRows,
-                                                           .seq_len = kLength},
-                                           *state_);
+    executor_ = std::make_unique<Executor>(
+        ExecutorOptions{.model = &work.model, .trace = &work.trace, .rule = work.rule.get()}, *state_);
     model::use_workspace(arena_.data(), plans_.workspace_peak());
     load();
   }
