@@ -80,15 +80,15 @@ TEST_F(Failures, OfDataHaveExitCode4) {
 }
 
 TEST_F(Failures, OfTheDiskHaveTheCodeOfTheirKind) {
-  const std::string spill = "--spill-dir " + path("spill") + " --host-memory 170MiB";
+  const std::string tight = spill() + budget(smallest_budget() + kSpread);  // so small that every step reads and writes
   scratch_.write("file", "not a folder");
   expect_failure(train("out", "--spill-dir " + path("file")), 4, "file");
   expect_failure(train("out", "--spill-dir " + path("file/below")), 4, "file/below");
   expect_failure(train("out", "--spill-dir /proc/nowhere"), 3, "disk");  // no byte is free there
-  expect_failure(train("out", spill, "SLUICE_FAIL=disk.reserve=ENOSPC"), 3, "spill");
-  expect_failure(train("out", spill, "SLUICE_FAIL=disk.open=EPERM"), 4, "spill");
-  for (const char* fault : {"disk.read@40=EIO", "disk.write@40=EIO", "disk.complete_read@60=EIO"})
-    expect_failure(train("out", spill, std::string("SLUICE_FAIL=") + fault), 4, "spill");
+  expect_failure(train("out", tight, "SLUICE_FAIL=disk.reserve=ENOSPC"), 3, "spill");
+  expect_failure(train("out", tight, "SLUICE_FAIL=disk.open=EPERM"), 4, "spill");
+  for (const char* fault : {"disk.read@20=EIO", "disk.write@40=EIO", "disk.complete_read@20=EIO"})
+    expect_failure(train("out", tight, std::string("SLUICE_FAIL=") + fault), 4, "spill");
   EXPECT_FALSE(fs::exists(path("out/model.safetensors")));
 }
 

@@ -110,37 +110,13 @@ TEST_F(TrainingProgram, HasTheSameBitsInBothSpellingsOfItsSettings) {
   EXPECT_EQ(steps("file"), steps("flags"));
 }
 
-/// The least budget of this machine, as the refusal of one that is too small names it.
-class Budgets : public TrainingProgram {
- protected:
-  Bytes number_in(const std::string& text, const std::string& pattern) {
-    std::smatch found;
-    EXPECT_TRUE(std::regex_search(text, found, std::regex(pattern))) << text;
-    return found.empty() ? 0 : std::stoll(found[1]);
-  }
-  /// Bytes that the process needs before the model.
-  Bytes overhead() {
-    const auto result = train("plan", "--dry-run --host-memory 16MiB");
-    expect_failure(result, 3, "the program alone does not fit");
-    std::smatch found;
-    EXPECT_TRUE(std::regex_search(result.err, found, std::regex(R"(needs ([0-9.]+) MiB)"))) << result.err;
-    return found.empty() ? 0 : static_cast<Bytes>(std::stod(found[1]) * static_cast<double>(MiB));
-  }
-  static std::string budget(Bytes bytes) { return "--host-memory " + std::to_string(bytes) + " "; }
-  [[nodiscard]] std::string spill() const { return "--spill-dir " + path("spill") + " "; }
-};
-
-// The process's own memory differs by a few pages from start to start.
-constexpr Bytes kSpread = 512 * KiB;
+using Budgets = TrainingProgram;
 
 TEST_F(Budgets, ChangeNoBitDownToTheFloorAndBelowItTheShortfallIsNamed) {
   const std::string expected = weights_after("plenty");
-  const Bytes start = overhead();
-  const auto refused = train("small", spill() + budget(start + MiB + kSpread));
-  expect_failure(refused, 3, "are missing");
-  EXPECT_FALSE(fs::exists(path("small/model.safetensors")));
-  const Bytes floor = number_in(refused.err, R"(\(([0-9]+) bytes)");
+  const Bytes floor = smallest_budget();
   expect_failure(train("small", spill() + budget(floor - MiB)), 3, "needs at least");
+  EXPECT_FALSE(fs::exists(path("small/model.safetensors")));
 
   std::vector<Bytes> read;
   for (const Bytes bytes : {floor + kSpread, floor + 3 * MiB, floor + 64 * MiB}) {
@@ -158,15 +134,15 @@ TEST_F(Budgets, ChangeNoBitDownToTheFloorAndBelowItTheShortfallIsNamed) {
 }
 
 TEST_F(Budgets, WithoutADiskAreRefusedWithTheHintToGiveOne) {
-  expect_failure(train("small", budget(overhead() + 3 * MiB)), 3, "--spill-dir");
+  expect_failure(train("small", budget(smallest_budget())), 3, "--spill-dir");
 }
 
 TEST_F(Budgets, OfTheDiskAreRefusedWithTheShortfall) {
-  expect_failure(train("small", spill() + "--disk-memory 1MiB " + budget(overhead() + 6 * MiB)), 3, "disk");
+  expect_failure(train("small", spill() + "--disk-memory 1MiB " + budget(smallest_budget() + MiB)), 3, "disk");
 }
 
 TEST_F(Budgets, ChangeNoBitForAnyRuleActivationsOrUpdateOrder) {
-  const Bytes small = overhead() + 6 * MiB;
+  const Bytes small = smallest_budget() + kSpread;
   for (const char* variant : {"--optimizer sgd --momentum 0.9", "--activations recompute", "--activations keep",
                               "--optimizer lomo --max-grad-norm 0", "--max-grad-norm 0 --update backward"}) {
     SCOPED_TRACE(variant);
