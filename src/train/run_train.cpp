@@ -52,6 +52,7 @@ class TrainRun {
     if (settings_.dry_run) return 0;
     make_folders(output_);
     const checkpoint::FolderLock lock(output_);
+    session_.side_files = std::move(side_files_);
     session_.reserve();
     load();
     MetricsFile metrics(settings_.metrics.empty() ? output_ / "metrics.jsonl" : fs::path(settings_.metrics));
@@ -71,6 +72,7 @@ class TrainRun {
     recipe::check_supported(settings_);
     config_ = open_config(settings_);
     prepare_process(settings_);
+    side_files_ = model_side_files(settings_, config_);
     RunData run = open_both(settings_, config_);
     if (run.train->seq_len() != settings_.seq_len) settings_.seq_len = run.train->seq_len();
     if (run.held_out && run.held_out->seq_len() != settings_.seq_len) {
@@ -154,6 +156,7 @@ class TrainRun {
   recipe::Settings settings_;
   const fs::path output_;
   format::ModelConfig config_;
+  std::vector<checkpoint::SideFile> side_files_;
   RunData data_;
   AlignedFloats staging_;
   Session session_;

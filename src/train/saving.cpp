@@ -1,5 +1,7 @@
 #include "train/saving.h"
 
+#include <unistd.h>
+
 #include <map>
 
 #include "base/check.h"
@@ -58,24 +60,24 @@ checkpoint::ReadState reader(Session& session, const StateTable& table) {
   };
 }
 
-// config, generation_config and tokenizer files, as the source model has them.
-std::vector<checkpoint::SideFile> side_files(const Session& session, const fs::path& output) {
-  const fs::path scratch = output / ".side-files";
+}  // namespace
+
+std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& settings,
+                                                   const format::ModelConfig& config) {
+  const fs::path scratch = fs::temp_directory_path() / ("sluice-side-files-" + std::to_string(::getpid()));
   fs::remove_all(scratch);
-  make_folders(scratch);
-  const fs::path source = fs::exists(session.settings.model) ? fs::path(session.settings.model) : fs::path();
+  fs::create_directories(scratch);
+  const fs::path source = fs::exists(settings.model) ? fs::path(settings.model) : fs::path();
   std::vector<checkpoint::SideFile> files;
-  for (const std::string& name : format::write_model_files(scratch, session.config, source, "F32"))
+  for (const std::string& name : format::write_model_files(scratch, config, source, "F32"))
     files.emplace_back(name, read_text(scratch / name));
   fs::remove_all(scratch);
   return files;
 }
 
-}  // namespace
-
 void save_checkpoint(Session& session, const fs::path& output, const TrainerState& state, std::span<float> staging) {
   const StateTable table = state_table(session, true);
-  checkpoint::CheckpointContents contents{table.tensors, to_json(state, session.settings), side_files(session, output)};
+  checkpoint::CheckpointContents contents{table.tensors, to_json(state, session.settings), session.side_files};
   checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(session, table),
                                staging);
   checkpoint::prune_checkpoints(output, session.settings.keep);
@@ -83,7 +85,7 @@ void save_checkpoint(Session& session, const fs::path& output, const TrainerStat
 
 void save_model(Session& session, const fs::path& output, std::span<float> staging) {
   const StateTable table = state_table(session, false);
-  checkpoint::write_model_folder(output, {table.tensors, side_files(session, output)}, reader(session, table), staging);
+  checkpoint::write_model_folder(output, {table.tensors, session.side_files}, reader(session, table), staging);
 }
 
 }  // namespace sluice::train

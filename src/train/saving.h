@@ -3,9 +3,15 @@
 #include <filesystem>
 #include <span>
 
+#include "checkpoint/writer.h"
 #include "train/trainer.h"
 
 namespace sluice::train {
+
+/// config, generation_config and tokenizer files, as the source model has them. Made before memory is measured:
+/// building a tokenizer from a GGUF takes more for a moment than a full arena leaves.
+[[nodiscard]] std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& settings,
+                                                                 const format::ModelConfig& config);
 
 /// Saves OUTPUT/checkpoint-STEP and prunes older ones. Nothing may be pending (Trainer::flush). The caller holds the
 /// folder's lock.

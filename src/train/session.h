@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "checkpoint/writer.h"
 #include "exec/executor.h"
 #include "exec/state.h"
 #include "format/model_config.h"
@@ -55,6 +56,8 @@ class Session {
   plan::Machine machine;
   plan::PlanRequest request;
   plan::PlanSet plans;
+
+  std::vector<checkpoint::SideFile> side_files;  ///< what is saved beside the weights
 
   std::unique_ptr<tier::Arena> arena;
   std::unique_ptr<tier::Store> store;
