@@ -1,10 +1,11 @@
 #include "train/saving.h"
 
-#include <unistd.h>
-
+#include <cerrno>
+#include <cstdlib>
 #include <map>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
@@ -64,9 +65,10 @@ checkpoint::ReadState reader(Session& session, const StateTable& table) {
 
 std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& settings,
                                                    const format::ModelConfig& config) {
-  const fs::path scratch = fs::temp_directory_path() / ("sluice-side-files-" + std::to_string(::getpid()));
-  fs::remove_all(scratch);
-  fs::create_directories(scratch);
+  std::string pattern = (fs::temp_directory_path() / "sluice-side-files-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr)
+    throw_errno("save", "create a temporary folder", pattern, errno, "set TMPDIR to a writable folder");
+  const fs::path scratch = pattern;
   const fs::path source = fs::exists(settings.model) ? fs::path(settings.model) : fs::path();
   std::vector<checkpoint::SideFile> files;
   for (const std::string& name : format::write_model_files(scratch, config, source, "F32"))
