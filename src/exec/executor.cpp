@@ -152,15 +152,12 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
 void Executor::forward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
   if (period_->plan->variant == plan::Variant::Generate) return generate(action, inputs, result);
   const model::Block& block = *options_.model->blocks[action.block].block;
-  model::BlockTensors tensors = tensors_of(action, inputs);
-  if (action.keep) {  // the gradients' memory has no place yet: any tensor says that they are wanted
-    tensors.gradients = tensors.parameters;
-    tensors.input_gradient = tensors.input;
-  }
+  const model::BlockTensors tensors = tensors_of(action, inputs);
   if (period_->plan->variant == plan::Variant::Evaluate) {
     result.loss_sum += model::run_evaluate(block, tensors);
   } else if (action.keep) {
-    saved_.insert_or_assign({action.block, action.micro_batch}, model::run_forward_keep(block, tensors));
+    const model::SavedMask everything = (1U << block.saved_classes().size()) - 1;
+    saved_.insert_or_assign({action.block, action.micro_batch}, model::run_forward_saving(block, tensors, everything));
   } else {
     model::run_forward(block, tensors);
   }
@@ -195,12 +192,9 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
       std::memset(floats(slot), 0, static_cast<std::size_t>(buffer.bytes));
   }
   const model::BlockTensors tensors = tensors_of(action, inputs);
-  if (action.keep) {
-    auto saved = saved_.extract({action.block, action.micro_batch});
-    model::run_backward_kept(block, tensors, std::move(saved.mapped()));
-  } else {
-    result.loss_sum += model::run_backward_recompute(block, tensors);
-  }
+  model::SavedTensors saved;
+  if (action.keep) saved = std::move(saved_.extract({action.block, action.micro_batch}).mapped());
+  result.loss_sum += model::run_backward(block, tensors, std::move(saved));
 }
 
 // The tensors are views of planned memory, made on the spot: in slot order weights, gradients, boundary in, boundary

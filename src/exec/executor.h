@@ -87,7 +87,7 @@ class Executor {
   std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before
   std::optional<tier::Period> period_;
   Bytes arena_peak_ = 0;
-  std::map<std::pair<int, int>, model::SavedGraph> saved_;  // (block, micro-batch)
+  std::map<std::pair<int, int>, model::SavedTensors> saved_;  // (block, micro-batch)
 };
 
 }  // namespace sluice::exec

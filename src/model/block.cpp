@@ -12,8 +12,11 @@ std::int64_t ParameterSpec::num_elements() const {
 
 Block::~Block() = default;
 
-at::Tensor Block::forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor& input,
-                                       const MicroBatch& batch) const {
+std::vector<std::string> Block::saved_classes() const { return {}; }
+
+at::Tensor Block::forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                 const MicroBatch& batch, SavedMask mask, SavedTensors&) const {
+  SLUICE_CHECK(mask == 0, name(), " saves nothing for its backward");
   return forward(parameters, input, batch);
 }
 
@@ -26,6 +29,11 @@ at::Tensor Block::decode(std::span<const at::Tensor> parameters, const at::Tenso
 
 at::Tensor LossBlock::forward(std::span<const at::Tensor>, const at::Tensor&, const MicroBatch&) const {
   SLUICE_CHECK(false, name(), " ends in a loss and writes no boundary");
+  return {};
+}
+
+at::Tensor LossBlock::backward(const BackwardInputs&, SavedTensors) const {
+  SLUICE_CHECK(false, name(), " ends in a loss: its backward is loss_and_gradients");
   return {};
 }
 

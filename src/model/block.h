@@ -33,21 +33,44 @@ struct KvCache {
   at::Tensor keys, values;
 };
 
+/// A set of a block's classes of saved activations: bit i is number i of `Block::saved_classes`.
+using SavedMask = std::uint32_t;
+
+/// Activations that a forward saved for the backward: per class its tensors, in an order of the block's own; none for a
+/// class that was not saved. Tensors may be views, but no storage belongs to two classes, to the input or to a
+/// parameter.
+using SavedTensors = std::vector<std::vector<at::Tensor>>;
+
+/// What a backward is given. Parameters and input are those of the forward, wherever they are now.
+struct BackwardInputs {
+  std::span<const at::Tensor> parameters;
+  std::span<const at::Tensor> gradients;  ///< one per parameter, added to in place; an undefined one is not wanted
+  at::Tensor input;
+  MicroBatch batch;
+  at::Tensor output_gradient;
+};
+
 /// Inputs, outputs and their gradients are [B,S,hidden]. Implementations must be deterministic and may not keep state.
+/// Everything is called with autograd disabled: forward and backward are written by hand.
 class Block {
  public:
   virtual ~Block();
   [[nodiscard]] virtual std::string name() const = 0;  ///< "embed_tokens", "layers.3", "head"
   /// Blocks with equal keys have equal shapes and are traced once.
   [[nodiscard]] virtual std::string trace_key() const = 0;
-  /// The block's output in fresh memory; differentiable where gradients are enabled. `input` is undefined for the first
-  /// block.
-  /// A parameter that is a leaf with a defined `.grad()` gets its gradient added into that tensor in place.
+  /// The block's output in fresh memory. `input` is undefined for the first block.
   [[nodiscard]] virtual at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
                                            const MicroBatch& batch) const = 0;
-  /// Like `forward` with gradients enabled, but nobody reads the values of the result: what only they need is left out.
-  [[nodiscard]] virtual at::Tensor forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor& input,
-                                                        const MicroBatch& batch) const;
+  /// Names of the classes of tensors that a forward can save and a backward else makes again, each wholly or not at
+  /// all: the unit in which activations are kept, spilled or recomputed. At most 4.
+  [[nodiscard]] virtual std::vector<std::string> saved_classes() const;
+  /// `forward`, same bits, that also puts the classes in `mask` into `saved` (already one empty entry per class).
+  [[nodiscard]] virtual at::Tensor forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input,
+                                                  const MicroBatch& batch, SavedMask mask, SavedTensors& saved) const;
+  /// Adds parameter gradients and returns the gradient of the input in fresh memory (undefined where the block has
+  /// none). `saved` has an entry per class; the tensors of empty ones are made again, with the same bits. Saved tensors
+  /// may be overwritten, and are released by dropping them. The output gradient is only read.
+  [[nodiscard]] virtual at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const = 0;
   /// Shape [kv_heads, head_dim] of one position's keys; empty when the block keeps none.
   [[nodiscard]] virtual std::vector<std::int64_t> cache_shape() const;
   /// `forward` without gradients for the tokens at positions [position, position + S), given the caches of all
@@ -63,6 +86,8 @@ class LossBlock : public Block {
   /// No boundary leaves a loss block: throws InternalError.
   [[nodiscard]] at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
                                    const MicroBatch& batch) const final;
+  /// Loss and gradients are one computation: throws InternalError.
+  [[nodiscard]] at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const final;
   /// Sum of the losses of all target tokens; no gradients. 0 on the meta device.
   [[nodiscard]] virtual double loss(std::span<const at::Tensor> parameters, const at::Tensor& input,
                                     const MicroBatch& batch) const = 0;

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "model/explicit_backward.h"
 #include "model/llama_blocks.h"
 #include "model/op_cost.h"
 
@@ -54,37 +53,20 @@ class EmbeddingBlock final : public Block {
   at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor&,
                      const MicroBatch& batch) const override {
     const at::Tensor& table = parameters[0];
-    at::Tensor output = at::empty(output_shape(batch), table.options().requires_grad(false));
-    {
-      const at::NoGradGuard no_grad;
-      record_rows(output, 2);
-      at::Tensor rows = output.view({-1, hidden_size_});
-      if (!output.is_meta()) at::index_select_out(rows, table.detach(), 0, batch.input_ids.reshape({-1}));
-    }
-    return with_backward(std::move(output), parameters, batch);
+    at::Tensor output = at::empty({batch.input_ids.size(0), batch.input_ids.size(1), hidden_size_}, table.options());
+    record_rows(output, 2);
+    at::Tensor rows = output.view({-1, hidden_size_});
+    if (!output.is_meta()) at::index_select_out(rows, table, 0, batch.input_ids.reshape({-1}));
+    return output;
   }
 
-  at::Tensor forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor&,
-                                  const MicroBatch& batch) const override {
-    const at::TensorOptions options = parameters[0].options().requires_grad(false);
-    return with_backward(placeholder_output(output_shape(batch), options), parameters, batch);
+  at::Tensor backward(const BackwardInputs& in, SavedTensors) const override {
+    const at::Tensor ids = in.batch.input_ids.reshape({-1}), dy = in.output_gradient.reshape({-1, hidden_size_});
+    if (in.gradients[0].defined()) add_rows(in.gradients[0], ids, dy);
+    return {};
   }
 
  private:
-  std::vector<std::int64_t> output_shape(const MicroBatch& batch) const {
-    return {batch.input_ids.size(0), batch.input_ids.size(1), hidden_size_};
-  }
-
-  at::Tensor with_backward(at::Tensor output, std::span<const at::Tensor> parameters, const MicroBatch& batch) const {
-    if (!needs_backward({}, parameters)) return output;
-    const auto backward = [ids = batch.input_ids, width = hidden_size_](SavedTensors&, const at::Tensor& dy,
-                                                                        std::span<const at::Tensor> gradients) {
-      if (gradients[0].defined()) add_rows(gradients[0], ids.reshape({-1}), dy.reshape({-1, width}));
-      return at::Tensor();
-    };
-    return attach_backward(std::move(output), {}, parameters, {}, backward);
-  }
-
   std::string name_;
   std::int64_t hidden_size_;
 };

@@ -1,11 +1,10 @@
-// A Llama decoder layer: attention branch, then MLP branch, as one autograd node. Saved per token: q, k, v, attention
-// output, the value between the branches, gate and up; the layer's input belongs to the plan.
+// A Llama decoder layer: attention branch, then MLP branch. Two classes of tensors can be saved for the backward: those
+// of the attention with the value between the branches, and those of the MLP; the layer's input belongs to the plan.
 #include <ATen/ATen.h>
 
 #include <utility>
 
 #include "model/attention_branch.h"
-#include "model/explicit_backward.h"
 #include "model/llama_blocks.h"
 #include "model/mlp_branch.h"
 
@@ -30,17 +29,48 @@ class LlamaLayer final : public Block {
 
   at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
                      const MicroBatch&) const override {
-    if (needs_backward(input, parameters)) return forward_saving(parameters, input, /*values_needed=*/true);
-    const at::NoGradGuard no_grad;
     const LayerWeights p = weights(parameters);
     at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), nullptr);
     return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
   }
 
-  at::Tensor forward_for_backward(std::span<const at::Tensor> parameters, const at::Tensor& input,
-                                  const MicroBatch& batch) const override {
-    if (!needs_backward(input, parameters)) return forward(parameters, input, batch);
-    return forward_saving(parameters, input, /*values_needed=*/false);
+  std::vector<std::string> saved_classes() const override { return {"attention", "mlp"}; }
+
+  at::Tensor forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch&,
+                            SavedMask mask, SavedTensors& saved) const override {
+    const LayerWeights p = weights(parameters);
+    const bool save_attention = (mask & (1U << kAttention)) != 0;
+    SavedAttention a;
+    at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), save_attention ? &a : nullptr);
+    if (save_attention) saved[kAttention] = {a.rstd, a.q, a.k, a.v, a.attention.out, a.attention.logsumexp, between};
+    if ((mask & (1U << kMlp)) == 0) {
+      at::Tensor x = save_attention ? between.clone() : std::move(between);
+      return mlp_.forward(p.mlp, std::move(x)).view(input.sizes());
+    }
+    const SavedMlp m = mlp_.save(p.mlp, std::move(between));
+    saved[kMlp] = {m.rstd, m.gate, m.up};
+    return mlp_.output(p.mlp, m).view(input.sizes());
+  }
+
+  at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const override {
+    const LayerWeights p = weights(in.parameters), g = weights(in.gradients);
+    SavedAttention a;
+    at::Tensor between;
+    if (std::vector<at::Tensor> t = std::move(saved[kAttention]); !t.empty()) {
+      a = {std::move(t[0]), std::move(t[1]), std::move(t[2]), std::move(t[3]), {std::move(t[4]), std::move(t[5])}};
+      between = std::move(t[6]);
+    } else {
+      between = attention_.forward(p.attention, rows(in.input), grid(in.input), &a);
+    }
+    SavedMlp m;
+    if (std::vector<at::Tensor> t = std::move(saved[kMlp]); !t.empty()) {
+      m = {std::move(between), std::move(t[0]), std::move(t[1]), std::move(t[2])};
+    } else {
+      m = mlp_.save(p.mlp, std::move(between));
+    }
+    at::Tensor dx = mlp_.backward(p.mlp, g.mlp, std::move(m), rows(in.output_gradient));
+    attention_.backward(p.attention, g.attention, rows(in.input), grid(in.input), std::move(a), dx);
+    return dx.view(in.input.sizes());
   }
 
   std::vector<std::int64_t> cache_shape() const override {
@@ -49,13 +79,14 @@ class LlamaLayer final : public Block {
 
   at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache& cache,
                     std::int64_t position, const MicroBatch&) const override {
-    const at::NoGradGuard no_grad;
     const LayerWeights p = weights(parameters);
     at::Tensor between = attention_.decode(p.attention, rows(input), grid(input), cache, position);
     return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
   }
 
  private:
+  enum Class : SavedMask { kAttention, kMlp };  // in the order of `saved_classes`
+
   static at::Tensor rows(const at::Tensor& x_BSD) { return x_BSD.reshape({-1, x_BSD.size(2)}); }
   static TokenGrid grid(const at::Tensor& x_BSD) { return {x_BSD.size(0), x_BSD.size(1)}; }
 
@@ -78,39 +109,6 @@ class LlamaLayer final : public Block {
     w.mlp.up = take_linear(mlp_bias_);
     w.mlp.down = take_linear(mlp_bias_);
     return w;
-  }
-
-  at::Tensor forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input, bool values_needed) const {
-    at::Tensor output;
-    SavedTensors kept;
-    {
-      const at::NoGradGuard no_grad;
-      const LayerWeights p = weights(parameters);
-      SavedAttention a;
-      at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), &a);
-      const SavedMlp m = mlp_.save(p.mlp, std::move(between));
-      output =
-          values_needed ? mlp_.output(p.mlp, m).view(input.sizes()) : placeholder_output(input.sizes(), m.x.options());
-      for (const auto& tensor :
-           {a.rstd, a.q, a.k, a.v, a.attention.out, a.attention.logsumexp, m.x, m.rstd, m.gate, m.up}) {
-        kept.save(tensor);
-      }
-    }
-    auto backward = [this, x = input.detach(), all = std::vector<at::Tensor>(parameters.begin(), parameters.end())](
-                        SavedTensors& saved, const at::Tensor& dy, std::span<const at::Tensor> gradients) {
-      return backward_saved(all, gradients, x, saved, dy);
-    };
-    return attach_backward(std::move(output), input, parameters, std::move(kept), std::move(backward));
-  }
-
-  at::Tensor backward_saved(std::span<const at::Tensor> parameters, std::span<const at::Tensor> gradients,
-                            const at::Tensor& input, SavedTensors& saved, const at::Tensor& dy) const {
-    const LayerWeights p = weights(parameters), g = weights(gradients);
-    SavedMlp m{saved.take(6), saved.take(7), saved.take(8), saved.take(9)};
-    at::Tensor dx = mlp_.backward(p.mlp, g.mlp, std::move(m), rows(dy));
-    SavedAttention a{saved.take(0), saved.take(1), saved.take(2), saved.take(3), {saved.take(4), saved.take(5)}};
-    attention_.backward(p.attention, g.attention, rows(input), grid(input), std::move(a), dx);
-    return dx.view(input.sizes());
   }
 
   std::string name_;

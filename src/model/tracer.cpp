@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <string>
 
 #include "model/compute.h"
@@ -75,14 +74,12 @@ plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape sha
   const bool ends_in_loss = dynamic_cast<const LossBlock*>(&block) != nullptr;
   if (!ends_in_loss) {
     trace.forward = recorder.record([&] { run_forward(block, t); });
-    std::optional<SavedGraph> saved;
-    trace.forward_keep = recorder.record([&] { saved = run_forward_keep(block, t); });
-    trace.backward_kept = recorder.record([&] {
-      run_backward_kept(block, t, std::move(*saved));
-      saved.reset();
-    });
+    const SavedMask everything = (1U << block.saved_classes().size()) - 1;
+    SavedTensors saved;
+    trace.forward_keep = recorder.record([&] { saved = run_forward_saving(block, t, everything); });
+    trace.backward_kept = recorder.record([&] { run_backward(block, t, std::move(saved)); });
   }
-  trace.backward_recompute = recorder.record([&] { static_cast<void>(run_backward_recompute(block, t)); });
+  trace.backward_recompute = recorder.record([&] { static_cast<void>(run_backward(block, t)); });
   trace.evaluate = recorder.record([&] { static_cast<void>(run_evaluate(block, t)); });
   return trace;
 }

@@ -16,7 +16,7 @@
 namespace sluice::train {
 namespace {
 
-// Graph nodes, metrics, stacks of lanes and allocator slack that appear only while training
+// Metrics, stacks of lanes and allocator slack that appear only while training
 // (bench/process_overhead.cpp).
 constexpr Bytes kGrowth = 20 * MiB;
 

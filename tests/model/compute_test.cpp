@@ -38,42 +38,34 @@ void expect_same(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(same_bits(a[i], b[i])) << i;
 }
 
-TEST(Compute, KeptAndRecomputedBackwardGiveTheSameBits) {
+TEST(Compute, EverySetOfSavedClassesGivesTheSameBits) {
   LayerCase c;
   run_forward(c.block(), c.t);
   const at::Tensor plain = c.t.output.clone();
-  c.t.output.zero_();
-  SavedGraph saved = run_forward_keep(c.block(), c.t);
-  EXPECT_TRUE(same_bits(c.t.output, plain));
-  run_backward_kept(c.block(), c.t, std::move(saved));
-  const auto kept = c.results();
-  c.clear();
-  run_backward_recompute(c.block(), c.t);
-  expect_same(c.results(), kept);
-  EXPECT_GT(kept[1].abs().max().item<float>(), 0);
+  run_backward(c.block(), c.t);
+  const auto expected = c.results();
+  EXPECT_GT(expected[1].abs().max().item<float>(), 0);
+  const auto num_classes = static_cast<SavedMask>(c.block().saved_classes().size());
+  ASSERT_GT(num_classes, 0U);
+  for (SavedMask mask = 0; mask < 1U << num_classes; ++mask) {
+    SCOPED_TRACE(mask);
+    c.t.output.zero_();
+    c.clear();
+    SavedTensors saved = run_forward_saving(c.block(), c.t, mask);
+    for (SavedMask i = 0; i < num_classes; ++i) EXPECT_EQ(saved[i].empty(), (mask >> i & 1U) == 0);
+    EXPECT_TRUE(same_bits(c.t.output, plain));
+    run_backward(c.block(), c.t, std::move(saved));
+    expect_same(c.results(), expected);
+  }
 }
 
 TEST(Compute, InputGradientMayTakeTheMemoryOfTheOutputGradient) {
   LayerCase c;
-  run_backward_recompute(c.block(), c.t);
+  run_backward(c.block(), c.t);
   const auto apart = c.results();
   c.clear();
   c.t.input_gradient = c.t.output_gradient;
-  run_backward_recompute(c.block(), c.t);
-  expect_same(c.results(), apart);
-}
-
-TEST(Compute, BuffersOfOneArenaTensorDoNotDisturbASavedGraph) {
-  LayerCase c;
-  run_backward_recompute(c.block(), c.t);
-  const auto apart = c.results();
-  c.clear();
-  const at::Tensor arena = at::empty({2, 2, 19, 16});
-  arena[0].copy_(c.t.input);
-  c.t.input = arena[0];
-  c.t.output = arena[1];
-  SavedGraph saved = run_forward_keep(c.block(), c.t);
-  run_backward_kept(c.block(), c.t, std::move(saved));
+  run_backward(c.block(), c.t);
   expect_same(c.results(), apart);
 }
 
@@ -101,12 +93,12 @@ TEST(Compute, GradientsAreAddedToWhatIsThere) {
 
 TEST(Compute, AnUntrainedParameterChangesNoOtherGradient) {
   LayerCase c;
-  run_backward_recompute(c.block(), c.t);
+  run_backward(c.block(), c.t);
   auto all = c.results();
   c.clear();
   const at::Tensor untouched = c.t.gradients[2];
   c.t.gradients[2] = at::Tensor();
-  run_backward_recompute(c.block(), c.t);
+  run_backward(c.block(), c.t);
   EXPECT_EQ(untouched.abs().max().item<float>(), 0);
   c.t.gradients[2] = all[3].clone();
   expect_same(c.results(), all);
@@ -130,11 +122,11 @@ TEST(EmbeddingBlock, GradientIsTheSameForAnyNumberOfThreads) {
   t.output_gradient = at::randn({4, 50, 1000});
   const int before = at::get_num_threads();
   at::set_num_threads(1);
-  run_backward_recompute(*small.model.blocks[0].block, t);
+  run_backward(*small.model.blocks[0].block, t);
   const at::Tensor one = t.gradients[0].clone();
   t.gradients[0].zero_();
   at::set_num_threads(2);
-  run_backward_recompute(*small.model.blocks[0].block, t);
+  run_backward(*small.model.blocks[0].block, t);
   at::set_num_threads(before);
   EXPECT_TRUE(same_bits(t.gradients[0], one));
   EXPECT_TRUE(at::allclose(one.sum(0), t.output_gradient.view({-1, 1000}).sum(0), 1e-4, 1e-4));
@@ -165,7 +157,7 @@ TEST(LossHead, TilesGiveTheGradientOfTheWhole) {
   BlockTensors t = small.tensors(last, batch);
   t.input_gradient = at::empty_like(t.input);
   t.scale = 0.5F;
-  const double loss = run_backward_recompute(*small.model.blocks[last].block, t);
+  const double loss = run_backward(*small.model.blocks[last].block, t);
   const at::Tensor x = t.input.detach().clone().requires_grad_(), w = t.parameters[1].detach().clone().requires_grad_();
   const at::Tensor n = x * (x.pow(2).mean(-1, true) + config.rms_norm_eps).rsqrt() * t.parameters[0];
   const at::Tensor logits = at::matmul(n, w.t()).narrow(1, 0, 170).reshape({-1, config.vocab_size});
@@ -183,22 +175,22 @@ TEST(CpuAllocator, RunningOutUnwindsThroughForwardAndBackwardAndLeavesNothing) {
   std::vector<std::byte> memory(kCapacity + 64);
   auto* base = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
   install_cpu_allocator();
-  run_backward_recompute(c.block(), c.t);
+  run_backward(c.block(), c.t);
   const auto expected = c.results();
   use_workspace(base, kCapacity);
   c.clear();
-  run_backward_recompute(c.block(), c.t);
+  run_backward(c.block(), c.t);
   const Bytes peak = workspace_peak();
   EXPECT_GT(peak, 0);
   EXPECT_EQ(workspace_live(), 0);
   for (Bytes limit = 0; limit < peak; limit += round_up(peak / 40, 64)) {
     limit_workspace(limit);
-    EXPECT_THROW(run_backward_recompute(c.block(), c.t), c10::OutOfMemoryError) << limit;
+    EXPECT_THROW(run_backward(c.block(), c.t), c10::OutOfMemoryError) << limit;
     EXPECT_EQ(workspace_live(), 0) << limit;
   }
   limit_workspace(peak);
   c.clear();
-  run_backward_recompute(c.block(), c.t);
+  run_backward(c.block(), c.t);
   EXPECT_EQ(workspace_live(), 0);
   use_workspace(nullptr, 0);
   expect_same(c.results(), expected);

@@ -86,7 +86,7 @@ struct SmallModel {
       t.scale = scale;
       t.output_gradient = gradient;
       if (t.input.defined()) t.input_gradient = gradient;
-      loss += run_backward_recompute(*model.blocks[i].block, t);
+      loss += run_backward(*model.blocks[i].block, t);
     }
     return loss;
   }

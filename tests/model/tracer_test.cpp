@@ -178,7 +178,7 @@ TEST(Tracer, FirstFitReplayOfTheMetaTraceGivesTheWorkspacePeakOfARealRun) {
       if (event.bytes == 0) placement.release(offsets.at(event.id));
     }
     use_workspace(base, 16 << 20);
-    run_backward_recompute(*small.model.blocks[i].block, t);
+    run_backward(*small.model.blocks[i].block, t);
     EXPECT_EQ(workspace_peak(), placement.peak()) << i;
     EXPECT_EQ(workspace_live(), 0);
     use_workspace(nullptr, 0);
