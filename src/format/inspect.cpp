@@ -57,8 +57,13 @@ Json describe_config(const ModelConfig& config) {
   root["num_kv_heads"] = config.num_kv_heads;
   root["head_dim"] = config.head_dim;
   root["max_position_embeddings"] = config.max_position_embeddings;
-  root["rope"] = config.rope_scaling.type;
-  root["rope_theta"] = config.rope_theta;
+  if (config.learned_positions) {
+    root["positions"] = "learned";
+  } else {
+    root["rope"] = config.rope_scaling.type;
+    root["rope_theta"] = config.rope_theta;
+  }
+  root["activation"] = config.hidden_act;
   root["tie_word_embeddings"] = config.tie_word_embeddings;
   return root;
 }

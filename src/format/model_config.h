@@ -23,8 +23,8 @@ struct RopeScaling {
 /// One model. After `parse_model_config` all sizes are positive and bounded, num_heads is a multiple of num_kv_heads
 /// and head_dim is even.
 struct ModelConfig {
-  std::string model_type;    ///< "llama"
-  std::string architecture;  ///< "LlamaForCausalLM"
+  std::string model_type;    ///< "llama", "gpt2"
+  std::string architecture;  ///< "LlamaForCausalLM", "GPT2LMHeadModel"
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
   std::int64_t intermediate_size = 0;
@@ -33,14 +33,16 @@ struct ModelConfig {
   std::int64_t num_kv_heads = 0;
   std::int64_t head_dim = 0;
   std::int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 1e-5;
+  double rms_norm_eps = 1e-5;  ///< of the norms, whatever kind they are
   double rope_theta = 10000;
   double initializer_range = 0.02;
   RopeScaling rope_scaling;
+  bool learned_positions = false;  ///< a table of max_position_embeddings rows instead of rotation
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tie_word_embeddings = false;
-  std::string hidden_act = "silu";
+  std::string hidden_act = "silu";  ///< "silu", "gelu" (exact), "gelu_new" and "gelu_pytorch_tanh" (by tanh)
+  double dropout = 0;               ///< the largest probability that the config asks for; never applied
   std::optional<std::int64_t> bos_token_id;
   std::optional<std::int64_t> pad_token_id;
   std::vector<std::int64_t> eos_token_ids;

@@ -5,10 +5,10 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "format/config_families.h"
 #include "format/gguf_model.h"
 #include "format/gguf_tokenizer.h"
 #include "format/quote.h"
-#include "format/rope_json.h"
 #include "format/strict_json.h"
 
 namespace sluice::format {
@@ -98,7 +98,8 @@ std::string updated_config_json(const ModelConfig& config, std::string_view dtyp
   nlohmann::ordered_json root = nlohmann::ordered_json::parse(text);
   root["torch_dtype"] = torch_name(dtype);
   root["dtype"] = torch_name(dtype);
-  add_rope(root, config);
+  const ConfigFamily* family = find_config_family(config.model_type);
+  if (family != nullptr && family->complete != nullptr) family->complete(root, config);
   return root.dump(2) + "\n";
 }
 

@@ -11,6 +11,7 @@ namespace sluice::format {
 
 /// The columns of the table in presets.cpp.
 struct PresetShape {
+  std::string_view model_type;
   std::int64_t vocab_size;
   std::int64_t hidden_size;
   std::int64_t intermediate_size;
@@ -18,13 +19,13 @@ struct PresetShape {
   std::int64_t num_heads;
   std::int64_t num_kv_heads;
   std::int64_t max_position_embeddings;
-  double rms_norm_eps;
-  double rope_theta;
+  double norm_eps;
+  double rope_theta;     ///< 0: positions are learned
   double llama3_factor;  ///< 0: no rope scaling
   double initializer_range;
   bool tie_word_embeddings;
-  std::int64_t bos_token_id;
-  std::int64_t eos_token_id;
+  std::int64_t bos_token_id;  ///< -1: none
+  std::int64_t eos_token_id;  ///< -1: none
 };
 
 using Preset = CatalogRow<PresetShape>;

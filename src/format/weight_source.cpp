@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "format/dequantize.h"
 #include "format/gguf_model.h"
+#include "format/gpt2_weights.h"
 #include "format/quote.h"
 #include "format/safetensors.h"
 
@@ -56,7 +57,7 @@ class SafetensorsWeights final : public WeightSource {
 std::unique_ptr<WeightSource> one_file(std::unique_ptr<ByteSource> source) {
   std::vector<std::unique_ptr<SafetensorsFile>> files;
   files.push_back(std::make_unique<SafetensorsFile>(std::move(source)));
-  return std::make_unique<SafetensorsWeights>(std::move(files));
+  return with_gpt2_names(std::make_unique<SafetensorsWeights>(std::move(files)));
 }
 
 std::unique_ptr<WeightSource> open_folder(const std::filesystem::path& folder) {
@@ -64,8 +65,8 @@ std::unique_ptr<WeightSource> open_folder(const std::filesystem::path& folder) {
     return one_file(open_file_source(folder / "model.safetensors"));
   const std::filesystem::path index = folder / "model.safetensors.index.json";
   if (std::filesystem::exists(index))
-    return std::make_unique<SafetensorsWeights>(
-        open_shards(folder, parse_shard_index(read_text(index), index.string())));
+    return with_gpt2_names(
+        std::make_unique<SafetensorsWeights>(open_shards(folder, parse_shard_index(read_text(index), index.string()))));
   const bool has_pickle = std::filesystem::exists(folder / "pytorch_model.bin") ||
                           std::filesystem::exists(folder / "pytorch_model.bin.index.json");
   throw ConfigError("format.weights", "no weights in " + folder.string(),

@@ -1,4 +1,4 @@
-// Weights of a model whatever file they are in: Hugging Face names, [out, in] matrices, elements widened to fp32 on the
+// Weights of a model whatever file they are in: Hugging Face names and shapes, elements widened to fp32 on the
 // way.
 #pragma once
 #include <cstdint>
@@ -32,7 +32,7 @@ class WeightSource {
 
 /// Opens a folder (model.safetensors, or its shards by model.safetensors.index.json), a FILE.safetensors or a
 /// FILE.gguf. Headers are read and validated here, no tensor is. Rotary rows of a GGUF are given back in Hugging Face
-/// order.
+/// order, tensors of GPT-2 under the names of its class with a head.
 std::unique_ptr<WeightSource> open_weights(const std::filesystem::path& model);
 
 /// Throws FormatError naming the first tensor of `expected` that the source lacks or has in another shape (both

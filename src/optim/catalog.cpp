@@ -24,11 +24,14 @@ std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& 
 }
 
 std::span<const ScheduleRow> schedule_catalog() {
-  static constexpr std::array<ScheduleRow, 4> kRows = {{
+  static constexpr std::array<ScheduleRow, 5> kRows = {{
       {"constant", "the same rate throughout, after an optional linear warm-up", constant_rate},
       {"constant_with_warmup", "linear warm-up from 0, then the same rate", constant_rate},
       {"linear", "linear warm-up from 0, then linear decay to 0 at the last step", linear_rate},
       {"cosine", "linear warm-up from 0, then half a cosine down to 0", cosine_rate},
+      {"cosine_with_min_lr",
+       "linear warm-up from 0, then half a cosine down to the option min_lr (or min_lr_rate * lr)",
+       cosine_with_min_lr_rate},
   }};
   return kRows;
 }

@@ -30,4 +30,9 @@ double cosine_rate(const ScheduleOptions& options, std::int64_t iteration) {
   return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(progress, 1.0))));
 }
 
+double cosine_with_min_lr_rate(const ScheduleOptions& options, std::int64_t iteration) {
+  const double rate = cosine_rate(options, iteration);
+  return iteration < options.warmup_steps ? rate : rate * (1.0 - options.min_lr_rate) + options.min_lr_rate;
+}
+
 }  // namespace sluice::optim

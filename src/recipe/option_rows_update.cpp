@@ -83,24 +83,22 @@ OptionRow beta_row(const char* name, double Settings::*field) {
   return row;
 }
 
-OptionRow rule_options_row() {
-  OptionRow row = make_row("optimizer-option",
-                           {.argument = "KEY=VALUE",
-                            .help = "further options of a rule, named as in torch (repeatable)",
-                            .aliases = {"optimizer_options", "optim_args"},
-                            .absent = "none"},
-                           ValueKind::TextList);
-  row.set = [](Settings& settings, std::string_view text) {
-    settings.optimizer_options.clear();
-    for (const std::string& part : split_list(text)) {
+/// Further options of what another row names, as key=value.
+OptionRow pairs_row(const char* name, std::map<std::string, std::string> Settings::*field, RowText text) {
+  text.argument = "KEY=VALUE";
+  text.absent = "none";
+  OptionRow row = make_row(name, std::move(text), ValueKind::TextList);
+  row.set = [name, field](Settings& settings, std::string_view typed) {
+    (settings.*field).clear();
+    for (const std::string& part : split_list(typed)) {
       const std::size_t equals = part.find('=');
-      if (equals == 0 || equals == std::string::npos) throw_bad_value("optimizer-option", "key=value", part);
-      settings.optimizer_options[part.substr(0, equals)] = part.substr(equals + 1);
+      if (equals == 0 || equals == std::string::npos) throw_bad_value(name, "key=value", part);
+      (settings.*field)[part.substr(0, equals)] = part.substr(equals + 1);
     }
   };
-  row.print = [](const Settings& settings) -> std::optional<std::string> {
+  row.print = [field](const Settings& settings) -> std::optional<std::string> {
     std::vector<std::string> parts;
-    for (const auto& [key, value] : settings.optimizer_options) parts.push_back(key + "=" + value);
+    for (const auto& [key, value] : settings.*field) parts.push_back(key + "=" + value);
     return parts.empty() ? std::nullopt : std::optional(join_list(parts));
   };
   return row;
@@ -141,8 +139,13 @@ std::vector<OptionRow> update_rows() {
       choice_row(
           "decay", &Settings::decay, std::span<const Spelling<Decay>>(kDecays),
           {.argument = "matrices|all", .help = "which tensors decay: those with two or more dimensions, or all"}),
-      rule_options_row(),
+      pairs_row("optimizer-option", &Settings::optimizer_options,
+                {.help = "further options of a rule, named as in torch (repeatable)",
+                 .aliases = {"optimizer_options", "optim_args"}}),
       schedule_row(),
+      pairs_row("lr-schedule-option", &Settings::lr_schedule_options,
+                {.help = "further options of a schedule, named as in transformers, such as min_lr (repeatable)",
+                 .aliases = {"lr_schedule_options", "lr_scheduler_kwargs"}}),
       integer_row("warmup-steps", &Settings::warmup_steps, {0, std::int64_t{1} << 40},
                   {.argument = "N", .help = "steps of linear warm-up", .aliases = {"num_warmup_steps"}}),
       real_row("max-grad-norm", &Settings::max_grad_norm, kNotNegative,

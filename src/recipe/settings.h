@@ -64,6 +64,7 @@ struct Settings {
   Decay decay = Decay::Matrices;
   std::map<std::string, std::string> optimizer_options;
   std::string lr_schedule = "cosine";
+  std::map<std::string, std::string> lr_schedule_options;
   std::int64_t warmup_steps = 0;
   double max_grad_norm = 1.0;         ///< 0: no clipping
   std::optional<ClipMode> clip_mode;  ///< absent: global

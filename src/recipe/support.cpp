@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "optim/schedule.h"
 #include "recipe/parse_value.h"
 
 namespace sluice::recipe {
@@ -42,9 +41,9 @@ constexpr std::array<std::string_view, 26> kOtherRules = {"adam",
                                                           "soap"};
 
 /// Schedules of transformers that have no row.
-constexpr std::array<std::string_view, 7> kOtherSchedules = {
-    "cosine_with_restarts", "cosine_with_min_lr",        "polynomial",         "inverse_sqrt",
-    "reduce_lr_on_plateau", "cosine_warmup_with_min_lr", "warmup_stable_decay"};
+constexpr std::array<std::string_view, 6> kOtherSchedules = {
+    "cosine_with_restarts",      "polynomial",         "inverse_sqrt", "reduce_lr_on_plateau",
+    "cosine_warmup_with_min_lr", "warmup_stable_decay"};
 
 [[noreturn]] void refuse(const std::string& what, const std::string& use) {
   throw ConfigError("config", what + " is not available in this version", {}, "use " + use);
@@ -81,6 +80,7 @@ void check_rule(const Settings& settings) {
     refuse("learning-rate schedule '" + settings.lr_schedule + "'", list_names(schedules));
   }
   (void)find_row(schedules, "schedule", settings.lr_schedule);
+  (void)schedule_options(settings, 1);
 }
 
 void check_clipping(const Settings& settings) {
@@ -197,6 +197,26 @@ optim::RuleOptions rule_options(const Settings& settings) {
       throw ConfigError("config", "optimizer " + settings.optimizer + " has no option '" + key + "'",
                         settings.optimizer == "sgd" ? "known are dampening, nesterov" : "it has no further options");
     }
+  }
+  return options;
+}
+
+optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps) {
+  optim::ScheduleOptions options{.lr = settings.lr, .warmup_steps = settings.warmup_steps, .max_steps = max_steps};
+  const bool has_min = settings.lr_schedule == "cosine_with_min_lr";
+  for (const auto& [key, value] : settings.lr_schedule_options) {
+    if (!has_min || (key != "min_lr" && key != "min_lr_rate")) {
+      throw ConfigError("config", "schedule " + settings.lr_schedule + " has no option '" + key + "'",
+                        has_min ? "known are min_lr, min_lr_rate" : "it has no further options");
+    }
+    const double given = parse_real(value, "lr-schedule-option " + key, {0, std::numeric_limits<double>::infinity()});
+    options.min_lr_rate = key == "min_lr_rate" ? given : settings.lr > 0 ? given / settings.lr : 0;
+  }
+  if (has_min && settings.lr_schedule_options.size() != 1) {
+    throw ConfigError("config", "schedule cosine_with_min_lr needs its lowest rate",
+                      "expected one of min_lr and min_lr_rate, got " +
+                          std::string(settings.lr_schedule_options.empty() ? "none" : "both"),
+                      "give --lr-schedule-option min_lr=X");
   }
   return options;
 }

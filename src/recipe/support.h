@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "optim/rule.h"
+#include "optim/schedule.h"
 #include "plan/planner.h"
 #include "recipe/settings.h"
 
@@ -29,5 +30,9 @@ void check_required(const Settings& settings, std::string_view verb);
 
 /// Betas, eps, momentum and `optimizer_options`. Throws ConfigError for an option that the rule does not have.
 [[nodiscard]] optim::RuleOptions rule_options(const Settings& settings);
+
+/// Rate, warm-up, length and `lr_schedule_options`. Throws ConfigError for an option that the schedule does not have,
+/// or lacks.
+[[nodiscard]] optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps);
 
 }  // namespace sluice::recipe

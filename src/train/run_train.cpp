@@ -71,6 +71,7 @@ class TrainRun {
   RunData open_all() {
     recipe::check_supported(settings_);
     config_ = open_config(settings_);
+    if (config_.dropout > 0) log_warning("the model's config asks for dropout: it is not applied");
     prepare_process(settings_);
     side_files_ = model_side_files(settings_, config_);
     RunData run = open_both(settings_, config_);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "optim/norm.h"
 #include "optim/schedule.h"
+#include "recipe/support.h"
 
 namespace sluice::train {
 namespace {
@@ -105,7 +106,7 @@ StepOutcome Trainer::step() {
 // The step's rate belongs to its number, whether it is applied now, before the next forward, or skipped.
 optim::UpdateArgs Trainer::update_args(float gradient_scale) const {
   const recipe::Settings& settings = session_.settings;
-  const optim::ScheduleOptions schedule{settings.lr, settings.warmup_steps, max_steps_};
+  const optim::ScheduleOptions schedule = recipe::schedule_options(settings, max_steps_);
   return {.lr = optim::schedule_lr(settings.lr_schedule, schedule, state_.applied_updates),
           .weight_decay = settings.weight_decay,
           .step = state_.applied_updates + 1,

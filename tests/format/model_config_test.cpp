@@ -97,7 +97,7 @@ TEST(ModelConfig, RefusesSpellingsOfRopeThatContradict) {
 }
 
 TEST(ModelConfig, RefusesByNameWhatIsNotComputed) {
-  EXPECT_NE(refusal_of("model_type", "gpt2").find("'gpt2'"), std::string::npos);
+  EXPECT_NE(refusal_of("model_type", "bloom").find("'bloom'"), std::string::npos);
   EXPECT_NE(refusal_of("architectures", {"LlamaForSequenceClassification"}).find("'LlamaForSequenceClassification'"),
             std::string::npos);
   EXPECT_NE(refusal_of("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}).find("'yarn'"), std::string::npos);
@@ -123,6 +123,73 @@ TEST(ModelConfig, RefusesASlidingWindowThatWouldBeUsed) {
   root.erase("sliding_window");
   EXPECT_NE(message_of([&] { parse(root); }).find("sliding_window"), std::string::npos)
       << "absent means 4096 to the published class";
+}
+
+json good_gpt2() {
+  return json::parse(
+      R"({"architectures":["GPT2LMHeadModel"],"model_type":"gpt2","vocab_size":100,"n_ctx":32,"n_positions":32,"n_embd":24,
+    "n_layer":2,"n_head":3,"layer_norm_epsilon":1e-06,"activation_function":"gelu","resid_pdrop":0.2,"embd_pdrop":0.1,
+    "attn_pdrop":0.0,"bos_token_id":99,"eos_token_id":99,"summary_type":"cls_index"})");
+}
+
+std::string gpt2_refusal_of(const char* key, const json& value) {
+  json root = good_gpt2();
+  root[key] = value;
+  return message_of([&] { parse(root); });
+}
+
+TEST(ModelConfig, ReadsGpt2UnderItsOwnNames) {
+  const ModelConfig config = parse(good_gpt2());
+  EXPECT_EQ(config.architecture, "GPT2LMHeadModel");
+  EXPECT_EQ(config.hidden_size, 24);
+  EXPECT_EQ(config.intermediate_size, 96) << "four times the width unless n_inner says otherwise";
+  EXPECT_EQ(config.num_layers, 2);
+  EXPECT_EQ(config.num_kv_heads, 3);
+  EXPECT_EQ(config.head_dim, 8);
+  EXPECT_EQ(config.max_position_embeddings, 32);
+  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config.hidden_act, "gelu");
+  EXPECT_EQ(config.dropout, 0.2);
+  EXPECT_TRUE(config.learned_positions);
+  EXPECT_TRUE(config.tie_word_embeddings);
+  json inner = good_gpt2();
+  inner["n_inner"] = 40;
+  EXPECT_EQ(parse(inner).intermediate_size, 40);
+  inner["n_inner"] = nullptr;
+  EXPECT_EQ(parse(inner).intermediate_size, 96);
+}
+
+TEST(ModelConfig, TakesTheDefaultsOfGpt2ForWhatIsAbsent) {
+  const ModelConfig config = parse(json::parse(R"({"model_type":"gpt2"})"));
+  EXPECT_EQ(config.vocab_size, 50257);
+  EXPECT_EQ(config.hidden_size, 768);
+  EXPECT_EQ(config.num_layers, 12);
+  EXPECT_EQ(config.num_heads, 12);
+  EXPECT_EQ(config.max_position_embeddings, 1024);
+  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.hidden_act, "gelu_new");
+  EXPECT_EQ(config.dropout, 0.1);
+}
+
+TEST(ModelConfig, TakesTheCommonSpellingOfAGpt2KeyUnlessTheyContradict) {
+  json root = good_gpt2();
+  root["hidden_size"] = 24;
+  EXPECT_EQ(parse(root).hidden_size, 24);
+  root.erase("n_embd");
+  EXPECT_EQ(parse(root).hidden_size, 24);
+  EXPECT_NE(gpt2_refusal_of("hidden_size", 48).find("n_embd: expected the same as hidden_size"), std::string::npos);
+}
+
+TEST(ModelConfig, RefusesByNameWhatIsNotComputedOfGpt2) {
+  EXPECT_NE(gpt2_refusal_of("activation_function", "relu").find("activation_function 'relu'"), std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("scale_attn_weights", false).find("scale_attn_weights"), std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("scale_attn_by_inverse_layer_idx", true).find("by_inverse"), std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("add_cross_attention", true).find("add_cross_attention"), std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("architectures", {"GPT2ForSequenceClassification"}).find("expected GPT2LMHeadModel"),
+            std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("n_embd", 25).find("n_embd: expected a multiple of n_head"), std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("n_layer", 0).find("n_layer"), std::string::npos);
+  EXPECT_NE(gpt2_refusal_of("n_embd", std::int64_t{3} << 59), "");
 }
 
 TEST(ModelConfig, RefusesSizesOutOfBounds) {
@@ -189,6 +256,18 @@ TEST(UpdatedConfig, FillsASpellingThatIsNull) {
   EXPECT_EQ(updated["rope_parameters"], root["rope_parameters"]);
 }
 
+TEST(UpdatedConfig, LeavesGpt2WithoutRope) {
+  const json updated = json::parse(updated_config_json(parse(good_gpt2()), "F32"));
+  json expected = good_gpt2();
+  expected["dtype"] = expected["torch_dtype"] = "float32";
+  EXPECT_EQ(updated, expected);
+}
+
+std::int64_t count_gpt2_parameters(const ModelConfig& c) {
+  const std::int64_t d = c.hidden_size;
+  return (c.vocab_size + c.max_position_embeddings + 2) * d + c.num_layers * (12 * d * d + 13 * d);
+}
+
 std::int64_t count_parameters(const ModelConfig& c) {
   const std::int64_t q = c.num_heads * c.head_dim;
   const std::int64_t kv = c.num_kv_heads * c.head_dim;
@@ -208,6 +287,10 @@ TEST(Presets, HaveThePublishedParameterCounts) {
   EXPECT_EQ(count_parameters(preset_config("llama-3.2-3b")), 3'212'749'824);
   EXPECT_EQ(count_parameters(preset_config("smollm2-135m")), 134'515'008);
   EXPECT_EQ(count_parameters(preset_config("tinyllama-1.1b")), 1'100'048'384);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2")), 124'439'808);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2-medium")), 354'823'168);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2-large")), 774'030'080);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2-xl")), 1'557'611'200);
 }
 
 TEST(Presets, NameTheNearestOne) {

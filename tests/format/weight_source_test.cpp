@@ -45,6 +45,33 @@ TEST(WeightSource, SaysWhatAFolderLacks) {
   EXPECT_THROW(open_weights(folder.path() / "nowhere"), ConfigError);
 }
 
+TEST(WeightSource, GivesGpt2TheNamesOfItsClassWithAHeadAndNoMasks) {
+  const TemporaryFolder folder;
+  const auto names = [&](const std::string& header, std::size_t size) {
+    const auto weights = open_weights(folder.write("gpt2.safetensors", safetensors_bytes(header, size)));
+    std::vector<std::string> found;
+    for (const TensorInfo& tensor : weights->tensors()) {
+      found.push_back(tensor.name);
+      EXPECT_NE(weights->find(tensor.name), nullptr);
+      std::vector<float> values(static_cast<std::size_t>(tensor.num_elements()), 1);
+      weights->read(tensor.name, 0, values);
+      EXPECT_EQ(values, std::vector<float>(values.size())) << tensor.name;
+    }
+    EXPECT_THROW(weights->read("absent", 0, {}), FormatError);
+    return found;
+  };
+  EXPECT_EQ(names(R"({"h.0.attn.bias":{"dtype":"U8","shape":[1,1,2,2],"data_offsets":[0,4]},
+                      "h.0.attn.c_attn.bias":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},
+                      "wte.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[8,12]},
+                      "lm_head.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[12,16]}})",
+                  16),
+            (std::vector<std::string>{"transformer.h.0.attn.c_attn.bias", "transformer.wte.weight", "lm_head.weight"}));
+  EXPECT_EQ(names(R"({"transformer.h.0.attn.masked_bias":{"dtype":"F32","shape":[],"data_offsets":[0,4]},
+                      "transformer.wte.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}})",
+                  8),
+            std::vector<std::string>{"transformer.wte.weight"});
+}
+
 class CheckWeights : public ::testing::Test {
  protected:
   std::string check(const std::vector<TensorInfo>& expected) {

@@ -14,7 +14,7 @@ TEST(Schedule, GivesTransformersRates) {
   std::string name;
   ScheduleOptions options;
   int num_cases = 0;
-  while (in >> name >> options.lr >> options.warmup_steps >> options.max_steps) {
+  while (in >> name >> options.lr >> options.warmup_steps >> options.max_steps >> options.min_lr_rate) {
     ++num_cases;
     for (std::int64_t iteration = 0; iteration < options.max_steps; ++iteration) {
       std::uint64_t bits = 0;
@@ -23,7 +23,7 @@ TEST(Schedule, GivesTransformersRates) {
           << name << " warm-up " << options.warmup_steps << " of " << options.max_steps << " at " << iteration;
     }
   }
-  EXPECT_EQ(num_cases, 16);
+  EXPECT_EQ(num_cases, 20);
 }
 
 TEST(Schedule, ConstantHonoursWarmup) {
@@ -34,11 +34,12 @@ TEST(Schedule, ConstantHonoursWarmup) {
   EXPECT_EQ(schedule_lr("constant", options, 2), 0.5);
 }
 
-TEST(Schedule, StaysAtZeroPastTheEnd) {
-  const ScheduleOptions options{.lr = 1, .warmup_steps = 2, .max_steps = 10};
+TEST(Schedule, StaysAtItsLowestPastTheEnd) {
+  const ScheduleOptions options{.lr = 1, .warmup_steps = 2, .max_steps = 10, .min_lr_rate = 0.25};
   for (const std::int64_t iteration : {10, 15, 30}) {
     EXPECT_EQ(schedule_lr("linear", options, iteration), 0);
     EXPECT_EQ(schedule_lr("cosine", options, iteration), 0);
+    EXPECT_EQ(schedule_lr("cosine_with_min_lr", options, iteration), 0.25);
   }
 }
 

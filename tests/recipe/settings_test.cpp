@@ -81,6 +81,7 @@ Settings everything() {
                      {"decay", "all"},
                      {"optimizer-option", "nesterov=true"},
                      {"lr-schedule", "linear"},
+                     {"lr-schedule-option", "min_lr=1e-4"},
                      {"warmup-steps", "7"},
                      {"max-grad-norm", "0.3"},
                      {"clip-mode", "two-pass"},
@@ -200,7 +201,8 @@ TEST(Settings, NoSpellingNamesTwoOptions) {
 TEST(Settings, ReadsYamlAndJsonFiles) {
   const Settings yaml = from_file(".yaml",
                                   "# a comment\nseq_len: 64\nlearning_rate: 2.0e-4\nshuffle: no\nmax_steps: ~\n"
-                                  "spill_dir: [/a, /b]\nbetas: [0.9, 0.95]\noptimizer-option: {nesterov: true}\n");
+                                  "spill_dir: [/a, /b]\nbetas: [0.9, 0.95]\noptimizer-option: {nesterov: true}\n"
+                                  "lr_scheduler_kwargs: {min_lr: 1.0e-5}\n");
   EXPECT_EQ(yaml.seq_len, 64);
   EXPECT_EQ(yaml.lr, 2e-4);
   EXPECT_FALSE(yaml.shuffle);
@@ -208,6 +210,7 @@ TEST(Settings, ReadsYamlAndJsonFiles) {
   EXPECT_EQ(yaml.spill_dir, (std::vector<std::string>{"/a", "/b"}));
   EXPECT_EQ(yaml.beta2, 0.95);
   EXPECT_EQ(yaml.optimizer_options.at("nesterov"), "true");
+  EXPECT_EQ(yaml.lr_schedule_options.at("min_lr"), "1.0e-5");
   const Settings json = from_file(".json", R"({"seq-len": 64.0, "host_memory": "1GiB", "max_steps": -1, "keep": 3})");
   EXPECT_EQ(json.seq_len, 64);
   EXPECT_EQ(json.host_memory, GiB);

@@ -78,6 +78,11 @@ TEST(Support, RefusesContradictions) {
   EXPECT_NE(refusal({{"optimizer-option", "nesterov=true"}}).find("has no option"), std::string::npos);
   EXPECT_NE(refusal({{"optimizer", "sgd"}, {"optimizer-option", "nesterow=true"}}).find("dampening"),
             std::string::npos);
+  const NamedValue schedule{"lr-schedule", "cosine_with_min_lr"};
+  EXPECT_NE(refusal({schedule}).find("needs its lowest rate"), std::string::npos);
+  EXPECT_NE(refusal({schedule, {"lr-schedule-option", "min_lr=1,min_lr_rate=1"}}).find("both"), std::string::npos);
+  EXPECT_NE(refusal({schedule, {"lr-schedule-option", "num_cycles=2"}}).find("min_lr_rate"), std::string::npos);
+  EXPECT_NE(refusal({{"lr-schedule-option", "min_lr=1"}}).find("cosine has no option"), std::string::npos);
 }
 
 TEST(Support, NamesWhatAVerbNeeds) {

@@ -3,7 +3,7 @@
 
 rules.txt: per case a line `case NAME lr weight_decay beta1 beta2 eps momentum dampening nesterov elements steps states`,
 then rows of hexadecimal fp32 words: initial parameter, one gradient per step, then after each step the parameter and
-each state. schedules.txt: `NAME lr warmup max_steps`, then one row of fp64 words, one per iteration.
+each state. schedules.txt: `NAME lr warmup max_steps min_lr_rate`, then one row of fp64 words, one per iteration.
 Tensors are longer than what is written, because torch rounds the last few elements of a tensor otherwise.
 """
 import pathlib
@@ -56,15 +56,17 @@ def rule_case(out, name, **o):
             out.write(words(optimizer.state[parameter][state]) + "\n")
 
 
-def schedule_case(out, name, lr, warmup, max_steps):
+def schedule_case(out, name, lr, warmup, max_steps, min_lr_rate=0.0):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=max_steps)
+    kwargs = dict(min_lr_rate=min_lr_rate) if name == "cosine_with_min_lr" else None
+    schedule = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=max_steps,
+                             scheduler_specific_kwargs=kwargs)
     row = []
     for _ in range(max_steps):
         row.append(struct.unpack("<Q", struct.pack("<d", optimizer.param_groups[0]["lr"]))[0])
         optimizer.step()
         schedule.step()
-    out.write(f"{name} {lr!r} {warmup} {max_steps}\n" + " ".join(f"{x:016x}" for x in row) + "\n")
+    out.write(f"{name} {lr!r} {warmup} {max_steps} {min_lr_rate!r}\n" + " ".join(f"{x:016x}" for x in row) + "\n")
 
 
 def main():
@@ -86,6 +88,8 @@ def main():
             for warmup, max_steps in [(0, 1), (0, 7), (3, 10), (10, 10), (25, 100)]:
                 schedule_case(out, name, 3e-4, warmup, max_steps)
         schedule_case(out, "constant", 1e-5, 0, 4)
+        for warmup, max_steps, min_lr_rate in [(0, 7, 0.1), (3, 10, 0.0), (25, 100, 0.1), (10, 10, 0.5)]:
+            schedule_case(out, "cosine_with_min_lr", 1e-3, warmup, max_steps, min_lr_rate)
 
 
 main()
