@@ -1,5 +1,6 @@
 #include "tier/limits.h"
 
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -125,10 +126,12 @@ ProcessMemory read_process_memory(const SystemRoots& roots) {
           .data = kilobytes_of(text, "VmData:").value_or(0)};
 }
 
-Seconds process_cpu_seconds() {
+ProcessWork process_work() {
   timespec time{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<Seconds>(time.tv_sec) + static_cast<Seconds>(time.tv_nsec) * 1e-9;
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return {static_cast<Seconds>(time.tv_sec) + static_cast<Seconds>(time.tv_nsec) * 1e-9, usage.ru_minflt};
 }
 
 int physical_cores(const SystemRoots& roots) {

@@ -40,8 +40,12 @@ struct ProcessMemory {
 /// From /proc/self/status; a missing line leaves 0.
 ProcessMemory read_process_memory(const SystemRoots& roots = {});
 
-/// User and system time of all threads of this process.
-Seconds process_cpu_seconds();
+/// What all threads of this process have used since it began.
+struct ProcessWork {
+  Seconds cpu = 0;                ///< user and system time
+  std::int64_t minor_faults = 0;  ///< pages touched for the first time, or again after the kernel took them back
+};
+ProcessWork process_work();
 
 /// Cores (not hardware threads) that this process may run on: affinity, then the cpu quota of every cgroup ancestor
 /// (rounded up). At least 1.

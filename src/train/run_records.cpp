@@ -98,6 +98,8 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                   {"disk_write_bytes", written - disk_written_},
                   {"compute_seconds", outcome.compute},
                   {"stall_seconds", outcome.stall},
+                  {"cpu_seconds", outcome.cpu},
+                  {"minor_faults", outcome.minor_faults},
                   {"skipped", outcome.skipped}});
   steps_.push_back(step);
   losses_.push_back(outcome.loss);

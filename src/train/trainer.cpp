@@ -12,6 +12,7 @@
 #include "optim/norm.h"
 #include "optim/schedule.h"
 #include "recipe/support.h"
+#include "tier/limits.h"
 
 namespace sluice::train {
 namespace {
@@ -74,6 +75,7 @@ Trainer::Trainer(Session& session, const data::Dataset& dataset, TrainerState st
 
 StepOutcome Trainer::step() {
   const auto start = std::chrono::steady_clock::now();
+  const tier::ProcessWork before = tier::process_work();
   StepOutcome outcome;
   std::vector<data::Batch> batches;
   std::vector<model::MicroBatch> micro_batches;
@@ -99,6 +101,9 @@ StepOutcome Trainer::step() {
   outcome.compute = result.compute;
   outcome.stall = result.stall;
   outcome = finish_step(outcome, std::sqrt(result.sum_of_squares.value()));
+  const tier::ProcessWork after = tier::process_work();
+  outcome.cpu = after.cpu - before.cpu;
+  outcome.minor_faults = after.minor_faults - before.minor_faults;
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return outcome;
 }

@@ -21,6 +21,8 @@ struct StepOutcome {
   double loss = 0, grad_norm = 0, lr = 0;
   std::int64_t tokens = 0, target_tokens = 0;
   Seconds seconds = 0, compute = 0, stall = 0;
+  Seconds cpu = 0;                ///< of all threads; cores x seconds - cpu is what stood idle
+  std::int64_t minor_faults = 0;  ///< pages touched for the first time
   bool skipped = false;
 };
 

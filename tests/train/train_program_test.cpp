@@ -45,6 +45,8 @@ TEST_F(TrainingProgram, WritesMetricsWithEveryFieldOfTheFormat) {
                                              "disk_write_bytes",
                                              "compute_seconds",
                                              "stall_seconds",
+                                             "cpu_seconds",
+                                             "minor_faults",
                                              "skipped"};
   const std::vector<Json> all_steps = events("out", "step");
   ASSERT_EQ(all_steps.size(), 6U);
