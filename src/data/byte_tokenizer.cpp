@@ -1,5 +1,8 @@
 #include "data/byte_tokenizer.h"
 
+#include <nlohmann/json.hpp>
+
+#include "data/byte_level.h"
 #include "data/unicode.h"
 
 namespace sluice::data {
@@ -34,5 +37,22 @@ class ByteTokenizer final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> make_byte_tokenizer(const TokenizerSource&) { return std::make_unique<ByteTokenizer>(); }
+
+std::string build_byte_tokenizer(std::u32string_view) {
+  nlohmann::ordered_json vocabulary = nlohmann::ordered_json::object();
+  for (int byte = 0; byte < 256; ++byte) vocabulary[to_byte_alphabet(std::string(1, static_cast<char>(byte)))] = byte;
+  const nlohmann::ordered_json root = {
+      {"version", "1.0"},
+      {"truncation", nullptr},
+      {"padding", nullptr},
+      {"added_tokens", nlohmann::json::array()},
+      {"normalizer", nullptr},
+      {"pre_tokenizer",
+       {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+      {"post_processor", nullptr},
+      {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+      {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", nlohmann::json::array()}}}};
+  return root.dump(1) + "\n";
+}
 
 }  // namespace sluice::data

@@ -2,6 +2,7 @@
 
 #include "data/byte_bpe.h"
 #include "data/byte_tokenizer.h"
+#include "data/char_tokenizer.h"
 #include "data/text_dataset.h"
 #include "data/tokenized_dataset.h"
 
@@ -12,7 +13,10 @@ std::span<const CatalogRow<TokenizerMaker>> tokenizer_rows() {
       {"byte_bpe",
        "byte-pair encoding from tokenizer.json or GGUF (GPT-2, Llama 3, Qwen, SmolLM)",
        {"BPE", &make_byte_bpe}},
-      {"byte", "the 256 bytes, without a file", {"", &make_byte_tokenizer}},
+      {"byte", "the 256 bytes; needs no file", {"", &make_byte_tokenizer, &build_byte_tokenizer}},
+      {"char",
+       "one token per character of the training text, sorted (as nanoGPT's character data)",
+       {"WordLevel", &make_char_tokenizer, &build_char_tokenizer, true}},
   };
   return rows;
 }
@@ -22,8 +26,12 @@ std::span<const CatalogRow<DatasetMaker>> dataset_rows() {
       {"tokenized",
        "safetensors with input_ids [rows, seq], optional labels and attention_mask",
        {&recognises_tokenized, &open_tokenized}},
-      {"text_jsonl", "JSON lines {\"text\": ...}, one document per line", {&recognises_text_jsonl, &open_text_jsonl}},
-      {"text", "UTF-8 text: a file is one document, a folder has one per .txt file", {&recognises_text, &open_text}},
+      {"text_jsonl",
+       "JSON lines {\"text\": ...}, one document per line",
+       {&recognises_text_jsonl, &open_text_jsonl, &visit_text_jsonl}},
+      {"text",
+       "UTF-8 text: a file is one document, a folder has one per .txt file",
+       {&recognises_text, &open_text, &visit_text}},
   };
   return rows;
 }

@@ -23,6 +23,12 @@ struct DatasetOptions {
       {};  ///< where encoded text is kept; empty: XDG_CACHE_HOME or ~/.cache, in sluice/tokens
 };
 
+/// How training walks through rows.
+struct RowOrder {
+  bool shuffle = true;
+  std::uint64_t seed = 0;
+};
+
 /// Immutable rows. One thread at a time.
 class Dataset {
  public:
@@ -38,6 +44,11 @@ class Dataset {
   virtual std::string summary() const = 0;
   /// Largest token id in any row; compare with the model's vocabulary before training.
   virtual std::int64_t max_id() const = 0;
+  /// Whether each row is an example of its own (a chat) rather than a stretch of a longer text.
+  virtual bool rows_stand_alone() const { return false; }
+  /// The row at `place` of an endless sequence: epochs that hold every row once, in file order or permuted by (seed,
+  /// epoch). A pure function, so `place` is all that a checkpoint keeps.
+  virtual std::int64_t row_at(std::uint64_t place, const RowOrder& order) const;
 };
 
 /// Opens `options.path`, encoding text into the cache first if need be (streamed, in bounded memory).

@@ -89,8 +89,12 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& model) {
   }
   if (model.extension() == ".gguf") return load_gguf(model);
   if (fs::exists(model)) return load_json(model);
-  for (const auto& row : tokenizer_rows())
-    if (row.make.model_type.empty() && row.name == model.string()) return row.make.make({});
+  for (const auto& row : tokenizer_rows()) {
+    if (row.name != model.string() || row.make.build == nullptr) continue;
+    if (!row.make.needs_text) return row.make.make({});
+    throw ConfigError("data.tokenizer", "the tokenizer '" + model.string() + "' is made for a text by training",
+                      "expected a tokenizer that is there", "name the folder of the trained model");
+  }
   throw IoError(
       "data.tokenizer", "no such tokenizer: " + model.string(),
       "expected a folder with tokenizer.json, a tokenizer.json, a .gguf file or a name of `sluice list tokenizers`",

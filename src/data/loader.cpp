@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "data/permutation.h"
 
 namespace sluice::data {
 
@@ -13,7 +12,6 @@ Loader::Loader(const Dataset& dataset, LoaderOptions options) : dataset_(dataset
 }
 
 Batch Loader::next() {
-  const auto num_rows = static_cast<std::uint64_t>(dataset_.num_rows());
   const auto width = static_cast<std::size_t>(dataset_.seq_len());
   Batch batch;
   batch.rows = options_.micro_batch_size;
@@ -22,12 +20,10 @@ Batch Loader::next() {
   batch.labels.resize(batch.input_ids.size());
   for (std::int64_t i = 0; i < batch.rows; ++i) {
     const auto place = static_cast<std::uint64_t>(position_ * batch.rows + i);
-    const std::uint64_t epoch = place / num_rows;
-    const std::uint64_t index = place % num_rows;
-    const std::uint64_t row = options_.shuffle ? Permutation{options_.seed, epoch, num_rows}(index) : index;
+    const std::int64_t row = dataset_.row_at(place, {options_.shuffle, options_.seed});
     const std::size_t at = static_cast<std::size_t>(i) * width;
     const auto labels = std::span(batch.labels).subspan(at, width);
-    dataset_.read_row(static_cast<std::int64_t>(row), std::span(batch.input_ids).subspan(at, width), labels);
+    dataset_.read_row(row, std::span(batch.input_ids).subspan(at, width), labels);
     for (const std::int64_t label : labels.subspan(1)) batch.num_targets += label != kIgnoreLabel;
   }
   ++position_;

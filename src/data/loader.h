@@ -22,8 +22,8 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
 };
 
-/// Micro-batch k is rows k*B ... k*B+B-1 of an endless sequence of epochs; each epoch holds every row exactly once, in
-/// file order or permuted by (seed, epoch). A micro-batch may cross the end of an epoch. One thread at a time.
+/// Micro-batch k is places k*B ... k*B+B-1 of the endless sequence that the data set defines (Dataset::row_at). A
+/// micro-batch may cross the end of an epoch. One thread at a time.
 class Loader {
  public:
   /// `dataset` is borrowed and must outlive the loader. Throws ConfigError for a micro-batch size below 1.

@@ -1,17 +1,15 @@
 #include "data/text_dataset.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "data/block_reader.h"
+#include "data/cache_place.h"
+#include "data/documents.h"
 #include "data/hex.h"
-#include "data/text_pieces.h"
-#include "data/token_cache.h"
 #include "data/unicode.h"
 
 namespace sluice::data {
@@ -20,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr Bytes kPrefix = 64 * KiB;
-constexpr auto kSettled = std::chrono::seconds(2);  // a file younger than this may change without a change of its time
+constexpr const char* kEnding = ".tokens";
 
 class PackedDataset final : public Dataset {
  public:
@@ -66,14 +64,14 @@ class PackedDataset final : public Dataset {
 };
 
 // Encodes one document after the other into a cache.
-class DocumentEncoder {
+class DocumentEncoder final : public DocumentSink {
  public:
   DocumentEncoder(const Tokenizer& tokenizer, TokenCacheWriter& writer)
       : tokenizer_(tokenizer), writer_(writer), frame_(tokenizer.special_frame()), eos_(tokenizer.eos_id()) {}
 
-  void begin() { append(frame_.before); }
-  void add(std::string_view piece) { append(tokenizer_.encode(piece, {.add_special = false})); }
-  void end() {
+  void begin() override { append(frame_.before); }
+  void add(std::string_view piece) override { append(tokenizer_.encode(piece, {.add_special = false})); }
+  void end() override {
     append(frame_.after);
     if (eos_ && last_ != *eos_) append({*eos_});
     last_ = -1;
@@ -93,103 +91,21 @@ class DocumentEncoder {
   std::int32_t last_ = -1;
 };
 
-/// Encodes a file and returns the hash of its bytes.
-using EncodeFile = std::uint64_t (*)(const fs::path& file, DocumentEncoder& encoder);
-
-std::uint64_t encode_text_file(const fs::path& file, DocumentEncoder& encoder) {
-  encoder.begin();
-  const auto hash = for_each_piece(file, kPieceBytes, [&](std::string_view piece) { encoder.add(piece); });
-  encoder.end();
-  return hash;
-}
-
-std::uint64_t encode_jsonl_file(const fs::path& file, DocumentEncoder& encoder) {
-  return for_each_line(file, [&](std::string_view line, std::int64_t number) {
-    std::string text;
-    try {
-      text = nlohmann::json::parse(line).at("text").get<std::string>();
-    } catch (const nlohmann::json::exception& error) {
-      throw FormatError("data", "line " + std::to_string(number) + " of " + file.string() + " is malformed",
-                        "expected {\"text\": ...}: " + std::string(error.what()));
-    }
-    encoder.begin();
-    for (std::string_view rest = text; !rest.empty();) {
-      const std::size_t size = rest.size() > kPieceBytes + 4 ? find_cut(rest.substr(0, kPieceBytes + 4)) : rest.size();
-      encoder.add(rest.substr(0, size));
-      rest.remove_prefix(size);
-    }
-    encoder.end();
-  });
-}
-
-std::vector<fs::path> source_files(const fs::path& path, std::string_view extension) {
-  if (!fs::is_directory(path)) return {path};
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.is_regular_file() && entry.path().extension() == extension) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  if (files.empty())
-    throw FormatError("data", "no text in folder " + path.string(), "expected files named *" + std::string(extension));
-  return files;
-}
-
-// Names, sizes and times; 0 when a file has changed too lately for its time to prove anything.
-std::uint64_t stat_of(const std::vector<fs::path>& files) {
-  std::string text;
-  for (const auto& file : files) {
-    const auto time = fs::last_write_time(file);
-    if (time + kSettled > fs::file_time_type::clock::now()) return 0;
-    text += fs::absolute(file).string() + '|' + std::to_string(fs::file_size(file)) + '|' +
-            std::to_string(time.time_since_epoch().count()) + '\n';
-  }
-  return checksum(std::as_bytes(std::span(text))) | 1;
-}
-
-std::uint64_t hash_of(const std::vector<fs::path>& files) {
-  std::uint64_t hash = 0;
-  for (const auto& file : files) {
-    BlockReader reader(file);
-    while (!reader.next().empty()) continue;
-    hash = mix(hash, reader.hash());
-  }
-  return hash;
-}
-
-fs::path cache_folder(const DatasetOptions& options) {
-  fs::path folder = options.cache_dir;
-  if (folder.empty()) {
-    const char* cache = std::getenv("XDG_CACHE_HOME");
-    const char* home = std::getenv("HOME");
-    folder = cache != nullptr && *cache != '\0' ? fs::path(cache)
-             : home != nullptr && *home != '\0' ? fs::path(home) / ".cache"
-                                                : fs::temp_directory_path();
-    folder = folder / "sluice" / "tokens";
-  }
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error)
-    throw IoError("data.cache", "cannot make the folder " + folder.string(), error.message(),
-                  "set XDG_CACHE_HOME or --cache-dir");
-  return folder;
-}
-
-TokenCache build_cache(const fs::path& path, const CacheKey& key, const std::vector<fs::path>& files,
-                       const Tokenizer& tokenizer, EncodeFile encode_file) {
-  log_info("encoding " + files.front().string() + (files.size() > 1 ? " and others" : "") + " into " + path.string());
+TokenCache build_cache(const CachePlace& place, const Tokenizer& tokenizer, ReadDocuments read) {
+  const fs::path path = place.file(kEnding);
+  log_info("encoding " + place.files().front().string() + (place.files().size() > 1 ? " and others" : "") + " into " +
+           path.string());
   TokenCacheWriter writer(path);
   DocumentEncoder encoder(tokenizer, writer);
   std::uint64_t hash = 0;
-  for (const auto& file : files) hash = mix(hash, encode_file(file, encoder));
-  if (key.source_stat != 0 && stat_of(files) != key.source_stat)
-    throw IoError("data", files.front().string() + " changed while it was read", {}, "run again when it is complete");
-  writer.publish(key, hash);
-  auto cache = TokenCache::open(path, key.recipe);
-  if (!cache) throw IoError("data.cache", "cannot read back " + path.string());
-  return std::move(*cache);
+  for (const auto& file : place.files()) hash = mix(hash, read(file, encoder));
+  place.check_unchanged();
+  writer.publish(place.key(), hash);
+  return place.reopen(kEnding);
 }
 
 std::unique_ptr<Dataset> open_packed(const DatasetOptions& options, const std::string& kind, std::string_view extension,
-                                     EncodeFile encode_file) {
+                                     ReadDocuments read) {
   if (options.tokenizer == nullptr)
     throw ConfigError("data", "text needs a tokenizer", "got none for " + options.path.string(),
                       "use a model folder with tokenizer.json or give --tokenizer");
@@ -197,15 +113,10 @@ std::unique_ptr<Dataset> open_packed(const DatasetOptions& options, const std::s
     throw ConfigError("data", "bad --seq-len", "expected at least 2, got " + std::to_string(options.seq_len));
   const Tokenizer& tokenizer = *options.tokenizer;
   const std::int32_t eos = tokenizer.eos_id().value_or(-1);
-  const auto files = source_files(options.path, extension);
-  const std::string recipe = "1|" + kind + '|' + tokenizer.fingerprint() + '|' + std::to_string(eos);
-  const CacheKey key{checksum(std::as_bytes(std::span(recipe))), stat_of(files)};
-  const std::string place = fs::absolute(options.path).lexically_normal().string() + '|' + recipe;
-  const fs::path file = cache_folder(options) / (options.path.stem().string() + '-' +
-                                                 to_hex(checksum(std::as_bytes(std::span(place)))) + ".tokens");
-  auto cache = TokenCache::open(file, key.recipe);
-  if (cache && !cache->matches_stat(key.source_stat) && cache->info().source != hash_of(files)) cache.reset();
-  if (!cache) cache = build_cache(file, key, files, tokenizer, encode_file);
+  const CachePlace place(options, "1|" + kind + '|' + tokenizer.fingerprint() + '|' + std::to_string(eos),
+                         source_files(options.path, extension));
+  auto cache = place.find(kEnding);
+  if (!cache) cache = build_cache(place, tokenizer, read);
   if (cache->info().num_tokens < 2)
     throw FormatError("data", options.path.string() + " is empty",
                       "expected at least two tokens, got " + std::to_string(cache->info().num_tokens));
@@ -240,11 +151,17 @@ bool recognises_text(const fs::path& path) {
 }
 
 std::unique_ptr<Dataset> open_text(const DatasetOptions& options) {
-  return open_packed(options, "text", ".txt", &encode_text_file);
+  return open_packed(options, "text", ".txt", &read_text_file);
 }
 
 std::unique_ptr<Dataset> open_text_jsonl(const DatasetOptions& options) {
-  return open_packed(options, "text_jsonl", ".jsonl", &encode_jsonl_file);
+  return open_packed(options, "text_jsonl", ".jsonl", &read_jsonl_file);
 }
+
+void visit_text(const fs::path& path, DocumentSink& sink) {
+  for (const fs::path& file : source_files(path, ".txt")) read_text_file(file, sink);
+}
+
+void visit_text_jsonl(const fs::path& path, DocumentSink& sink) { read_jsonl_file(path, sink); }
 
 }  // namespace sluice::data

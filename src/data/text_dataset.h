@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "data/dataset.h"
+#include "data/documents.h"
 
 namespace sluice::data {
 
@@ -15,5 +16,9 @@ bool recognises_text_jsonl(const std::filesystem::path& path);
 /// kPieceBytes are encoded in pieces (text_pieces.h).
 std::unique_ptr<Dataset> open_text(const DatasetOptions& options);
 std::unique_ptr<Dataset> open_text_jsonl(const DatasetOptions& options);
+
+/// Hands over the documents that the rows are made of.
+void visit_text(const std::filesystem::path& path, DocumentSink& sink);
+void visit_text_jsonl(const std::filesystem::path& path, DocumentSink& sink);
 
 }  // namespace sluice::data

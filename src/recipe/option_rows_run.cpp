@@ -44,6 +44,13 @@ OptionRow spill_row() {
   return row;
 }
 
+/// A list kept as its text: the weights are read where the files are.
+OptionRow data_row(const std::string& name, std::string Settings::*field, RowText text) {
+  OptionRow row = text_row(name, field, std::move(text));
+  row.kind = ValueKind::TextList;
+  return row;
+}
+
 OptionRow write_limit_row() {
   OptionRow row = make_row(
       "disk-write-limit",
@@ -112,11 +119,11 @@ std::vector<OptionRow> file_rows() {
                 .argument = "DIR|FILE.gguf|NAME",
                 .help = "model folder, GGUF file, checkpoint; a preset's name for plan and --init random",
                 .aliases = {"model_name_or_path", "base_model", "model_path"}}),
-      text_row("data", &Settings::data,
+      data_row("data", &Settings::data,
                {.verbs = kTraining | kEval,
-                .argument = "FILE|DIR",
-                .help = "training (eval: held-out) data",
-                .aliases = {"train_file", "dataset", "dataset_path", "data_path"}}),
+                .argument = "FILE|DIR[:WEIGHT],...",
+                .help = "training (eval: held-out) data; several files are joined, with weights interleaved",
+                .aliases = {"train_file", "dataset", "datasets", "dataset_path", "data_path"}}),
       text_row("data-format", &Settings::data_format,
                {.verbs = kTraining | kEval,
                 .argument = "NAME",
@@ -125,7 +132,7 @@ std::vector<OptionRow> file_rows() {
       text_row("tokenizer", &Settings::tokenizer,
                {.verbs = kTraining | kEval | kSample,
                 .argument = "DIR|FILE|NAME",
-                .help = "tokenizer for text",
+                .help = "tokenizer for text; byte and char are made for a model from scratch",
                 .aliases = {"tokenizer_name", "tokenizer_name_or_path"},
                 .absent = "the model's"}),
       text_row("output", &Settings::output,
@@ -257,13 +264,18 @@ std::vector<OptionRow> checkpoint_rows() {
                   {.argument = "N", .help = "newest checkpoints to keep", .aliases = {"save_total_limit"}}),
       std::move(resume),
       switch_row("keep-best", &Settings::keep_best, {.help = "keep the checkpoint with the best held-out loss, too"}),
-      text_row("eval-data", &Settings::eval_data,
-               {.argument = "FILE",
+      data_row("eval-data", &Settings::eval_data,
+               {.argument = "FILE,...",
                 .help = "held-out data",
                 .aliases = {"validation_file", "eval_dataset", "eval_file"},
                 .absent = "none"}),
+      real_row("validation-split", &Settings::validation_split, {0, 1, true, true},
+               {.argument = "X",
+                .help = "hold out this share of the training data: the end of a text, random examples of chats",
+                .aliases = {"val_size", "val_set_size", "test_size"},
+                .absent = "none"}),
       integer_row("eval-steps", &Settings::eval_steps, kSteps,
-                  {.argument = "N", .help = "held-out loss every N steps", .absent = "at the end, with --eval-data"}),
+                  {.argument = "N", .help = "held-out loss every N steps", .absent = "at the end, with held-out data"}),
       integer_row("max-tokens", &Settings::max_tokens, {2, std::int64_t{1} << 50},
                   {.verbs = kTraining | kEval,
                    .argument = "N",

@@ -25,11 +25,12 @@ enum class ScheduleOrder { Vertical, Horizontal };
 struct Settings {
   // Files.
   std::string model;
-  std::string data;
+  std::string data;  ///< FILE[:WEIGHT], several with commas
   std::string data_format = "auto";
   std::string tokenizer;  ///< empty: the model's
   std::string output;
   std::string eval_data;
+  std::optional<double> validation_split;  ///< share of the training data held out
   std::string metrics;  ///< empty: metrics.jsonl in the output folder
   std::string json;     ///< one JSON object with the result
   bool init_random = false;

@@ -127,8 +127,11 @@ void check_execution(const Settings& settings) {
 }
 
 void check_evaluation(const Settings& settings) {
-  if (settings.eval_steps && settings.eval_data.empty())
-    throw ConfigError("config", "--eval-steps needs held-out data", "expected --eval-data FILE, got none");
+  if (settings.eval_steps && !has_held_out(settings))
+    throw ConfigError("config", "--eval-steps needs held-out data",
+                      "expected --eval-data FILE or --validation-split X, got neither");
+  if (settings.validation_split && !settings.eval_data.empty())
+    throw ConfigError("config", "--validation-split contradicts --eval-data", "expected one of them, got both");
 }
 
 }  // namespace
@@ -157,6 +160,8 @@ void check_required(const Settings& settings, std::string_view verb) {
 bool clips_globally(const Settings& settings) {
   return settings.max_grad_norm > 0 && settings.clip_mode.value_or(ClipMode::Global) == ClipMode::Global;
 }
+
+bool has_held_out(const Settings& settings) { return !settings.eval_data.empty() || settings.validation_split; }
 
 plan::UpdateWhen update_when(const Settings& settings) {
   switch (settings.update) {

@@ -14,6 +14,7 @@
 #include "recipe/support.h"
 #include "tier/limits.h"
 #include "train/plan_report.h"
+#include "train/run_data.h"
 #include "train/session.h"
 #include "train/verbs.h"
 
@@ -94,7 +95,9 @@ plan::Machine planned_machine(const recipe::Settings& settings) {
 }  // namespace
 
 int run_plan(const recipe::Settings& settings) {
-  const format::ModelConfig config = open_config(settings);
+  const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
+  const format::ModelConfig config =
+      own_vocabulary ? open_run_config(settings, open_tokenizer(settings)) : open_config(settings);
   plan::Machine machine = planned_machine(settings);
   at::set_num_threads(machine.num_threads);
   const model::Model model = model::make_model(config);
@@ -102,7 +105,7 @@ int run_plan(const recipe::Settings& settings) {
   at::set_num_threads(1);  // the idle threads of a large machine would spin on this one
   const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
   plan::PlanRequest request = plan_request(settings, *rule);
-  request.with_evaluate = machine.tiers[0].kind == plan::TierKind::Host && !settings.eval_data.empty();
+  request.with_evaluate = machine.tiers[0].kind == plan::TierKind::Host && recipe::has_held_out(settings);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
   const bool disk_short = !forecast.result.plans && machine.tiers.size() > 1 &&
                           machine.tiers[forecast.result.short_tier].kind == plan::TierKind::Disk;

@@ -24,19 +24,6 @@ using Clock = std::chrono::steady_clock;
 
 Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// Data sets of a run; the tokenizer is gone once they are open, so it costs nothing while training.
-struct RunData {
-  std::unique_ptr<data::Dataset> train, held_out;
-};
-
-RunData open_both(const recipe::Settings& settings, const format::ModelConfig& config) {
-  const std::unique_ptr<data::Tokenizer> tokenizer = open_tokenizer(settings);
-  RunData run;
-  run.train = open_run_data(settings, settings.data, config, tokenizer.get());
-  if (!settings.eval_data.empty()) run.held_out = open_run_data(settings, settings.eval_data, config, tokenizer.get());
-  return run;
-}
-
 /// One run from its folder's lock to its end record.
 class TrainRun {
  public:
@@ -68,21 +55,16 @@ class TrainRun {
   static constexpr std::size_t kStaging = 1 << 20;  // floats: 4 MiB
 
   // In this order: what data needs (the tokenizer) must be gone before memory is measured.
-  RunData open_all() {
+  TrainData open_all() {
     recipe::check_supported(settings_);
-    config_ = open_config(settings_);
+    RunTokenizer tokenizer = open_tokenizer(settings_);
+    config_ = open_run_config(settings_, tokenizer);
     if (config_.dropout > 0) log_warning("the model's config asks for dropout: it is not applied");
     prepare_process(settings_);
-    side_files_ = model_side_files(settings_, config_);
-    RunData run = open_both(settings_, config_);
-    if (run.train->seq_len() != settings_.seq_len) settings_.seq_len = run.train->seq_len();
-    if (run.held_out && run.held_out->seq_len() != settings_.seq_len) {
-      throw ConfigError(
-          "data", "held-out rows have another length",
-          "expected " + std::to_string(settings_.seq_len) + " tokens, got " + std::to_string(run.held_out->seq_len()),
-          "tokenise both with the same --seq-len");
-    }
-    return run;
+    side_files_ = model_side_files(settings_, config_, std::move(tokenizer.files));
+    TrainData data = open_train_data(settings_, config_, tokenizer.tokenizer.get());
+    settings_.seq_len = data.train->seq_len();
+    return data;
   }
 
   std::int64_t max_steps() const {
@@ -158,7 +140,7 @@ class TrainRun {
   const fs::path output_;
   format::ModelConfig config_;
   std::vector<checkpoint::SideFile> side_files_;
-  RunData data_;
+  TrainData data_;
   AlignedFloats staging_;
   Session session_;
   TrainerState state_;

@@ -1,5 +1,6 @@
 #include "train/saving.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <map>
@@ -63,16 +64,22 @@ checkpoint::ReadState reader(Session& session, const StateTable& table) {
 
 }  // namespace
 
-std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& settings,
-                                                   const format::ModelConfig& config) {
+std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& settings, const format::ModelConfig& config,
+                                                   format::NamedTexts tokenizer_files) {
   std::string pattern = (fs::temp_directory_path() / "sluice-side-files-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr)
     throw_errno("save", "create a temporary folder", pattern, errno, "set TMPDIR to a writable folder");
   const fs::path scratch = pattern;
-  const fs::path source = fs::exists(settings.model) ? fs::path(settings.model) : fs::path();
+  const bool replaced = !tokenizer_files.empty();
+  // The source's generation_config.json speaks of the source's vocabulary.
+  const bool copied = fs::exists(settings.model) && !(settings.init_random && replaced);
+  const fs::path source = copied ? fs::path(settings.model) : fs::path();
+  const auto& tokenizer_names = format::tokenizer_file_names();
   std::vector<checkpoint::SideFile> files;
   for (const std::string& name : format::write_model_files(scratch, config, source, "F32"))
-    files.emplace_back(name, read_text(scratch / name));
+    if (!replaced || std::ranges::find(tokenizer_names, name) == tokenizer_names.end())
+      files.emplace_back(name, read_text(scratch / name));
+  for (auto& file : tokenizer_files) files.push_back(std::move(file));
   fs::remove_all(scratch);
   return files;
 }

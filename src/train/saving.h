@@ -4,14 +4,17 @@
 #include <span>
 
 #include "checkpoint/writer.h"
+#include "format/vocabulary.h"
 #include "train/trainer.h"
 
 namespace sluice::train {
 
-/// config, generation_config and tokenizer files, as the source model has them. Made before memory is measured:
-/// building a tokenizer from a GGUF takes more for a moment than a full arena leaves.
+/// config, generation_config and tokenizer files: as the source model has them, or with `tokenizer_files` in place of
+/// its own. Made before memory is measured: building a tokenizer from a GGUF takes more for a moment than a full arena
+/// leaves.
 [[nodiscard]] std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& settings,
-                                                                 const format::ModelConfig& config);
+                                                                 const format::ModelConfig& config,
+                                                                 format::NamedTexts tokenizer_files = {});
 
 /// Saves OUTPUT/checkpoint-STEP and prunes older ones. Nothing may be pending (Trainer::flush). The caller holds the
 /// folder's lock.

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/built_tokenizer.h"
 #include "data/catalog.h"
 #include "data/unicode.h"
 #include "data_test_files.h"
@@ -41,8 +42,51 @@ TEST_P(GoldenFile, GivesTheSameIdsAndTexts) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Pipelines, GoldenFile,
-                         testing::Values("gpt2", "smollm", "llama3", "qwen2", "added", "splits", "fallback"),
+                         testing::Values("gpt2", "smollm", "llama3", "qwen2", "added", "splits", "fallback", "char",
+                                         "byte"),
                          [](const auto& parameter) { return parameter.param; });
+
+TEST(BuiltTokenizer, WritesTheFilesThatTheirOracleWrites) {
+  for (const char* name : {"char", "byte"}) {
+    const std::vector<std::filesystem::path> texts = {test_file("sample.txt")};
+    const BuiltTokenizer built = build_tokenizer(name, texts);
+    const json expected = json::parse(read_text(test_file(std::string(name) + ".json")));
+    const json written = json::parse(built.files.tokenizer_json);
+    for (const char* key : {"pre_tokenizer", "decoder", "normalizer", "post_processor", "added_tokens"})
+      EXPECT_EQ(written.at(key), expected.at(key)) << name << " " << key;
+    for (const char* key : {"type", "vocab"}) EXPECT_EQ(written["model"][key], expected["model"][key]) << name;
+    const TemporaryFolder folder;
+    write_text(folder / "tokenizer.json", built.files.tokenizer_json);
+    write_text(folder / "tokenizer_config.json", built.files.tokenizer_config_json);
+    const std::string text = read_text(test_file("sample.txt"));
+    EXPECT_EQ(load_tokenizer(folder.path())->encode(text), built.tokenizer->encode(text)) << name;
+  }
+}
+
+TEST(BuiltTokenizer, CountsCharactersOverAllTexts) {
+  const TemporaryFolder folder;
+  write_text(folder / "a.txt", "b\xc3\xa9");
+  write_text(folder / "b.jsonl", "{\"text\": \"a\\n\"}\n");
+  const std::vector<std::filesystem::path> texts = {folder / "a.txt", folder / "b.jsonl"};
+  const auto built = build_tokenizer("char", texts).tokenizer;
+  EXPECT_EQ(built->vocab_size(), 4);
+  EXPECT_EQ(built->encode("\nab\xc3\xa9"), (std::vector<std::int32_t>{0, 1, 2, 3}));
+  EXPECT_FALSE(built->eos_id());
+}
+
+TEST(BuiltTokenizer, NamesTheCharacterThatTheTrainingTextDidNotHold) {
+  const TemporaryFolder folder;
+  write_text(folder / "a.txt", "abc");
+  const std::vector<std::filesystem::path> texts = {folder / "a.txt"};
+  const auto built = build_tokenizer("char", texts).tokenizer;
+  try {
+    built->encode("ab\xe2\x82\xac");
+    FAIL();
+  } catch (const FormatError& error) {
+    EXPECT_NE(std::string(error.what()).find("U+20AC"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(load_tokenizer("char"), ConfigError);
+}
 
 TEST(Tokenizer, GivesTheSameIdsFromSeveralThreads) {
   const auto tokenizer = load_tokenizer(test_file("llama3.json"));

@@ -53,6 +53,7 @@ Settings everything() {
                      {"tokenizer", "byte"},
                      {"output", "off"},
                      {"eval-data", "h: e"},
+                     {"validation-split", "0.1"},
                      {"metrics", "m.jsonl"},
                      {"json", "1e5"},
                      {"init", "random"},

@@ -109,5 +109,12 @@ TEST(Support, UpdatesFollowTheNorm) {
   EXPECT_EQ(update_when(read_settings(std::vector<NamedValue>{{"max-grad-norm", "0"}})), plan::UpdateWhen::Backward);
 }
 
+TEST(Support, HeldOutDataComesFromOnePlace) {
+  EXPECT_EQ(refusal({{"validation-split", "0.1"}, {"eval-steps", "5"}}), "");
+  EXPECT_NE(refusal({{"validation-split", "0.1"}, {"eval-data", "a.txt"}}).find("contradicts"), std::string::npos);
+  EXPECT_NE(refusal({{"eval-steps", "5"}}).find("--validation-split"), std::string::npos);
+  EXPECT_THROW(read_settings(std::vector<NamedValue>{{"validation-split", "1"}}), ConfigError);
+}
+
 }  // namespace
 }  // namespace sluice::recipe
