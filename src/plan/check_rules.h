@@ -57,6 +57,9 @@ void check_memory(const Plan& plan, const Machine& machine, CheckReport& report)
 /// Versions: the list run serially, with and without the skippable actions, over two periods.
 void check_data(const Plan& plan, const Machine& machine, const Plan* before, CheckReport& report);
 
+/// Gradients: every plan of a step adds in the same order, and nothing is read before its sum is complete.
+void check_sums(const Plan& plan, CheckReport& report);
+
 /// Lanes: whatever must keep the list's order is ordered by lanes and dependencies.
 void check_order(const Plan& plan, const Machine& machine, CheckReport& report);
 

@@ -32,6 +32,7 @@ std::vector<std::string> check_plan(const Plan& plan, const Machine& machine, co
     check_memory(plan, machine, report);
     check_data(plan, machine, before, report);
     check_order(plan, machine, report);
+    check_sums(plan, report);
   }
   return report.take();
 }

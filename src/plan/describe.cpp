@@ -44,4 +44,13 @@ std::string describe_action(const Plan& plan, const Action& action, const StepTr
   return text;
 }
 
+std::string describe_order(const Plan& plan) {
+  const int all = plan.num_micro_batches, group = plan.group_size;
+  std::string text = all == 1 ? "1 micro-batch" : std::to_string(all) + " micro-batches ";
+  if (all > 1 && group == 1) text += "one after the other";
+  if (all > 1 && group > 1) text += group >= all ? "together" : "in groups of " + std::to_string(group);
+  if (plan.boundary_stride > 1) text += ", a boundary kept every " + std::to_string(plan.boundary_stride) + " blocks";
+  return text;
+}
+
 }  // namespace sluice::plan

@@ -14,4 +14,8 @@ namespace sluice::plan {
 /// "weight chunk 2", "moment 1 slice 3 chunk 2", "boundary 4 mb 0".
 [[nodiscard]] std::string describe_buffer(const Plan& plan, BufferId buffer, const StepTrace* trace = nullptr);
 
+/// How a training plan goes through micro-batches and blocks: "4 micro-batches together", "8 micro-batches in groups of
+/// 2, a boundary kept every 4 blocks".
+[[nodiscard]] std::string describe_order(const Plan& plan);
+
 }  // namespace sluice::plan

@@ -125,6 +125,8 @@ struct Plan {
   Bytes workspace_peak = 0;           ///< most of tier 0's arena that torch uses
   int num_kept_blocks = 0;            ///< blocks whose activations are kept
   int num_micro_batches = 1;
+  int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
+  int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward; the others are made again
   std::vector<std::int64_t> slice_elements;  ///< per chunk: elements of its update slices (the last may be shorter)
 };
 

@@ -45,22 +45,54 @@ class Planner {
       explain(result);
       return result;
     }
-    for (Attempt& attempt : attempts()) {
-      attempt.lower_share = lower_share;
-      for (const double reserve : reserves()) {
-        std::optional<PlanSet> plans = fit(attempt, capacity, reserve);
-        if (plans && better(*plans, result.plans)) result.plans = std::move(plans);
-      }
-    }
+    search({.group_size = most_in_group(), .boundary_stride = least_stride()}, lower_share, result.plans);
+    if (!request_.forward_only) search_orders(lower_share, result.plans);
     return result;
   }
 
-  Bytes smallest() const {
-    const std::optional<PlanSet> plans = build(frugal_attempt());
-    return plans ? plans->arena_peak[0] : 0;
-  }
+  Bytes smallest() const { return smallest_frugal(1.0).arena_peak[0]; }
 
  private:
+  void search(const StepChoices& order, double lower_share, std::optional<PlanSet>& best) const {
+    for (Attempt& attempt : attempts()) {
+      attempt.lower_share = lower_share;
+      attempt.choices.group_size = order.group_size;
+      attempt.choices.boundary_stride = order.boundary_stride;
+      for (const double reserve : reserves()) try_out(attempt, reserve, best);
+    }
+  }
+
+  // Smaller groups, then fewer boundaries: a few probes each, and a whole search where another group size won.
+  void search_orders(double lower_share, std::optional<PlanSet>& best) const {
+    StepChoices order{.boundary_stride = least_stride()};
+    for (int size = 1; request_.group_size == 0 && size < most_in_group(); size *= 2) {
+      order.group_size = size;
+      for (const int kept : arenas_ == 1 ? kept_candidates() : std::vector{0}) probe(order, kept, lower_share, best);
+    }
+    order.group_size = best->train.group_size;
+    if (order.group_size < most_in_group()) search(order, lower_share, best);
+    if (request_.boundary_stride > 0 || arenas_ > 1) return;
+    for (int stride = 2; 2 * stride <= num_keepable(); stride *= 2) {
+      order.boundary_stride = stride;
+      for (const int kept : {0, best->train.num_kept_blocks}) probe(order, kept, lower_share, best);
+    }
+  }
+
+  // A plan that computes nothing twice and waits for nothing cannot be beaten.
+  void probe(StepChoices order, int kept, double lower_share, std::optional<PlanSet>& best) const {
+    const Timeline& step = best->predicted;
+    if (best->train.num_kept_blocks == num_keepable() && step.stall <= 0.001 * step.total) return;
+    const bool keeps = request_.activations == Activations::Keep, may = request_.activations == Activations::Auto;
+    if (!may && kept != (keeps ? num_keepable() : 0)) return;
+    order.num_kept_blocks = kept;
+    try_out({.choices = order, .lower_share = lower_share}, reserves().back(), best);
+  }
+
+  void try_out(const Attempt& attempt, double reserve, std::optional<PlanSet>& best) const {
+    std::optional<PlanSet> plans = fit(attempt, machine_.tiers[0].capacity, reserve);
+    if (plans && better(*plans, best)) best = std::move(plans);
+  }
+
   // Shrinks the limits until the placement, fragmentation included, fits as well.
   std::optional<PlanSet> fit(Attempt attempt, Bytes capacity, double reserve) const {
     Bytes limit = capacity;
@@ -89,22 +121,43 @@ class Planner {
   // `lower_share` becomes the share of the lower arenas with which others are likely to fit: once this one had to do
   // with less, fuller plans need a step less.
   std::optional<PlanSet> frugal(Bytes capacity, double& lower_share) const {
-    Attempt attempt = frugal_attempt();
-    std::optional<PlanSet> plans = build(attempt);
-    while (plans && !within(*plans, capacity) && arenas_ > 1 && attempt.lower_share > 0) {
-      attempt.lower_share -= 0.125;
-      plans = build(attempt);
+    std::optional<PlanSet> best;
+    for (Attempt& attempt : frugal_attempts()) {
+      PlanSet plans = *build(attempt);
+      while (!within(plans, capacity) && arenas_ > 1 && attempt.lower_share > 0) {
+        attempt.lower_share -= 0.125;
+        plans = *build(attempt);
+      }
+      if (!within(plans, capacity)) continue;
+      plans = predicted(std::move(plans));
+      if (!better(plans, best)) continue;
+      best = std::move(plans);
+      lower_share = attempt.lower_share < 1.0 ? attempt.lower_share - 0.125 : 1.0;
     }
-    if (plans && !within(*plans, capacity)) plans.reset();
-    lower_share = attempt.lower_share < 1.0 ? attempt.lower_share - 0.125 : 1.0;
-    return plans ? predicted(std::move(*plans)) : plans;
+    return best;
   }
 
-  // With a store nothing waits in tier 0; without one everything must.
-  Attempt frugal_attempt() const {
-    if (request_.forward_only) return {.num_resident = has_store_ ? 0 : num_chunks()};
-    if (request_.activations == Activations::Keep) return {{num_keepable(), MiB}, 0, 0};
-    return {{0, MiB}, 0, 0};
+  // With a store nothing waits in tier 0; without one everything must, and then the order of the step matters.
+  std::vector<Attempt> frugal_attempts() const {
+    if (request_.forward_only) return {{.num_resident = has_store_ ? 0 : num_chunks()}};
+    const int kept = request_.activations == Activations::Keep ? num_keepable() : 0;
+    std::vector<Attempt> attempts = {{{kept, MiB, most_in_group(), least_stride()}}};
+    const int least = request_.group_size == 0 ? 1 : most_in_group();
+    if (least < most_in_group()) attempts.push_back({{kept, MiB, least, least_stride()}});
+    int stride = 1;
+    while (kept == 0 && !has_store_ && (stride + 1) * (stride + 1) <= num_keepable()) ++stride;
+    if (request_.boundary_stride == 0 && stride > 1) attempts.push_back({{kept, MiB, least, stride}});
+    return attempts;
+  }
+
+  PlanSet smallest_frugal(double lower_share) const {
+    std::optional<PlanSet> smallest;
+    for (Attempt& attempt : frugal_attempts()) {
+      attempt.lower_share = lower_share;
+      PlanSet plans = *build(attempt);
+      if (!smallest || plans.arena_peak[0] < smallest->arena_peak[0]) smallest = std::move(plans);
+    }
+    return std::move(*smallest);
   }
 
   bool within(const PlanSet& plans, Bytes capacity) const {
@@ -127,6 +180,11 @@ class Planner {
       entry_floor_ = std::max(entry_floor_, row.during);
   }
 
+  int most_in_group() const {
+    const int all = request_.recipe.num_micro_batches;
+    return request_.group_size > 0 ? std::min(request_.group_size, all) : all;
+  }
+  int least_stride() const { return std::max(1, request_.boundary_stride); }
   bool generates() const { return request_.forward_only && !trace_.pass_tokens.empty(); }
   int num_passes() const { return static_cast<int>(trace_.pass_tokens.size()); }
   int num_chunks() const { return static_cast<int>(trace_.chunks.size()); }
@@ -277,6 +335,8 @@ class Planner {
     plan.slice_elements = step.slice_elements;
     plan.num_kept_blocks = choices.num_kept_blocks;
     plan.num_micro_batches = request_.recipe.num_micro_batches;
+    plan.group_size = choices.group_size;
+    plan.boundary_stride = choices.boundary_stride;
     for (DraftAction& action : draft.actions) plan.actions.push_back(std::move(action.action));
     for (const Stay& stay : draft.stays) {
       plan.residences.push_back({stay.buffer, stay.tier, stay.offset, stay.first_action, stay.last_action});
@@ -334,14 +394,12 @@ class Planner {
   }
 
   void explain(PlanResult& result) const {
-    Attempt attempt = frugal_attempt();
-    attempt.lower_share = 0;
-    const std::optional<PlanSet> plans = build(attempt);
+    const PlanSet plans = smallest_frugal(0);
     for (int tier = 0; tier < static_cast<int>(machine_.tiers.size()); ++tier) {
       const Bytes capacity = machine_.tiers[tier].capacity;
-      if (plans->arena_peak[tier] <= capacity) continue;
+      if (plans.arena_peak[tier] <= capacity) continue;
       result.short_tier = tier;
-      result.needed = plans->arena_peak[tier];
+      result.needed = plans.arena_peak[tier];
       result.available = capacity;
       return;
     }

@@ -19,6 +19,8 @@ enum class Activations { Auto, Keep, Recompute };
 struct PlanRequest {
   Recipe recipe;
   Activations activations = Activations::Auto;
+  int group_size = 0;       ///< StepChoices::group_size; 0: the planner chooses
+  int boundary_stride = 0;  ///< StepChoices::boundary_stride; 0: the planner chooses
   bool forward_only =
       false;  ///< evaluation alone (generation if the trace has passes): `train` and `flush` have no actions
   bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own (one arena tier only)

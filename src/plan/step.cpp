@@ -19,10 +19,23 @@ class StepEmitter {
         buffers_(trace, recipe, choices.slice_bytes),
         seen_(trace.chunks.size(), 0) {}
 
-  // Forward through all blocks but the loss, then loss and backward; a block's update stands where the recipe puts it.
+  // Group by group: forward through all blocks but the loss, then loss and backward; a block's update stands where the
+  // recipe puts it. Gradients are sums over micro-batches 0, 1, ..., whatever the groups: a first block that adds to a
+  // later block's gradient (a tied embedding) waits until that one has seen every micro-batch.
   void train_step() {
-    for (int block = 0; block + 1 < num_blocks(); ++block) forward(block);
-    for (int block = num_blocks() - 1; block >= 0; --block) backward(block);
+    for (; group_.first < recipe_.num_micro_batches; group_.first = group_.last) {
+      group_.last = std::min(group_.first + choices_.group_size, recipe_.num_micro_batches);
+      for (int block = 0; block + 1 < num_blocks(); ++block) {
+        update_before_first_use(block);
+        forward(block);
+      }
+      update_before_first_use(num_blocks() - 1);
+      for (int block = num_blocks() - 1; block >= 0; --block) {
+        if (!waits_for_all(block)) backward(block);
+      }
+    }
+    group_.first = 0;
+    if (waits_for_all(0)) backward(0);
   }
 
   // What is pending goes into the weights: before a save, an evaluation or the end.
@@ -79,9 +92,8 @@ class StepEmitter {
   }
 
   void forward(int block) {
-    update_before_first_use(block);
     const bool keep = kept(block);
-    for (int m = 0; m < recipe_.num_micro_batches; ++m) {
+    for (int m = group_.first; m < group_.last; ++m) {
       Row row = compute_row(ActionKind::Forward, block, m, keep ? traced(block).forward_keep : traced(block).forward);
       row.keep = keep;
       use_weights(row, block, keep);
@@ -91,16 +103,16 @@ class StepEmitter {
     }
   }
 
-  // Gradients are summed micro-batch 0, 1, ... into one zeroed buffer; the boundary's gradient is rewritten in place.
+  // Gradients are summed into one zeroed buffer; the boundary's gradient is rewritten in place.
   void backward(int block) {
     const bool is_loss = block + 1 == num_blocks();
-    if (is_loss) update_before_first_use(block);
     const bool keep = kept(block);
-    for (int m = 0; m < recipe_.num_micro_batches; ++m) {
+    if (is_made_again(block)) make_input_again(block);
+    for (int m = group_.first; m < group_.last; ++m) {
       Row row = compute_row(ActionKind::Backward, block, m,
                             keep ? traced(block).backward_kept : traced(block).backward_recompute);
       row.keep = keep;
-      use_weights(row, block, keep && m + 1 < recipe_.num_micro_batches);
+      use_weights(row, block, keep && m + 1 < group_.last);
       for (const int chunk : trace_.blocks[block].chunks) {
         if (!trace_.chunks[chunk].trained) continue;
         const bool first = m == 0 && block == last_user(chunk);
@@ -111,9 +123,19 @@ class StepEmitter {
       row.uses.push_back({buffers_.boundary_gradient(m), 0, access});
       rows_.push_back(std::move(row));
     }
+    if (group_.last < recipe_.num_micro_batches) return;
     for (const int chunk : trace_.blocks[block].chunks) {
       if (block == first_user(chunk)) gradient_is_final(chunk);
     }
+  }
+
+  // Forward from the last boundary below that is still there, up to the one that this block reads: the first block of a
+  // run makes the boundaries of the whole run.
+  void make_input_again(int block) {
+    if (is_made_again(block + 1)) return;
+    int lowest = block - 1;
+    while (is_made_again(lowest)) --lowest;
+    for (int below = lowest; below < block; ++below) forward(below);
   }
 
   void gradient_is_final(int chunk) {
@@ -178,6 +200,18 @@ class StepEmitter {
   bool kept(int block) const {
     return block + 1 < num_blocks() && reads(block) >= 0 && block >= num_blocks() - 1 - choices_.num_kept_blocks;
   }
+  // Runs of `boundary_stride` blocks are counted from the last block that recomputes: the input of each run's lowest
+  // block lasts, and all of the highest run, whose backward comes next. So does what the first block writes.
+  bool is_made_again(int block) const {
+    const int above = last_recomputed() - block;
+    return block >= 0 && above >= choices_.boundary_stride && (above + 1) % choices_.boundary_stride != 0 &&
+           reads(block) >= 0 && reads(block - 1) >= 0;
+  }
+  int last_recomputed() const { return num_blocks() - 2 - choices_.num_kept_blocks; }
+  bool waits_for_all(int block) const {
+    const auto shared = [&](int chunk) { return trace_.chunks[chunk].trained && last_user(chunk) != block; };
+    return reads(block) < 0 && std::ranges::any_of(trace_.blocks[block].chunks, shared);
+  }
   int num_blocks() const { return static_cast<int>(trace_.blocks.size()); }
   int reads(int block) const { return trace_.blocks[block].reads; }
   int writes(int block) const { return trace_.blocks[block].writes; }
@@ -187,6 +221,9 @@ class StepEmitter {
   const Recipe& recipe_;
   const StepChoices& choices_;
   const int update_tier_;
+  struct {
+    int first = 0, last = 0;
+  } group_;  // of micro-batches: from `first` up to, not including, `last`
   BufferTable buffers_;
   std::vector<char> seen_;
   std::vector<Row> rows_;

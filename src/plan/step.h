@@ -26,8 +26,10 @@ struct Recipe {
 struct StepChoices {
   int num_kept_blocks = 0;      ///< the last so many blocks before the loss keep their activations
   Bytes slice_bytes = 4 * MiB;  ///< moments are updated in slices of at most this
-  bool hold_entry = false;      ///< Evaluate, Generate: what waits in an arena between periods stays there in them too
-  int pass = 0;                 ///< Generate: not chosen but asked for, the index into StepTrace::pass_tokens
+  int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
+  int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward, which makes the others again
+  bool hold_entry = false;  ///< Evaluate, Generate: what waits in an arena between periods stays there in them too
+  int pass = 0;             ///< Generate: not chosen but asked for, the index into StepTrace::pass_tokens
 };
 
 struct Use {

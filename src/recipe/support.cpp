@@ -115,7 +115,6 @@ void check_execution(const Settings& settings) {
   if (settings.activations == ActivationMode::Spill) refuse("--activations spill", "--activations auto");
   if (settings.disk_write_limit) refuse("--disk-write-limit", "sluice plan, which shows the bytes written a step");
   if (settings.keep_best) refuse("--keep-best", "--eval-steps and --save-steps, and keep the one you want");
-  if (settings.schedule == ScheduleOrder::Horizontal) refuse("--schedule horizontal", "--schedule vertical");
   if (settings.nproc.value_or(1) > 1) refuse("--nproc " + std::to_string(*settings.nproc), "--nproc 1");
   if (settings.zero_stage.value_or(1) > 1) {
     refuse("--zero-stage " + std::to_string(*settings.zero_stage), "--zero-stage 1, or a spill folder on one rank");

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "plan/describe.h"
+
 namespace sluice::train {
 namespace {
 
@@ -130,6 +132,7 @@ void add_step(std::string& text, const PlanForecast& forecast, const recipe::Set
   add_row(text, "lower bound", format_seconds(plans.bound) + " (the plan is " + one_decimal(gap) + " % above)");
   add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
   add_row(text, "activations", kept_text(forecast));
+  add_row(text, "order", plan::describe_order(plans.train));
   if (tier_index(forecast.machine, plan::TierKind::Disk) < 0) return;
   add_row(text, "disk read, written", format_bytes(step.disk_read) + ", " + format_bytes(step.disk_written));
   std::string wear = format_bytes(static_cast<Bytes>(per_day(step))) + " a day";
@@ -169,6 +172,8 @@ void add_plan(Json& json, const PlanForecast& forecast) {
   json["disk_write_bytes"] = step.disk_written;
   json["disk_write_bytes_per_day"] = per_day(step);
   json["kept_blocks"] = forecast.kept_blocks;
+  json["micro_batch_group"] = plans.train.group_size;
+  json["boundary_stride"] = plans.train.boundary_stride;
   json["actions"] = plans.train.actions.size();
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "plan/describe.h"
 #include "plan/simulator.h"
 #include "plan/trace_json.h"
 #include "tier/limits.h"
@@ -39,6 +40,8 @@ Json plan_json(const Session& session) {
           {"disk_read_bytes", plans.predicted.disk_read},
           {"disk_write_bytes", plans.predicted.disk_written},
           {"kept_blocks", plans.train.num_kept_blocks},
+          {"micro_batch_group", plans.train.group_size},
+          {"boundary_stride", plans.train.boundary_stride},
           {"actions", plans.train.actions.size()}};
 }
 
@@ -57,6 +60,7 @@ std::string plan_summary(const Session& session) {
   const int layers = static_cast<int>(session.trace.blocks.size()) - 2;
   text += "; activations of " + std::to_string(plans.train.num_kept_blocks) + " of " + std::to_string(layers) +
           " layers kept";
+  text += "; " + plan::describe_order(plans.train);
   return text + "; step " + format_seconds(plans.predicted.total) + " (bound " + format_seconds(plans.bound) + ")";
 }
 

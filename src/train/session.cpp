@@ -33,6 +33,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.num_moments = static_cast<int>(rule.states().size());
   request.recipe.update = recipe::update_when(settings);
   request.activations = recipe::plan_activations(settings);
+  request.group_size = settings.schedule == recipe::ScheduleOrder::Horizontal ? 1 : 0;
   return request;
 }
 

@@ -44,6 +44,7 @@ struct Place {
   Bytes capacity = kPlenty;
   std::string store = {};
   plan::Activations activations = plan::Activations::Auto;
+  int group_size = 0, boundary_stride = 0;  ///< 0: the planner chooses
 };
 
 inline format::ModelConfig training_config(const Workload& work) {
@@ -72,11 +73,13 @@ inline plan::Machine machine_for(const Place& place) {
   return machine;
 }
 
-inline plan::PlanRequest request_for(const Workload& work, plan::Activations activations) {
+inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
   plan::PlanRequest request;
   request.recipe.num_micro_batches = work.accumulation;
   request.recipe.update = work.update;
-  request.activations = activations;
+  request.activations = place.activations;
+  request.group_size = place.group_size;
+  request.boundary_stride = place.boundary_stride;
   request.with_evaluate = true;
   return request;
 }
@@ -135,7 +138,7 @@ struct TracedWork {
   }
 
   [[nodiscard]] Bytes floor(const Place& place) const {
-    return plan::smallest_arena(trace, machine_for(place), request_for(work, place.activations));
+    return plan::smallest_arena(trace, machine_for(place), request_for(work, place));
   }
 };
 
@@ -152,7 +155,7 @@ class Training {
   Training(const TracedWork& work, const Place& place)
       : work_(work),
         machine_(machine_for(place)),
-        plans_(plan::make_plan(work.trace, machine_, request_for(work.work, place.activations)).plans.value()),
+        plans_(plan::make_plan(work.trace, machine_, request_for(work.work, place)).plans.value()),
         arena_(round_up(plans_.arena_peak[0], 4096)) {
     if (!place.store.empty()) {
       tier::DiskOptions options{.folders = {spill_.path()}, .capacity = GiB};

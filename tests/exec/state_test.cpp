@@ -55,7 +55,7 @@ TEST(State, NeedsAStoreForAPlanThatMoves) {
   Place place{.store = "null"};
   place.capacity = work.floor(place);
   const plan::PlanSet plans =
-      plan::make_plan(work.trace, machine_for(place), request_for(work.work, place.activations)).plans.value();
+      plan::make_plan(work.trace, machine_for(place), request_for(work.work, place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
   EXPECT_THROW(State(plans, arena, nullptr), InternalError);
 }
@@ -65,7 +65,7 @@ TEST(State, SaysWhenTheStoreIsFull) {
   Place place{.store = "null"};
   place.capacity = work.floor(place);
   const plan::PlanSet plans =
-      plan::make_plan(work.trace, machine_for(place), request_for(work.work, place.activations)).plans.value();
+      plan::make_plan(work.trace, machine_for(place), request_for(work.work, place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
   const auto store = tier::make_null_store(plans.arena_peak[1] / 2);
   EXPECT_THROW(State(plans, arena, store.get()), CapacityError);

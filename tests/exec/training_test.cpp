@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <utility>
 
 #include "exec/small_training.h"
 #include "plan/checker.h"
@@ -102,6 +103,26 @@ TEST(Training, GivesTheSameBitsAtManySizesOfTheArena) {
   for (int i = 0; i < 24; ++i) {
     const Bytes capacity = round_up(floor + floor * i / 8, 4096);
     EXPECT_TRUE(Training(work, {capacity, "null"}).run() == expected) << capacity << " bytes";
+  }
+}
+
+// In groups of micro-batches, and with boundaries made again, the same numbers are added in the same order.
+TEST(Training, GivesTheSameBitsInEveryOrderOfMicroBatchesAndBlocks) {
+  for (const plan::UpdateWhen update : {plan::UpdateWhen::NextForward, plan::UpdateWhen::Backward}) {
+    for (const bool tied : {true, false}) {
+      const TracedWork work({.tied = tied, .num_layers = 5, .accumulation = 5, .update = update});
+      const Outcome expected = Training(work, {.group_size = 5, .boundary_stride = 1}).run();
+      for (const auto& [group_size, stride] : {std::pair{1, 1}, {2, 1}, {5, 2}, {1, 2}}) {
+        SCOPED_TRACE("groups of " + std::to_string(group_size) + ", stride " + std::to_string(stride));
+        Place place{.store = "null", .group_size = group_size, .boundary_stride = stride};
+        if (stride > 1) place.activations = plan::Activations::Recompute;
+        place.capacity = work.floor(place) * (stride > 1 ? 4 : 6) / 4;
+        Training training(work, place);
+        EXPECT_EQ(training.plans().train.group_size, group_size);
+        EXPECT_TRUE(training.run() == expected);
+        EXPECT_EQ(training.executor().arena_peak(), training.plans().arena_peak[0]);
+      }
+    }
   }
 }
 

@@ -209,6 +209,44 @@ TEST(Checker, ReportsEachFaultOnce) {
   EXPECT_EQ(check_plan(plan, host_and_disk()).size(), 1U);
 }
 
+// Two micro-batches of the blocks that are named, last block first, adding to one gradient that is measured then.
+Plan summing_plan(std::vector<std::pair<int, int>> blocks_and_micro_batches) {
+  Plan plan;
+  plan.buffers = {buffer(BufferKind::Gradient, 0)};
+  plan.num_micro_batches = 2;
+  Access access = Access::Write;
+  for (const auto& [block, micro_batch] : blocks_and_micro_batches) {
+    plan.actions.push_back(compute(ActionKind::Backward, block, 0, {at(0, 0, access)}));
+    plan.actions.back().micro_batch = micro_batch;
+    access = Access::ReadWrite;
+  }
+  plan.actions.push_back(compute(ActionKind::ReduceNorm, 0, 0, {at(0, 0)}));
+  plan.residences = {stay(0, 0, 0, static_cast<std::int32_t>(plan.actions.size()) - 1)};
+  plan.arena_peak = {kPage, 0};
+  return plan;
+}
+
+TEST(Checker, AcceptsOneOrderOfSums) {
+  expect_correct(summing_plan({{0, 0}, {0, 1}}), host_and_disk());
+  expect_correct(summing_plan({{3, 0}, {3, 1}, {0, 0}, {0, 1}}), host_and_disk());
+}
+
+TEST(Checker, RefusesEveryOtherOrderOfSums) {
+  const auto expect = [](const Plan& plan, const char* where, const char* complaint) {
+    expect_line_with(check_plan(plan, host_and_disk()), {where, complaint});
+  };
+  expect(summing_plan({{0, 1}, {0, 0}}), "action 0", "expected micro-batch 0");
+  expect(summing_plan({{0, 0}}), "action 1 (reduce_norm chunk 0)", "not complete");
+  expect(summing_plan({{0, 0}, {0, 1}, {3, 0}, {3, 1}}), "action 2", "after an earlier block");
+  expect(summing_plan({{3, 0}, {0, 0}, {3, 1}, {0, 1}}), "action 0", "micro-batches are missing");
+  Plan plan = summing_plan({{0, 0}, {0, 1}});
+  plan.actions[1].slots[0].access = Access::Write;
+  expect(plan, "action 1", "zeroes a sum");
+  plan = summing_plan({{0, 0}, {0, 1}});
+  std::swap(plan.actions[1], plan.actions[2]);
+  expect(plan, "action 2", "read as if it were whole");
+}
+
 TEST(Checker, AcceptsReuseOfMemoryThatWaits) {
   Plan plan = training_plan();
   plan.residences[1].offset = plan.actions[kFetchMoment].slots[1].offset = 6 * kPage;

@@ -39,6 +39,68 @@ TEST_P(PlannerOnRandomModels, MakesPlansThatTheCheckerProvesAtEveryBudgetFromThe
   }
 }
 
+TEST_P(PlannerOnRandomModels, ProvesEveryOrderOfMicroBatchesAndBlocks) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(GetParam() % 3 == 2);
+  PlanRequest request{.recipe = random.recipe()};
+  for (int group_size = 1; group_size <= request.recipe.num_micro_batches; ++group_size) {
+    request.group_size = group_size;
+    request.boundary_stride = random.pick(1, 3);
+    request.activations = static_cast<Activations>(random.pick(0, 2));
+    const Bytes floor = smallest_arena(trace, machine, request);
+    for (const Bytes capacity : {floor, floor * 3 / 2, Bytes{1} << 40}) {
+      machine.tiers[0].capacity = capacity / 4096 * 4096;
+      const PlanResult result = make_plan(trace, machine, request);
+      ASSERT_TRUE(result.plans);
+      EXPECT_EQ(result.plans->train.group_size, group_size);
+      EXPECT_EQ(first_of(check_plan(result.plans->train, machine)), "")
+          << "groups of " << group_size << ", stride " << request.boundary_stride << ", capacity " << capacity;
+    }
+  }
+}
+
+TEST_P(PlannerOnRandomModels, NeverPlansASlowerStepForHavingTheChoiceOfGroups) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(false);
+  PlanRequest request{.recipe = random.recipe()};
+  machine.tiers[0].capacity = smallest_arena(trace, machine, request) * 5 / 4 / 4096 * 4096;
+  const PlanResult chosen = make_plan(trace, machine, request);
+  request.group_size = request.recipe.num_micro_batches;
+  request.boundary_stride = 1;
+  const PlanResult vertical = make_plan(trace, machine, request);
+  ASSERT_TRUE(chosen.plans);
+  if (!vertical.plans) return;  // it needs more
+  EXPECT_LE(chosen.plans->predicted.total, vertical.plans->predicted.total * 1.002);
+}
+
+// Long sequences, no disk: what waits between blocks decides what fits.
+TEST(Planner, LowersTheFloorWithoutADiskBySmallerGroupsAndFewerBoundaries) {
+  StepTrace trace;
+  ComputeTrace computation;
+  computation.events = {{0, MiB}, {0, 0}};
+  computation.ops = {{OpClass::Memory, 0, MiB}};
+  trace.traces = {{computation, computation, computation, computation, computation, {}}};
+  constexpr int kLayers = 16;
+  for (int i = 0; i < kLayers + 2; ++i) {
+    trace.chunks.push_back({"chunk" + std::to_string(i), {}, 1024});
+    trace.blocks.push_back({"block" + std::to_string(i), 0, {i}, i - 1, i <= kLayers ? i : -1});
+    if (i <= kLayers) trace.boundary_bytes.push_back(MiB);
+  }
+  Machine machine = RandomModel(0).machine(false);
+  machine.tiers.pop_back();
+  PlanRequest request{.recipe = {.num_micro_batches = 4}, .activations = Activations::Recompute};
+  const auto floor = [&](int group_size, int stride) {
+    request.group_size = group_size;
+    request.boundary_stride = stride;
+    return smallest_arena(trace, machine, request);
+  };
+  EXPECT_LT(floor(1, 1), floor(4, 1) - 3 * kLayers / 2 * MiB);
+  EXPECT_LT(floor(1, 4), floor(1, 1) - kLayers / 2 * MiB);
+  EXPECT_EQ(floor(0, 0), floor(1, 4));
+}
+
 TEST_P(PlannerOnRandomModels, SaysHowMuchIsMissingOnePageBelowTheFloor) {
   RandomModel random(static_cast<unsigned>(GetParam()));
   const StepTrace trace = random.trace();

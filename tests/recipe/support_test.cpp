@@ -48,12 +48,12 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"moments-dtype", "bf16"}, NamedValue{"compute-dtype", "bf16"},
                                          NamedValue{"compute-dtype", "fp16"}, NamedValue{"loss-scale", "dynamic"},
                                          NamedValue{"stochastic-rounding", "true"}, NamedValue{"activations", "spill"},
-                                         NamedValue{"schedule", "horizontal"}, NamedValue{"nproc", "2"},
-                                         NamedValue{"zero-stage", "2"}, NamedValue{"zero-stage", "3"},
-                                         NamedValue{"collective", "gloo"}, NamedValue{"clip-mode", "two-pass"},
-                                         NamedValue{"clip-mode", "block"}, NamedValue{"clip-mode", "value"},
-                                         NamedValue{"update", "sweep"}, NamedValue{"lr-schedule", "polynomial"},
-                                         NamedValue{"merge-adapter", "true"}, NamedValue{"keep-best", "true"}),
+                                         NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
+                                         NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
+                                         NamedValue{"clip-mode", "two-pass"}, NamedValue{"clip-mode", "block"},
+                                         NamedValue{"clip-mode", "value"}, NamedValue{"update", "sweep"},
+                                         NamedValue{"lr-schedule", "polynomial"}, NamedValue{"merge-adapter", "true"},
+                                         NamedValue{"keep-best", "true"}),
                          [](const auto& parameter) {
                            std::string name = parameter.param.name + "_" + parameter.param.value;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';

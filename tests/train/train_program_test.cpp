@@ -145,6 +145,12 @@ TEST_F(Budgets, OfTheDiskAreRefusedWithTheShortfall) {
 
 TEST_F(Budgets, ChangeNoBitForAnyRuleActivationsOrUpdateOrder) {
   const Bytes small = smallest_budget() + kSpread;
+  const std::string plain = weights_after("plenty");
+  for (const char* order : {"--schedule horizontal", "--schedule vertical"}) {
+    EXPECT_TRUE(weights_after("small", std::string(order) + " --resume never " + spill() + budget(small)) == plain);
+    const int group = metrics("small").front().at("plan").at("micro_batch_group");
+    EXPECT_TRUE(group == 1 || std::string(order) == "--schedule vertical") << group;
+  }
   for (const char* variant : {"--optimizer sgd --momentum 0.9", "--activations recompute", "--activations keep",
                               "--optimizer lomo --max-grad-norm 0", "--max-grad-norm 0 --update backward"}) {
     SCOPED_TRACE(variant);
