@@ -6,9 +6,11 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -17,6 +19,7 @@ namespace sluice {
 namespace {
 
 constexpr int kKill = -9;
+constexpr int kHang = -10;
 
 struct FailPoint {
   std::string name;
@@ -29,10 +32,11 @@ struct Table {
   std::mutex mutex;
   std::vector<FailPoint> points;
   std::atomic<bool> any{false};
+  std::atomic<int> version{0};  // of `points`
 };
 
 int error_code(std::string_view name) {
-  static constexpr std::array<std::pair<std::string_view, int>, 10> kCodes = {{{"EIO", EIO},
+  static constexpr std::array<std::pair<std::string_view, int>, 11> kCodes = {{{"EIO", EIO},
                                                                                {"ENOSPC", ENOSPC},
                                                                                {"EDQUOT", EDQUOT},
                                                                                {"EINTR", EINTR},
@@ -41,7 +45,8 @@ int error_code(std::string_view name) {
                                                                                {"ENOSYS", ENOSYS},
                                                                                {"ENOMEM", ENOMEM},
                                                                                {"SHORT", -1},
-                                                                               {"KILL", kKill}}};
+                                                                               {"KILL", kKill},
+                                                                               {"HANG", kHang}}};
   for (const auto& [text, code] : kCodes) {
     if (text == name) return code;
   }
@@ -85,19 +90,26 @@ Table& table() {
   return instance;
 }
 
+int error_at(Table& all, std::string_view name) {
+  const std::lock_guard lock(all.mutex);
+  for (FailPoint& point : all.points) {
+    if (point.name != name) continue;
+    ++point.calls;
+    if (point.at_call == 0 || point.calls == point.at_call) return point.error;
+  }
+  return 0;
+}
+
 }  // namespace
 
 int fail_point(std::string_view name) {
   Table& all = table();
   if (!all.any.load(std::memory_order_relaxed)) return 0;
-  const std::lock_guard lock(all.mutex);
-  for (FailPoint& point : all.points) {
-    if (point.name != name) continue;
-    ++point.calls;
-    if (point.at_call != 0 && point.calls != point.at_call) continue;
-    if (point.error == kKill) std::raise(SIGKILL);
-    return point.error;
-  }
+  const int version = all.version;
+  const int error = error_at(all, name);
+  if (error == kKill) std::raise(SIGKILL);
+  if (error != kHang) return error;
+  while (all.version == version) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return 0;
 }
 
@@ -106,6 +118,7 @@ void set_fail_points(std::string_view specification) {
   const std::lock_guard lock(all.mutex);
   all.points = parse(specification);
   all.any = !all.points.empty();
+  ++all.version;
 }
 
 }  // namespace sluice

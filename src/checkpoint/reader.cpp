@@ -53,11 +53,12 @@ std::unique_ptr<format::WeightSource> open_checkpoint_states(const Checkpoint& c
   return nullptr;
 }
 
-void prune_checkpoints(const fs::path& output, int keep) {
+void prune_checkpoints(const fs::path& output, int keep, std::optional<std::int64_t> also) {
   sweep_leftovers(output);
   int kept = 0;
   for (const fs::path& folder : list_checkpoints(output)) {
     if (kept >= std::max(keep, 1)) {
+      if (also && step_of(folder.filename().string()) == also) continue;
       discard_folder(folder);
     } else if (looks_whole(folder)) {
       ++kept;

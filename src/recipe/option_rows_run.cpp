@@ -211,7 +211,9 @@ std::vector<OptionRow> length_rows() {
                 .absent = "1, unless --max-steps is given"}),
       field_row(
           make_row("max-time",
-                   {.argument = "TIME", .help = "stop, saved, after this long (90min, 2h)", .absent = "no limit"},
+                   {.argument = "TIME",
+                    .help = "stop, saved, before the step that would end later (90min, 2h)",
+                    .absent = "no limit"},
                    ValueKind::Number),
           &Settings::max_time, [](std::string_view text) { return parse_seconds(text, "max-time"); }, print_real),
       field_row(
@@ -264,7 +266,9 @@ std::vector<OptionRow> checkpoint_rows() {
       integer_row("keep", &Settings::keep, {1, 1 << 20},
                   {.argument = "N", .help = "newest checkpoints to keep", .aliases = {"save_total_limit"}}),
       std::move(resume),
-      switch_row("keep-best", &Settings::keep_best, {.help = "keep the checkpoint with the best held-out loss, too"}),
+      switch_row("keep-best", &Settings::keep_best,
+                 {.help = "keep the checkpoint with the best held-out loss, too; OUTPUT gets its weights",
+                  .aliases = {"load_best_model_at_end"}}),
       data_row("eval-data", &Settings::eval_data,
                {.argument = "FILE,...",
                 .help = "held-out data",

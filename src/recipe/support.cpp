@@ -114,7 +114,6 @@ void check_precision(const Settings& settings) {
 void check_execution(const Settings& settings) {
   if (settings.activations == ActivationMode::Spill) refuse("--activations spill", "--activations auto");
   if (settings.disk_write_limit) refuse("--disk-write-limit", "sluice plan, which shows the bytes written a step");
-  if (settings.keep_best) refuse("--keep-best", "--eval-steps and --save-steps, and keep the one you want");
   if (settings.nproc.value_or(1) > 1) refuse("--nproc " + std::to_string(*settings.nproc), "--nproc 1");
   if (settings.zero_stage.value_or(1) > 1) {
     refuse("--zero-stage " + std::to_string(*settings.zero_stage), "--zero-stage 1, or a spill folder on one rank");
@@ -126,9 +125,15 @@ void check_execution(const Settings& settings) {
 }
 
 void check_evaluation(const Settings& settings) {
-  if (settings.eval_steps && !has_held_out(settings))
-    throw ConfigError("config", "--eval-steps needs held-out data",
+  const auto need_held_out = [&](bool asked, const char* flag) {
+    if (!asked || has_held_out(settings)) return;
+    throw ConfigError("config", std::string(flag) + " needs held-out data",
                       "expected --eval-data FILE or --validation-split X, got neither");
+  };
+  need_held_out(settings.eval_steps.has_value(), "--eval-steps");
+  need_held_out(settings.keep_best, "--keep-best");
+  if (settings.keep_best && !settings.eval_steps)
+    log_warning("--keep-best has no choice without --eval-steps: held-out loss is taken at the end alone");
   if (settings.validation_split && !settings.eval_data.empty())
     throw ConfigError("config", "--validation-split contradicts --eval-data", "expected one of them, got both");
 }

@@ -12,6 +12,7 @@
 #include "tier/io_engine.h"
 #include "tier/object_table.h"
 #include "tier/spill_space.h"
+#include "tier/watchdog.h"
 
 namespace sluice::tier {
 namespace {
@@ -21,9 +22,10 @@ constexpr int kMaxQueueDepth = 4096;
 
 class DiskStore final : public Store {
  public:
-  explicit DiskStore(const DiskOptions& options) : options_(options), space_(options.folders) {
-    capacity_ = options.capacity > 0 ? options.capacity : space_.free_at_start() / 100 * 95;
-  }
+  explicit DiskStore(const DiskOptions& options)
+      : options_(options),
+        space_(options.folders, options.capacity > 0 ? 100 : 95),
+        capacity_(options.capacity > 0 ? options.capacity : space_.room()) {}
 
   [[nodiscard]] StoreInfo info() const override {
     const std::lock_guard lock(mutex_);
@@ -43,6 +45,7 @@ class DiskStore final : public Store {
   void count(Direction direction, Bytes bytes) {
     (direction == Direction::Read ? bytes_read_ : bytes_written_) += bytes;
   }
+  Watchdog& watchdog() { return watchdog_; }
 
  private:
   DiskOptions options_;
@@ -54,6 +57,7 @@ class DiskStore final : public Store {
   std::deque<std::vector<StripePlace>> places_;  // by object: generation 0, then generation 1
   std::atomic<Bytes> bytes_read_{0};
   std::atomic<Bytes> bytes_written_{0};
+  Watchdog watchdog_{options_.patience};
 };
 
 ObjectId DiskStore::reserve(Bytes bytes, int generations, std::string_view name) {
@@ -98,8 +102,9 @@ class DiskChannel final : public Channel {
     std::vector<std::uint64_t> found(stripes.size());
     TransferHooks hooks{.before = [](std::size_t) {},
                         .after = [&](std::size_t i) { found[i] = checksum_at(destination, stripes, i); }};
-    move(Direction::Read, object, stripes, destination.data(), hooks);
-    for (std::size_t i = 0; i < stripes.size(); ++i) store_.table().verify(object, stripes[i], found[i]);
+    const auto places = move(Direction::Read, object, stripes, destination.data(), hooks);
+    for (std::size_t i = 0; i < stripes.size(); ++i)
+      store_.table().verify(object, stripes[i], found[i], store_.file(places[i]).folder().native());
   }
 
   void write(ObjectId object, Bytes offset, std::span<const std::byte> source) override {
@@ -129,9 +134,10 @@ class DiskChannel final : public Channel {
         buffer.subspan(i * static_cast<std::size_t>(kStripeBytes), static_cast<std::size_t>(stripes[i].length)));
   }
 
-  void move(Direction direction, ObjectId object, std::span<const StripeUse> stripes, std::byte* data,
-            const TransferHooks& hooks) {
-    const auto places = store_.places(object, stripes);
+  // Gives where the stripes lie.
+  std::vector<StripePlace> move(Direction direction, ObjectId object, std::span<const StripeUse> stripes,
+                                std::byte* data, const TransferHooks& hooks) {
+    auto places = store_.places(object, stripes);
     std::vector<Transfer> transfers;
     transfers.reserve(stripes.size());
     Bytes total = 0;
@@ -142,7 +148,7 @@ class DiskChannel final : public Channel {
                            .length = stripes[i].length});
       total += stripes[i].length;
     }
-    if (const auto failure = engine_->run(direction, transfers, hooks))
+    if (const auto failure = run_watched(direction, object, stripes, places, transfers, hooks))
       fail(direction, store_.table().describe(object, stripes[failure->transfer].index * kStripeBytes),
            store_.file(places[failure->transfer]).folder(), *failure);
     for (std::size_t i = 0; i < stripes.size(); ++i) {
@@ -150,6 +156,25 @@ class DiskChannel final : public Channel {
       if (!file.direct()) file.forget(places[i].offset, stripes[i].length);
     }
     store_.count(direction, total);
+    return places;
+  }
+
+  std::optional<TransferFailure> run_watched(Direction direction, ObjectId object, std::span<const StripeUse> stripes,
+                                             std::span<const StripePlace> places, std::span<const Transfer> transfers,
+                                             const TransferHooks& hooks) {
+    std::vector<std::atomic<bool>> done(stripes.size());
+    const TransferHooks noting{.before = hooks.before, .after = [&](std::size_t i) {
+                                 hooks.after(i);
+                                 done[i] = true;
+                               }};
+    const auto watch = store_.watchdog().watch([&] {
+      std::size_t first = 0;
+      while (first + 1 < stripes.size() && done[first]) ++first;
+      return std::string(direction == Direction::Read ? "reading " : "writing ") +
+             store_.table().describe(object, stripes[first].index * kStripeBytes) + ", file offset " +
+             std::to_string(places[first].offset) + " in " + store_.file(places[first]).folder().string() + ",";
+    });
+    return engine_->run(direction, transfers, noting);
   }
 
   [[noreturn]] static void fail(Direction direction, const std::string& what, const std::filesystem::path& folder,

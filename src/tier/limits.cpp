@@ -1,6 +1,7 @@
 #include "tier/limits.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -150,6 +151,20 @@ Bytes free_disk_space(const std::filesystem::path& folder) {
   if (::statvfs(folder.c_str(), &status) != 0)
     throw_errno("tier.limits", "asking for free space", folder.string(), errno, "check the path");
   return static_cast<Bytes>(status.f_bavail) * static_cast<Bytes>(status.f_frsize);
+}
+
+Bytes free_spill_space(std::span<const std::string> folders) {
+  std::set<dev_t> seen;
+  Bytes free = 0;
+  for (const std::string& folder : folders) {
+    std::filesystem::path existing = std::filesystem::absolute(folder);
+    while (!std::filesystem::is_directory(existing) && existing.has_relative_path()) existing = existing.parent_path();
+    struct stat status {};
+    if (::stat(existing.c_str(), &status) != 0)
+      throw_errno("tier.limits", "asking for free space", existing.string(), errno, "check the path");
+    if (seen.insert(status.st_dev).second) free += free_disk_space(existing) / 100 * 95;
+  }
+  return free;
 }
 
 }  // namespace sluice::tier

@@ -2,6 +2,7 @@
 // of /proc and /sys are parameters so that tests can show other machines.
 #pragma once
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,5 +54,9 @@ int physical_cores(const SystemRoots& roots = {});
 
 /// Bytes that an ordinary user may still write below `folder`. Throws IoError.
 Bytes free_disk_space(const std::filesystem::path& folder);
+
+/// What the disk tier may take of `folders` when nobody says: their free space less 5 %. Folders on one file system
+/// share it. A folder that is not there yet counts as the nearest one above it.
+Bytes free_spill_space(std::span<const std::string> folders);
 
 }  // namespace sluice::tier

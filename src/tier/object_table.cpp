@@ -147,9 +147,10 @@ std::string ObjectTable::describe(ObjectId object, Bytes offset) const {
   return "object '" + find(object).name + "' at offset " + std::to_string(offset);
 }
 
-void ObjectTable::verify(ObjectId object, const StripeUse& stripe, std::uint64_t found) const {
+void ObjectTable::verify(ObjectId object, const StripeUse& stripe, std::uint64_t found, std::string_view folder) const {
   if (found == stripe.checksum) return;
-  throw FormatError(component_, "checksum mismatch in " + describe(object, stripe.index * kStripeBytes),
+  const std::string where = folder.empty() ? "" : " in " + std::string(folder);
+  throw FormatError(component_, "checksum mismatch in " + describe(object, stripe.index * kStripeBytes) + where,
                     "expected " + std::to_string(stripe.checksum) + ", got " + std::to_string(found),
                     "the device returned other bytes than were written: check it and resume from a checkpoint");
 }

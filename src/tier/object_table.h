@@ -42,8 +42,9 @@ class ObjectTable {
   [[nodiscard]] std::uint64_t checksum_of(ObjectId object) const;
   /// "object 'name' at offset N", for messages.
   [[nodiscard]] std::string describe(ObjectId object, Bytes offset) const;
-  /// FormatError unless `found` is what the table holds for this use.
-  void verify(ObjectId object, const StripeUse& stripe, std::uint64_t found) const;
+  /// FormatError unless `found` is what the table holds for this use; `folder` (where it lies, if anywhere) joins the
+  /// message.
+  void verify(ObjectId object, const StripeUse& stripe, std::uint64_t found, std::string_view folder = {}) const;
 
  private:
   enum class Next : std::uint8_t { None, BeingWritten, Pending, Failed };

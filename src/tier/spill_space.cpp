@@ -12,25 +12,26 @@
 
 namespace sluice::tier {
 
-SpillSpace::SpillSpace(std::span<const std::filesystem::path> folders) {
+SpillSpace::SpillSpace(std::span<const std::filesystem::path> folders, int percent) {
   if (folders.empty())
     throw ConfigError("tier.disk", "no spill folder", "the disk tier needs at least one", "name one with --spill-dir");
   std::map<dev_t, int> num_on_device;
   std::vector<dev_t> devices;
   for (auto it = folders.begin(); it != folders.end(); ++it) {
-    if (std::find(folders.begin(), it, *it) != it)
-      throw ConfigError("tier.disk", "spill folder named twice", it->string(), "name each folder once");
     files_.emplace_back(*it);
+    const auto same = [&](const std::filesystem::path& earlier) { return std::filesystem::equivalent(earlier, *it); };
+    if (std::find_if(folders.begin(), it, same) != it)
+      throw ConfigError("tier.disk", "spill folder named twice", it->string(), "name each folder once");
     struct stat status {};
     if (::fstat(files_.back().fd(), &status) != 0) throw_errno("tier.disk", "stat", it->string(), errno);
     devices.push_back(status.st_dev);
     ++num_on_device[status.st_dev];
   }
   for (std::size_t i = 0; i < files_.size(); ++i)
-    room_.push_back(free_disk_space(files_[i].folder()) / num_on_device[devices[i]]);
+    room_.push_back(free_disk_space(files_[i].folder()) / num_on_device[devices[i]] / 100 * percent);
 }
 
-Bytes SpillSpace::free_at_start() const { return std::accumulate(room_.begin(), room_.end(), Bytes{0}); }
+Bytes SpillSpace::room() const { return std::accumulate(room_.begin(), room_.end(), Bytes{0}); }
 
 bool SpillSpace::place_stripe(Bytes length, std::vector<Bytes>& ends, StripePlace& place) {
   for (std::size_t tried = 0; tried < files_.size(); ++tried) {

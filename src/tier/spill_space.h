@@ -19,11 +19,12 @@ struct StripePlace {
 /// Not thread-safe; `file` may be used meanwhile.
 class SpillSpace {
  public:
-  /// One file per folder. Throws ConfigError for no folder or one named twice, IoError as SpillFile does.
-  explicit SpillSpace(std::span<const std::filesystem::path> folders);
+  /// One file per folder, each of which takes at most `percent` of what is free there; folders on one file system share
+  /// it. Throws ConfigError for no folder or one named twice, IoError as SpillFile does.
+  SpillSpace(std::span<const std::filesystem::path> folders, int percent);
 
-  /// Free bytes of the folders when the space was made; folders on one file system share it.
-  [[nodiscard]] Bytes free_at_start() const;
+  /// What all files together may still become.
+  [[nodiscard]] Bytes room() const;
   [[nodiscard]] std::size_t num_files() const { return files_.size(); }
   [[nodiscard]] const SpillFile& file(std::size_t index) const { return files_[index]; }
 

@@ -1,8 +1,8 @@
 // plan: the forecast of a run on this machine or on one that nobody here owns. Needs neither weights nor data.
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -22,14 +22,6 @@ namespace sluice::train {
 namespace {
 
 constexpr Bytes kPage = 4096;
-
-Bytes free_space(const std::vector<std::string>& folders) {
-  Bytes free = 0;
-  for (const std::string& folder : folders) {
-    if (std::filesystem::is_directory(folder)) free += tier::free_disk_space(folder) / 100 * 95;
-  }
-  return free;
-}
 
 // A machine without a disk gets one with cautious rates when spill folders are named.
 void add_disk(plan::Machine& machine) {
@@ -66,8 +58,8 @@ plan::Machine planned_machine(const recipe::Settings& settings) {
   if (here) {
     machine.num_threads = settings.threads.value_or(tier::physical_cores());
     machine.tiers[0].capacity = (tier::available_host_memory() / 10 * 9 - machine.process_overhead) / kPage * kPage;
-    const Bytes free = free_space(settings.spill_dir);
-    if (free > 0) machine.tiers.back().capacity = free;
+    if (!settings.spill_dir.empty())
+      machine.tiers.back().capacity = std::max<Bytes>(tier::free_spill_space(settings.spill_dir), 1);
   }
   machine.num_threads = settings.threads.value_or(machine.num_threads);
   set_budgets(machine, settings);

@@ -25,11 +25,6 @@ double median(std::vector<Seconds> values) {
   return values[values.size() / 2];
 }
 
-// The first step pays for first touches of files and kernels.
-Seconds steady_step(const std::vector<Seconds>& seconds) {
-  return seconds.size() < 2 ? median(seconds) : median({seconds.begin() + 1, seconds.end()});
-}
-
 Json plan_json(const Session& session) {
   const plan::PlanSet& plans = session.plans;
   return {{"host_peak_bytes", plans.arena_peak[0]},
@@ -65,6 +60,10 @@ std::string plan_summary(const Session& session) {
 }
 
 RunRecords::RunRecords(Session& session, MetricsFile& metrics) : session_(session), metrics_(metrics) {}
+
+Seconds RunRecords::steady_step_seconds() const {
+  return step_seconds_.size() < 2 ? median(step_seconds_) : median({step_seconds_.begin() + 1, step_seconds_.end()});
+}
 
 void RunRecords::start(std::int64_t first_step, std::int64_t max_steps) {
   metrics_.write({{"event", "start"},
@@ -121,7 +120,7 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                   .disk_read = read - disk_read_,
                   .disk_written = written - disk_written_,
                   .step_seconds = outcome.seconds,
-                  .left = steady_step(step_seconds_) * static_cast<double>(max_steps - step),
+                  .left = steady_step_seconds() * static_cast<double>(max_steps - step),
                   .skipped = outcome.skipped});
   disk_read_ = read;
   disk_written_ = written;
@@ -157,7 +156,7 @@ RunReport RunRecords::report() const {
         {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
   report.predicted_step = plans.predicted.total;
   report.refined_step = refined_step();
-  report.measured_step = steady_step(step_seconds_);
+  report.measured_step = steady_step_seconds();
   report.lower_bound = plans.bound;
   report.predicted_disk_read = plans.predicted.disk_read;
   report.predicted_disk_written = plans.predicted.disk_written;
@@ -170,13 +169,14 @@ RunReport RunRecords::report() const {
   return report;
 }
 
-void RunRecords::evaluation(std::int64_t step, const Evaluation& evaluation) {
+void RunRecords::evaluation(std::int64_t step, const Evaluation& evaluation, bool best) {
   held_out_.emplace_back(step, evaluation.loss);
   metrics_.write({{"event", "eval"},
                   {"step", step},
                   {"loss", evaluation.loss},
                   {"perplexity", std::exp(evaluation.loss)},
-                  {"target_tokens", evaluation.target_tokens}});
+                  {"target_tokens", evaluation.target_tokens},
+                  {"best", best}});
   note("held-out loss " + std::to_string(evaluation.loss) + ", perplexity " +
        std::to_string(std::exp(evaluation.loss)) + " after step " + std::to_string(step));
 }
@@ -186,10 +186,17 @@ void RunRecords::saved(std::int64_t step) {
   note("saved checkpoint-" + std::to_string(step));
 }
 
+void RunRecords::stopped(std::int64_t step, StopReason reason) {
+  const bool time = reason == StopReason::OutOfTime;
+  metrics_.write({{"event", "stop"}, {"step", step}, {"reason", time ? "max-time" : "signal"}});
+  note(std::string(time ? "--max-time is up" : "stopped") + " after step " + std::to_string(step) +
+       ", saved: start the same command again to go on");
+}
+
 void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
   const tier::ProcessMemory process = tier::read_process_memory();
   const plan::PlanSet& plans = session_.plans;
-  const Seconds measured = steady_step(step_seconds_);
+  const Seconds measured = steady_step_seconds();
   const Bytes predicted_process = session_.budget.overhead + plans.arena_peak[0];
   metrics_.write({{"event", "end"},
                   {"steps", steps},

@@ -16,6 +16,9 @@ namespace sluice::train {
 /// One paragraph for people: model, plan, predicted memory and time.
 [[nodiscard]] std::string plan_summary(const Session& session);
 
+/// Why the training loop ends.
+enum class StopReason { AllSteps, OutOfTime, Asked };
+
 /// Held by the training loop; one thread.
 class RunRecords {
  public:
@@ -23,11 +26,16 @@ class RunRecords {
 
   void start(std::int64_t first_step, std::int64_t max_steps);
   void step(std::int64_t step, std::int64_t max_steps, const StepOutcome& outcome);
-  void evaluation(std::int64_t step, const Evaluation& evaluation);
+  /// `best`: lower than after any step before.
+  void evaluation(std::int64_t step, const Evaluation& evaluation, bool best);
   void saved(std::int64_t step);
+  /// The run ends before its last step; what it has is saved.
+  void stopped(std::int64_t step, StopReason reason);
   void note(const std::string& text) { progress_.note(text); }
   /// The end record, trace.json, report.html and a line on standard error.
   void end(const std::filesystem::path& output, std::int64_t steps);
+  /// Median of the steps so far without the first, which pays for first touches of files and kernels.
+  [[nodiscard]] Seconds steady_step_seconds() const;
 
  private:
   Bytes arena_peak() const;

@@ -46,9 +46,9 @@ class TrainRun {
     records_ = std::make_unique<RunRecords>(session_, metrics);
     records_->start(state_.step, max_steps());
     Trainer trainer(session_, *data_.train, state_, max_steps());
-    const int code = loop(trainer);
-    finish(trainer, code);
-    return code;
+    const StopReason reason = loop(trainer);
+    finish(trainer, reason);
+    return reason == StopReason::Asked ? static_cast<int>(ExitCode::Preempted) : 0;
   }
 
  private:
@@ -87,55 +87,96 @@ class TrainRun {
       const auto weights = checkpoint::open_checkpoint_weights(*resumed);
       const auto states = checkpoint::open_checkpoint_states(*resumed);
       load_state(session_, weights.get(), states.get(), staging_.span());
+      forget_lost_best();
       return;
     }
     const auto weights = settings_.init_random ? nullptr : format::open_weights(settings_.model);
     load_state(session_, weights.get(), nullptr, staging_.span());
   }
 
-  int loop(Trainer& trainer) {
-    const auto start = Clock::now();
+  fs::path best_folder() const { return output_ / ("checkpoint-" + std::to_string(state_.best_step)); }
+
+  // The run so far may not have been told to keep it.
+  void forget_lost_best() {
+    if (!settings_.keep_best || state_.best_step == 0 || fs::exists(best_folder())) return;
+    log_warning(best_folder().string() + " of the best held-out loss so far is gone: --keep-best starts afresh");
+    state_.best_step = 0;
+  }
+
+  StopReason loop(Trainer& trainer) {
     const std::int64_t last = max_steps();
     if (data_.held_out && trainer.state().step == 0) evaluate_now(trainer);
     while (trainer.state().step < last) {
       const StepOutcome outcome = trainer.step();
       records_->step(trainer.state().step, last, outcome);
       const std::int64_t step = trainer.state().step;
-      const bool stop = stop_requests() > 0 || (settings_.max_time && since(start) > *settings_.max_time);
-      const bool at_end = step == last;
+      const bool asked = step < last && stop_requests() > 0;
+      const bool out_of_time = step < last && !asked && time_is_up();
+      const bool at_end = step == last || out_of_time;
       if (data_.held_out && (at_end || (settings_.eval_steps && step % *settings_.eval_steps == 0)))
         evaluate_now(trainer);
-      if (stop && !at_end) {
+      if (asked || out_of_time || (settings_.save_steps && (step % *settings_.save_steps == 0 || at_end)))
         save(trainer);
-        records_->note("stopped after step " + std::to_string(step) + ", saved: start the same command again to go on");
-        return static_cast<int>(ExitCode::Preempted);
-      }
-      if (settings_.save_steps && (step % *settings_.save_steps == 0 || at_end)) save(trainer);
+      if (asked) return StopReason::Asked;
+      if (out_of_time) return StopReason::OutOfTime;
     }
-    return 0;
+    return StopReason::AllSteps;
+  }
+
+  // A step that would not end in time is not begun.
+  bool time_is_up() const {
+    return settings_.max_time && since(start_) + records_->steady_step_seconds() > *settings_.max_time;
   }
 
   void evaluate_now(Trainer& trainer) {
     trainer.flush();
+    TrainerState& state = trainer.state();
     const Evaluation evaluation = evaluate(session_, *data_.held_out, settings_.max_tokens);
-    records_->evaluation(trainer.state().step, evaluation);
-    double& best = trainer.state().best_eval_loss;
-    if (best == 0 || evaluation.loss < best) best = evaluation.loss;
+    const bool best = state.step > 0 && (state.best_step == 0 || evaluation.loss < state.best_eval_loss);
+    if (best) {
+      state.best_eval_loss = evaluation.loss;
+      state.best_step = state.step;
+    }
+    records_->evaluation(state.step, evaluation, best);
+    if (best && settings_.keep_best) save(trainer);
   }
 
+  // Once a step, though several reasons may ask for it.
   void save(Trainer& trainer) {
+    if (saved_step_ == trainer.state().step) return;
     trainer.flush();
     save_checkpoint(session_, output_, trainer.state(), staging_.span());
-    records_->saved(trainer.state().step);
+    saved_step_ = trainer.state().step;
+    records_->saved(saved_step_);
   }
 
-  void finish(Trainer& trainer, int code) {
+  void finish(Trainer& trainer, StopReason reason) {
     trainer.flush();
-    if (code == 0) save_model(session_, output_, staging_.span());
+    state_ = trainer.state();
+    if (reason != StopReason::AllSteps) records_->stopped(state_.step, reason);
+    if (reason != StopReason::Asked) write_model(state_.step);
     write_text(output_ / "run.yaml", recipe::to_yaml(settings_));
-    records_->end(output_, trainer.state().step);
+    records_->end(output_, state_.step);
   }
 
+  void write_model(std::int64_t step) {
+    std::unique_ptr<format::WeightSource> best;
+    if (settings_.keep_best && state_.best_step > 0 && state_.best_step < step) best = open_best();
+    save_model(session_, output_, staging_.span(), best.get());
+    if (best) records_->note("the model is that after step " + std::to_string(state_.best_step));
+  }
+
+  // What was trained is not lost over a damaged file: without the best there is the last.
+  std::unique_ptr<format::WeightSource> open_best() const {
+    try {
+      return checkpoint::open_checkpoint_weights(checkpoint::open_checkpoint(best_folder()));
+    } catch (const Error& error) {
+      log_warning(std::string("the best weights cannot be read, the last are saved: ") + error.what());
+      return nullptr;
+    }
+  }
+
+  const Clock::time_point start_ = Clock::now();
   recipe::Settings settings_;
   const fs::path output_;
   format::ModelConfig config_;
@@ -144,6 +185,7 @@ class TrainRun {
   AlignedFloats staging_;
   Session session_;
   TrainerState state_;
+  std::int64_t saved_step_ = -1;
   std::unique_ptr<RunRecords> records_;
 };
 

@@ -89,12 +89,17 @@ void save_checkpoint(Session& session, const fs::path& output, const TrainerStat
   checkpoint::CheckpointContents contents{table.tensors, to_json(state, session.settings), session.side_files};
   checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(session, table),
                                staging);
-  checkpoint::prune_checkpoints(output, session.settings.keep);
+  const bool protect_best = session.settings.keep_best && state.best_step > 0;
+  checkpoint::prune_checkpoints(output, session.settings.keep,
+                                protect_best ? std::optional(state.best_step) : std::nullopt);
 }
 
-void save_model(Session& session, const fs::path& output, std::span<float> staging) {
+void save_model(Session& session, const fs::path& output, std::span<float> staging, const format::WeightSource* from) {
   const StateTable table = state_table(session, false);
-  checkpoint::write_model_folder(output, {table.tensors, session.side_files}, reader(session, table), staging);
+  const checkpoint::ReadState copy = [&](const checkpoint::StateTensor& tensor, std::int64_t first,
+                                         std::span<float> into) { from->read(tensor.name, first, into); };
+  checkpoint::write_model_folder(output, {table.tensors, session.side_files},
+                                 from != nullptr ? copy : reader(session, table), staging);
 }
 
 }  // namespace sluice::train

@@ -16,12 +16,14 @@ namespace sluice::train {
                                                                  const format::ModelConfig& config,
                                                                  format::NamedTexts tokenizer_files = {});
 
-/// Saves OUTPUT/checkpoint-STEP and prunes older ones. Nothing may be pending (Trainer::flush). The caller holds the
-/// folder's lock.
+/// Saves OUTPUT/checkpoint-STEP and prunes older ones; with --keep-best, all but the best. Nothing may be pending
+/// (Trainer::flush). The caller holds the folder's lock.
 void save_checkpoint(Session& session, const std::filesystem::path& output, const TrainerState& state,
                      std::span<float> staging);
 
-/// Writes the model's files into `output`: config, weights, tokenizer; complete or not at all.
-void save_model(Session& session, const std::filesystem::path& output, std::span<float> staging);
+/// Writes the model's files into `output`: config, weights, tokenizer; complete or not at all. The weights are those of
+/// `from`, or the session's where it is null.
+void save_model(Session& session, const std::filesystem::path& output, std::span<float> staging,
+                const format::WeightSource* from = nullptr);
 
 }  // namespace sluice::train

@@ -44,15 +44,9 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
   if (settings.spill_dir.empty()) {
     machine.tiers.resize(1);
   } else {
-    Bytes free = 0;
-    for (const std::string& folder : settings.spill_dir) {
-      std::filesystem::path existing = std::filesystem::absolute(folder);  // the folder itself may be made later
-      while (!std::filesystem::is_directory(existing) && existing.has_relative_path())
-        existing = existing.parent_path();
-      free += tier::free_disk_space(existing) / 100 * 95;
-    }
     // 0 would mean unlimited to the planner.
-    machine.tiers.back().capacity = std::max<Bytes>(settings.disk_memory.value_or(free), 1);
+    machine.tiers.back().capacity =
+        std::max<Bytes>(settings.disk_memory ? *settings.disk_memory : tier::free_spill_space(settings.spill_dir), 1);
   }
   return machine;
 }

@@ -28,6 +28,7 @@ std::string to_json(const TrainerState& state, const recipe::Settings& settings)
                                        {"applied_updates", state.applied_updates},
                                        {"data_position", state.data_position},
                                        {"best_eval_loss", state.best_eval_loss},
+                                       {"best_step", state.best_step},
                                        {"settings", nlohmann::json::parse(recipe::to_json(settings))}};
   return json.dump(1) + "\n";
 }
@@ -36,7 +37,8 @@ TrainerState trainer_state_from_json(std::string_view text) {
   try {
     const auto json = nlohmann::json::parse(text);
     return {json.at("step").get<std::int64_t>(), json.at("applied_updates").get<std::int64_t>(),
-            json.at("data_position").get<std::int64_t>(), json.at("best_eval_loss").get<double>()};
+            json.at("data_position").get<std::int64_t>(), json.at("best_eval_loss").get<double>(),
+            json.value("best_step", std::int64_t{0})};
   } catch (const nlohmann::json::exception& error) {
     throw FormatError("checkpoint", "trainer_state.json cannot be read", error.what());
   }

@@ -31,7 +31,8 @@ struct TrainerState {
   std::int64_t step = 0;  ///< steps done, skipped ones included
   std::int64_t applied_updates = 0;
   std::int64_t data_position = 0;  ///< micro-batches consumed
-  double best_eval_loss = 0;       ///< 0: none yet
+  double best_eval_loss = 0;       ///< of the evaluations after a step; 0: none yet
+  std::int64_t best_step = 0;      ///< after which it was found
 };
 
 [[nodiscard]] std::string to_json(const TrainerState& state, const recipe::Settings& settings);

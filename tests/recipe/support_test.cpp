@@ -52,8 +52,7 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
                                          NamedValue{"clip-mode", "two-pass"}, NamedValue{"clip-mode", "block"},
                                          NamedValue{"clip-mode", "value"}, NamedValue{"update", "sweep"},
-                                         NamedValue{"lr-schedule", "polynomial"}, NamedValue{"merge-adapter", "true"},
-                                         NamedValue{"keep-best", "true"}),
+                                         NamedValue{"lr-schedule", "polynomial"}, NamedValue{"merge-adapter", "true"}),
                          [](const auto& parameter) {
                            std::string name = parameter.param.name + "_" + parameter.param.value;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
@@ -64,6 +63,11 @@ TEST(Support, RefusesFilesAndTasksThatNothingReads) {
   EXPECT_NE(refusal({{"disk-write-limit", "1GiB/day"}}).find("--disk-write-limit is not available"), std::string::npos);
   EXPECT_NE(refusal({{"deepspeed", "ds.json"}}).find("--deepspeed is not available"), std::string::npos);
   EXPECT_NE(refusal({{"tasks", "arc"}}).find("--tasks is not available"), std::string::npos);
+}
+
+TEST(Support, KeepsTheBestOnlyWhereSomethingIsHeldOut) {
+  EXPECT_NE(refusal({{"keep-best", "true"}}).find("--keep-best needs held-out data"), std::string::npos);
+  EXPECT_EQ(refusal({{"load_best_model_at_end", "true"}, {"eval-data", "held-out.txt"}, {"eval-steps", "5"}}), "");
 }
 
 TEST(Support, NamesTheNearestForWhatNobodyKnows) {

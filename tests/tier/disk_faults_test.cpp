@@ -122,7 +122,7 @@ TEST_P(DiskFaults, ScratchLostByAFailedWriteIsNotRead) {
 std::vector<StoreCase> disk_cases() {
   std::vector<StoreCase> found;
   for (const StoreCase& each : store_cases()) {
-    if (each.name == "disk_uring" || each.name == "disk_threads") found.push_back(each);
+    if (each.name == "disk_uring" || each.name == "disk_threads" || each.num_folders > 1) found.push_back(each);
   }
   return found;
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "tier/limits.h"
 #include "tier/store_cases.h"
 
 namespace sluice::tier {
@@ -13,6 +14,15 @@ class DiskStore : public testing::Test {
   void SetUp() override { set_fail_points(""); }
   void TearDown() override { set_fail_points(""); }
   DiskOptions options(Bytes capacity = 64 * MiB) { return {.folders = {folder_.path()}, .capacity = capacity}; }
+  // New folders of these names.
+  DiskOptions several(std::initializer_list<const char*> names) {
+    DiskOptions wanted{.folders = {}, .capacity = 64 * MiB};
+    for (const char* name : names) {
+      wanted.folders.push_back(folder_.path() / name);
+      std::filesystem::create_directory(wanted.folders.back());
+    }
+    return wanted;
+  }
   TemporaryFolder folder_;
 };
 
@@ -89,12 +99,7 @@ TEST_F(DiskStore, UsesThreadsWhereTheKernelRefusesARing) {
 }
 
 TEST_F(DiskStore, SpreadsStripesOverItsFolders) {
-  DiskOptions wanted;
-  for (const auto* name : {"a", "b", "c"}) {
-    wanted.folders.push_back(folder_.path() / name);
-    std::filesystem::create_directory(wanted.folders.back());
-  }
-  wanted.capacity = 64 * MiB;
+  const DiskOptions wanted = several({"a", "b", "c"});
   const auto store = make_disk_store(wanted);
   store->reserve(6 * MiB, 2, "striped");
   for (const auto& folder : wanted.folders) {
@@ -104,13 +109,37 @@ TEST_F(DiskStore, SpreadsStripesOverItsFolders) {
   }
 }
 
+TEST_F(DiskStore, NamesTheFolderOfTheStripeThatIsBroken) {
+  const DiskOptions wanted = several({"a", "b", "c"});
+  const auto store = make_disk_store(wanted);
+  const auto channel = store->open_channel();
+  const TestBuffer buffer(3 * MiB, 1);
+  const ObjectId object = store->reserve(3 * MiB, 1, "striped");
+  channel->write(object, 0, buffer.all());
+  const auto file = open_spill_files(wanted.folders[1]).at(0);
+  flip_bit(file, 4711);
+  const auto flipped = message_of<FormatError>([&] { channel->read(object, 0, buffer.all()); });
+  EXPECT_NE(flipped.find(wanted.folders[1].string()), std::string::npos) << flipped;
+  ASSERT_EQ(::truncate(file.c_str(), 4096), 0);
+  const auto cut = message_of<IoError>([&] { channel->read(object, 0, buffer.all()); });
+  EXPECT_NE(cut.find(wanted.folders[1].string()), std::string::npos) << cut;
+  channel->read(object, 2 * MiB, buffer.part(2 * MiB, MiB));
+}
+
+TEST_F(DiskStore, FoldersOfOneDiskShareItsSpace) {
+  auto wanted = several({"a", "b"});
+  wanted.capacity = 0;
+  const auto free = static_cast<Bytes>(std::filesystem::space(folder_.path()).available);
+  EXPECT_LT(make_disk_store(wanted)->info().capacity, free);
+  const std::vector<std::string> names = {wanted.folders[0].string(), wanted.folders[1].string(),
+                                          (folder_.path() / "not/there/yet").string()};
+  const Bytes spill = free_spill_space(names);
+  EXPECT_GT(spill, free / 100 * 85);
+  EXPECT_LT(spill, free);
+}
+
 TEST_F(DiskStore, AFullFolderLeavesTheOthers) {
-  DiskOptions wanted;
-  for (const auto* name : {"a", "b"}) {
-    wanted.folders.push_back(folder_.path() / name);
-    std::filesystem::create_directory(wanted.folders.back());
-  }
-  wanted.capacity = 64 * MiB;
+  const DiskOptions wanted = several({"a", "b"});
   const auto store = make_disk_store(wanted);
   set_fail_points("disk.reserve@2=ENOSPC");
   const ObjectId object = store->reserve(4 * MiB, 2, "all in a");
@@ -156,7 +185,7 @@ TEST_F(DiskStore, SaysWhichFolderCannotBeUsed) {
 
 TEST_F(DiskStore, RefusesBadOptions) {
   EXPECT_THROW(make_disk_store({}), ConfigError);
-  EXPECT_THROW(make_disk_store({.folders = {folder_.path(), folder_.path()}}), ConfigError);
+  EXPECT_THROW(make_disk_store({.folders = {folder_.path(), folder_.path() / "."}}), ConfigError);
   for (const Bytes request : {Bytes{0}, Bytes{5000}, 2 * MiB})
     EXPECT_THROW(make_disk_store({.folders = {folder_.path()}, .request_bytes = request}), ConfigError);
   EXPECT_THROW(make_disk_store({.folders = {folder_.path()}, .queue_depth = 0}), ConfigError);

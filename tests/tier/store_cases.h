@@ -88,8 +88,8 @@ inline std::vector<StoreCase> store_cases() {
     disk("disk_threads", {.engine = Engine::Threads, .request_bytes = 256 * KiB});
     disk("disk_uring_serial", {.engine = Engine::IoUring, .queue_depth = 1});
     disk("disk_threads_serial", {.engine = Engine::Threads, .queue_depth = 1});
-    disk("disk_three_folders_uring", {.engine = Engine::IoUring}).num_folders = 3;
-    disk("disk_three_folders_threads", {.engine = Engine::Threads}).num_folders = 3;
+    disk("disk_three_folders_uring", {.engine = Engine::IoUring, .request_bytes = 256 * KiB}).num_folders = 3;
+    disk("disk_three_folders_threads", {.engine = Engine::Threads, .request_bytes = 256 * KiB}).num_folders = 3;
     disk("disk_buffered_uring", {.engine = Engine::IoUring}).fail_points_at_start = "disk.direct=ENOSYS";
     disk("disk_buffered_threads", {.engine = Engine::Threads}).fail_points_at_start = "disk.direct=ENOSYS";
   }

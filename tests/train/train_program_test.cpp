@@ -135,6 +135,20 @@ TEST_F(Budgets, ChangeNoBitDownToTheFloorAndBelowItTheShortfallIsNamed) {
   EXPECT_EQ(read.back(), 0) << "everything fits";
 }
 
+TEST_F(Budgets, ChangeNoBitWithStatesStripedOverSeveralFolders) {
+  const std::string expected = weights_after("plenty");
+  const std::string folders = "--spill-dir " + path("a") + "," + path("b") + "," + path("c") + " ";
+  const Bytes small = smallest_budget() + kSpread;
+  EXPECT_TRUE(weights_after("small", folders + "--save-steps 4 " + budget(small)) == expected);
+  EXPECT_GT(metrics("small").back().at("disk_read_bytes"), 0);
+  // A run that was killed goes on from its checkpoint whatever the folders were.
+  EXPECT_NE(train("killed", folders + "--save-steps 2 " + budget(small), "SLUICE_FAIL=disk.write@300=KILL").exit_code,
+            0);
+  EXPECT_TRUE(weights_after("killed", spill() + budget(small)) == expected);
+  expect_failure(train("bad", "--spill-dir " + path("a") + ",/proc/nowhere " + budget(small)), 4, "/proc/nowhere");
+  expect_failure(train("bad", "--spill-dir " + path("a") + "," + path("a/.") + " " + budget(small)), 2, "named twice");
+}
+
 TEST_F(Budgets, WithoutADiskAreRefusedWithTheHintToGiveOne) {
   expect_failure(train("small", budget(smallest_budget())), 3, "--spill-dir");
 }
