@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <string>
@@ -29,12 +30,19 @@ fs::path find_engine() {
 
 using RunFunction = decltype(&sluice_run);
 
+// libgomp reads this once, when it is loaded. Its default lets threads spin for milliseconds before they sleep: nothing
+// gained within a step, and cores taken from the disk lanes and from other programs (bench/results/thread_waiting.md).
+void shorten_spinning() {
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "3000", 0);
+}
+
 RunFunction load_engine() {
   const fs::path path = find_engine();
   if (path.empty()) {
     throw ConfigError("cli.engine", "this build has no engine",
                       std::string("expected ") + kLibrary + " in ../lib, got none", "build with SLUICE_TORCH=ON");
   }
+  shorten_spinning();
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays loaded: libtorch does not unload
   if (library == nullptr) {
     throw ConfigError("cli.engine", "the engine cannot be loaded", dlerror(), "run tools/setup.sh and build again");

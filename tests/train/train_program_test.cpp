@@ -142,7 +142,7 @@ TEST_F(Budgets, ChangeNoBitWithStatesStripedOverSeveralFolders) {
   EXPECT_TRUE(weights_after("small", folders + "--save-steps 4 " + budget(small)) == expected);
   EXPECT_GT(metrics("small").back().at("disk_read_bytes"), 0);
   // A run that was killed goes on from its checkpoint whatever the folders were.
-  EXPECT_NE(train("killed", folders + "--save-steps 2 " + budget(small), "SLUICE_FAIL=disk.write@300=KILL").exit_code,
+  EXPECT_NE(train("killed", folders + "--save-steps 2 " + budget(small), "SLUICE_FAIL=disk.write@40=KILL").exit_code,
             0);
   EXPECT_TRUE(weights_after("killed", spill() + budget(small)) == expected);
   expect_failure(train("bad", "--spill-dir " + path("a") + ",/proc/nowhere " + budget(small)), 4, "/proc/nowhere");
