@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cli/verb.h"
+#include "data/chat_template.h"
 #include "data/dataset.h"
 #include "data/jsonl.h"
 #include "data/tokenizer.h"
@@ -36,10 +37,13 @@ std::string path_of(const Arguments& arguments) {
 }
 
 std::unique_ptr<data::Dataset> open(const Arguments& arguments, const data::Tokenizer* tokenizer) {
+  const auto chat_template = data::load_chat_template(arguments.value("tokenizer").value_or(""),
+                                                      arguments.value("chat-template").value_or(""));
   return data::open_dataset({.path = path_of(arguments),
                              .format = arguments.value("data-format").value_or("auto"),
                              .seq_len = count_of(arguments, "seq-len", 512, {2, std::int64_t{1} << 24}),
-                             .tokenizer = tokenizer});
+                             .tokenizer = tokenizer,
+                             .chat_template = chat_template.get()});
 }
 
 /// Calls `work` with the input (a PATH, else standard input) and the output (--output, else standard output).
@@ -114,6 +118,10 @@ std::vector<FlagSpec> data_flags() {
        .aliases = {"model", "tokenizer_name"},
        .argument = "DIR|FILE|NAME",
        .help = "model folder, tokenizer.json, FILE.gguf or a name of `sluice list tokenizers`"},
+      {.name = "chat-template",
+       .argument = "FILE",
+       .help = "Jinja template of conversations",
+       .default_text = "the model's"},
       {.name = "data", .argument = "PATH", .help = "the same as PATH"},
       {.name = "output",
        .argument = "FILE",

@@ -3,6 +3,7 @@
 #include "data/byte_bpe.h"
 #include "data/byte_tokenizer.h"
 #include "data/char_tokenizer.h"
+#include "data/example_dataset.h"
 #include "data/text_dataset.h"
 #include "data/tokenized_dataset.h"
 
@@ -26,6 +27,16 @@ std::span<const CatalogRow<DatasetMaker>> dataset_rows() {
       {"tokenized",
        "safetensors with input_ids [rows, seq], optional labels and attention_mask",
        {&recognises_tokenized, &open_tokenized}},
+      {"chat",
+       "{\"messages\": [{\"role\", \"content\"}]} per line; targets are the assistant's turns",
+       {&recognises_chat, &open_chat}},
+      {"sharegpt", "{\"conversations\": [{\"from\", \"value\"}]} per line", {&recognises_sharegpt, &open_sharegpt}},
+      {"alpaca",
+       "{\"instruction\", \"input\", \"output\"} per line or in an array",
+       {&recognises_alpaca, &open_alpaca}},
+      {"completion",
+       "{\"prompt\", \"completion\"} per line; targets are the completion's tokens",
+       {&recognises_completion, &open_completion}},
       {"text_jsonl",
        "JSON lines {\"text\": ...}, one document per line",
        {&recognises_text_jsonl, &open_text_jsonl, &visit_text_jsonl}},

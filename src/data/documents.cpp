@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "data/records.h"
 #include "data/text_pieces.h"
 
 namespace sluice::data {
@@ -18,7 +19,7 @@ std::uint64_t read_text_file(const fs::path& file, DocumentSink& sink) {
 }
 
 std::uint64_t read_jsonl_file(const fs::path& file, DocumentSink& sink) {
-  return for_each_line(file, [&](std::string_view line, std::int64_t number) {
+  return for_each_record(file, [&](std::string_view line, std::int64_t number) {
     std::string text;
     try {
       text = nlohmann::json::parse(line).at("text").get<std::string>();

@@ -1,7 +1,6 @@
 #include "data/text_dataset.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -10,6 +9,7 @@
 #include "data/cache_place.h"
 #include "data/documents.h"
 #include "data/hex.h"
+#include "data/records.h"
 #include "data/unicode.h"
 
 namespace sluice::data {
@@ -123,28 +123,17 @@ std::unique_ptr<Dataset> open_packed(const DatasetOptions& options, const std::s
   return std::make_unique<PackedDataset>(std::move(*cache), options.seq_len, std::max(eos, 0), kind);
 }
 
-// The first line of a file if it is a JSON object; null otherwise.
-nlohmann::json first_object(const fs::path& path) {
-  const std::string prefix = read_prefix(path, kPrefix);
-  const auto begin = prefix.find_first_not_of(" \t\r\n");
-  if (begin == std::string::npos || prefix[begin] != '{') return nullptr;
-  const auto end = prefix.find('\n', begin);
-  auto object =
-      nlohmann::json::parse(prefix.substr(begin, end == std::string::npos ? end : end - begin), nullptr, false);
-  return object.is_object() ? object : nullptr;
-}
-
 }  // namespace
 
 bool recognises_text_jsonl(const fs::path& path) {
   if (fs::is_directory(path)) return false;
-  const auto object = first_object(path);
-  return (object.is_object() && object.contains("text")) || (object.is_null() && path.extension() == ".jsonl");
+  const auto record = first_record(path);
+  return (record.is_object() && record.contains("text")) || (record.is_null() && path.extension() == ".jsonl");
 }
 
 bool recognises_text(const fs::path& path) {
   if (fs::is_directory(path) || path.extension() == ".txt") return true;
-  if (path.extension() == ".json" || path.extension() == ".jsonl" || first_object(path).is_object()) return false;
+  if (path.extension() == ".json" || path.extension() == ".jsonl" || first_record(path).is_object()) return false;
   const std::string prefix = read_prefix(path, kPrefix);
   const auto bad = find_invalid_utf8(prefix);
   return prefix.find('\0') == std::string::npos && (!bad || *bad + 4 > prefix.size());

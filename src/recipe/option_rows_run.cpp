@@ -135,6 +135,11 @@ std::vector<OptionRow> file_rows() {
                 .help = "tokenizer for text; byte and char are made for a model from scratch",
                 .aliases = {"tokenizer_name", "tokenizer_name_or_path"},
                 .absent = "the model's"}),
+      text_row("chat-template", &Settings::chat_template,
+               {.verbs = kTraining | kEval | kSample,
+                .argument = "FILE",
+                .help = "Jinja template that turns conversations into text",
+                .absent = "the model's"}),
       text_row("output", &Settings::output,
                {.verbs = kTraining | kExport,
                 .argument = "DIR",
@@ -296,6 +301,10 @@ std::vector<OptionRow> checkpoint_rows() {
 std::vector<OptionRow> generation_rows() {
   return {
       text_row("prompt", &Settings::prompt, {.verbs = kSample, .argument = "TEXT", .help = "text to continue"}),
+      switch_row("chat", &Settings::chat,
+                 {.verbs = kSample, .help = "put the prompt into the model's chat template as a question"}),
+      text_row("system", &Settings::system,
+               {.verbs = kSample, .argument = "TEXT", .help = "with --chat: the system message", .absent = "none"}),
       integer_row("max-new-tokens", &Settings::max_new_tokens, {1, std::int64_t{1} << 24},
                   {.verbs = kSample, .argument = "N", .help = "tokens to add at most"}),
       real_row("temperature", &Settings::temperature, {0, kInfinity},

@@ -27,12 +27,13 @@ struct Settings {
   std::string model;
   std::string data;  ///< FILE[:WEIGHT], several with commas
   std::string data_format = "auto";
-  std::string tokenizer;  ///< empty: the model's
+  std::string tokenizer;      ///< empty: the model's
+  std::string chat_template;  ///< a Jinja file; empty: the model's
   std::string output;
   std::string eval_data;
   std::optional<double> validation_split;  ///< share of the training data held out
-  std::string metrics;  ///< empty: metrics.jsonl in the output folder
-  std::string json;     ///< one JSON object with the result
+  std::string metrics;                     ///< empty: metrics.jsonl in the output folder
+  std::string json;                        ///< one JSON object with the result
   bool init_random = false;
 
   // Memory and device.
@@ -100,6 +101,8 @@ struct Settings {
 
   // Generation.
   std::string prompt;
+  bool chat = false;   ///< the prompt is a question, put into the chat template
+  std::string system;  ///< of `chat`: the system message
   std::int64_t max_new_tokens = 128;
   double temperature = 1.0;  ///< 0: greedy
   std::int64_t top_k = 50;   ///< 0: off

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "data/built_tokenizer.h"
 #include "data/dataset_views.h"
@@ -55,8 +56,12 @@ void check_ids(const data::Dataset& dataset, const format::ModelConfig& config, 
 }
 
 std::unique_ptr<data::Dataset> open_file(const recipe::Settings& settings, const DataFile& file,
-                                         const format::ModelConfig& config, const data::Tokenizer* tokenizer) {
-  auto dataset = data::open_dataset({file.path, settings.data_format, settings.seq_len, tokenizer, {}});
+                                         const format::ModelConfig& config, const RunTokenizer& tokenizer) {
+  auto dataset = data::open_dataset({.path = file.path,
+                                     .format = settings.data_format,
+                                     .seq_len = settings.seq_len,
+                                     .tokenizer = tokenizer.tokenizer.get(),
+                                     .chat_template = tokenizer.chat_template.get()});
   check_ids(*dataset, config, file.path);
   log_info(dataset->summary());
   return dataset;
@@ -71,6 +76,14 @@ std::unique_ptr<data::Dataset> join(std::vector<std::unique_ptr<data::Dataset>> 
   for (std::size_t i = 0; i < sets.size(); ++i)
     parts.push_back({data::pad_dataset(std::move(sets[i]), longest), files[i].weight});
   return data::join_datasets(std::move(parts));
+}
+
+// The result answers by the template that it was trained with.
+void put_chat_template(const recipe::Settings& settings, format::NamedTexts& files) {
+  const std::string name = "chat_template.jinja";
+  if (files.empty() && fs::exists(settings.model)) files = format::read_tokenizer_files(settings.model);
+  std::erase_if(files, [&](const auto& file) { return file.first == name; });
+  files.emplace_back(name, read_text(settings.chat_template));
 }
 
 }  // namespace
@@ -90,12 +103,15 @@ RunTokenizer open_tokenizer(const recipe::Settings& settings) {
     const bool has_one = model.extension() == ".gguf" || fs::exists(model / "tokenizer.json");
     if (has_one) run.tokenizer = data::load_tokenizer(model);
   }
+  const std::string& place = settings.tokenizer.empty() ? settings.model : settings.tokenizer;
+  run.chat_template = data::load_chat_template(place, settings.chat_template);
+  if (!settings.chat_template.empty()) put_chat_template(settings, run.files);
   return run;
 }
 
 format::ModelConfig open_run_config(const recipe::Settings& settings, const RunTokenizer& tokenizer) {
   format::ModelConfig config = open_config(settings);
-  if (!settings.init_random || tokenizer.files.empty()) return config;
+  if (!settings.init_random || settings.tokenizer.empty()) return config;
   const data::SpecialFrame frame = tokenizer.tokenizer->special_frame();
   format::VocabularyIds ids{.vocab_size = tokenizer.tokenizer->vocab_size(), .bos = {}, .eos = {}};
   if (!frame.before.empty()) ids.bos = frame.before.front();
@@ -104,7 +120,7 @@ format::ModelConfig open_run_config(const recipe::Settings& settings, const RunT
 }
 
 std::unique_ptr<data::Dataset> open_run_data(const recipe::Settings& settings, const std::string& files,
-                                             const format::ModelConfig& config, const data::Tokenizer* tokenizer) {
+                                             const format::ModelConfig& config, const RunTokenizer& tokenizer) {
   const std::vector<DataFile> list = parse_data_files(files);
   std::vector<std::unique_ptr<data::Dataset>> sets;
   for (const DataFile& file : list) sets.push_back(open_file(settings, file, config, tokenizer));
@@ -112,7 +128,7 @@ std::unique_ptr<data::Dataset> open_run_data(const recipe::Settings& settings, c
 }
 
 TrainData open_train_data(const recipe::Settings& settings, const format::ModelConfig& config,
-                          const data::Tokenizer* tokenizer) {
+                          const RunTokenizer& tokenizer) {
   TrainData run;
   if (settings.validation_split) {
     const std::vector<DataFile> list = parse_data_files(settings.data);

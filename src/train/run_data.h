@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "data/chat_template.h"
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 #include "format/model_config.h"
@@ -11,13 +12,16 @@
 
 namespace sluice::train {
 
-/// The tokenizer of a run. `files` are to be saved beside the weights instead of the model's own; empty: keep those.
+/// The tokenizer of a run and how conversations become text for it. `files` are to be saved beside the weights instead
+/// of the model's own; empty: keep those.
 struct RunTokenizer {
-  std::unique_ptr<data::Tokenizer> tokenizer;  ///< nullptr: there is none, as data may come tokenised
+  std::unique_ptr<data::Tokenizer> tokenizer;         ///< nullptr: there is none, as data may come tokenised
+  std::unique_ptr<data::ChatTemplate> chat_template;  ///< nullptr: there is none
   format::NamedTexts files;
 };
 
-/// `settings.tokenizer` (a path, or a name that is built from the training text), else the model's own.
+/// `settings.tokenizer` (a path, or a name that is built from the training text), else the model's own; the chat
+/// template of the same place, or `settings.chat_template`.
 [[nodiscard]] RunTokenizer open_tokenizer(const recipe::Settings& settings);
 
 /// `open_config`, and for a model from scratch with a tokenizer of its own the vocabulary of that tokenizer.
@@ -27,7 +31,7 @@ struct RunTokenizer {
 /// when its ids exceed the model's vocabulary. The tokenizer is needed during the call only.
 [[nodiscard]] std::unique_ptr<data::Dataset> open_run_data(const recipe::Settings& settings, const std::string& files,
                                                            const format::ModelConfig& config,
-                                                           const data::Tokenizer* tokenizer);
+                                                           const RunTokenizer& tokenizer);
 
 struct TrainData {
   std::unique_ptr<data::Dataset> train;
@@ -36,6 +40,6 @@ struct TrainData {
 
 /// Training data with what is split off or named for evaluation, in rows of one length.
 [[nodiscard]] TrainData open_train_data(const recipe::Settings& settings, const format::ModelConfig& config,
-                                        const data::Tokenizer* tokenizer);
+                                        const RunTokenizer& tokenizer);
 
 }  // namespace sluice::train

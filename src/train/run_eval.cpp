@@ -16,7 +16,7 @@ int run_eval(const recipe::Settings& asked) {
   recipe::check_supported(settings);
   const format::ModelConfig config = open_config(settings);
   prepare_process(settings);
-  const auto dataset = open_run_data(settings, settings.data, config, open_tokenizer(settings).tokenizer.get());
+  const auto dataset = open_run_data(settings, settings.data, config, open_tokenizer(settings));
   settings.seq_len = dataset->seq_len();
   const AlignedFloats staging(1 << 20);
   Session session(settings, config, true, true);

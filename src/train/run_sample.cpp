@@ -1,17 +1,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <string>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/units.h"
-#include "data/tokenizer.h"
+#include "data/chat_template.h"
 #include "recipe/support.h"
 #include "train/aligned_floats.h"
 #include "train/generator.h"
 #include "train/loading.h"
+#include "train/run_data.h"
 #include "train/sampler.h"
 #include "train/text_stream.h"
 #include "train/verbs.h"
@@ -19,9 +21,22 @@
 namespace sluice::train {
 namespace {
 
+// The prompt as the question of a conversation, up to where the answer begins.
+std::string chat_prompt(const recipe::Settings& settings, const data::ChatTemplate* chat_template) {
+  if (chat_template == nullptr)
+    throw ConfigError("sample", "--chat needs a chat template", "the model has none", "give one with --chat-template");
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  if (!settings.system.empty()) messages.push_back({{"role", "system"}, {"content", settings.system}});
+  messages.push_back({{"role", "user"}, {"content", settings.prompt}});
+  return chat_template->render({{"messages", messages}}, true, std::time(nullptr)).text;
+}
+
 std::vector<std::int32_t> prompt_ids(const recipe::Settings& settings, const format::ModelConfig& config,
-                                     const data::Tokenizer& tokenizer) {
-  std::vector<std::int32_t> ids = tokenizer.encode(settings.prompt);
+                                     const RunTokenizer& run) {
+  const data::Tokenizer& tokenizer = *run.tokenizer;
+  std::vector<std::int32_t> ids =
+      settings.chat ? tokenizer.encode(chat_prompt(settings, run.chat_template.get()), {.add_special = false})
+                    : tokenizer.encode(settings.prompt);
   if (ids.empty()) {
     std::optional<std::int64_t> start = config.bos_token_id;
     if (!start && tokenizer.eos_id()) start = *tokenizer.eos_id();
@@ -94,8 +109,10 @@ int run_sample(const recipe::Settings& settings) {
   recipe::check_supported(settings);
   Sampler sampler({settings.temperature, settings.top_k, settings.top_p, settings.seed});
   const format::ModelConfig config = open_config(settings);
-  const auto tokenizer = data::load_tokenizer(settings.tokenizer.empty() ? settings.model : settings.tokenizer);
-  const std::vector<std::int32_t> prompt = prompt_ids(settings, config, *tokenizer);
+  const RunTokenizer tokenizer = open_tokenizer(settings);
+  if (tokenizer.tokenizer == nullptr)
+    throw ConfigError("sample", "the model has no tokenizer", "", "give one with --tokenizer");
+  const std::vector<std::int32_t> prompt = prompt_ids(settings, config, tokenizer);
   const auto prompt_tokens = static_cast<std::int64_t>(prompt.size());
   const std::int64_t max_new_tokens = new_tokens(settings, config, prompt_tokens);
   prepare_process(settings);
@@ -104,7 +121,7 @@ int run_sample(const recipe::Settings& settings) {
   session.reserve();
   load_state(session, settings.init_random ? nullptr : format::open_weights(settings.model).get(), nullptr,
              staging.span());
-  generate(session, *tokenizer, prompt, max_new_tokens, sampler);
+  generate(session, *tokenizer.tokenizer, prompt, max_new_tokens, sampler);
   return static_cast<int>(stop_requests() > 0 ? ExitCode::Interrupted : ExitCode::Done);
 }
 

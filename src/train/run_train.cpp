@@ -62,7 +62,7 @@ class TrainRun {
     if (config_.dropout > 0) log_warning("the model's config asks for dropout: it is not applied");
     prepare_process(settings_);
     side_files_ = model_side_files(settings_, config_, std::move(tokenizer.files));
-    TrainData data = open_train_data(settings_, config_, tokenizer.tokenizer.get());
+    TrainData data = open_train_data(settings_, config_, tokenizer);
     settings_.seq_len = data.train->seq_len();
     return data;
   }
