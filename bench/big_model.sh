@@ -8,6 +8,8 @@ sluice=${SLUICE:-$here/../build/release/bin/sluice}
 text=$1 out=$2
 rm -rf "$out/big"
 mkdir -p "$out"
-"$here/in_cgroup.sh" $((3 << 30)) "$sluice" train --model tinyllama-1.1b --init random --tokenizer byte --data "$text" \
+# Tokenised in advance: with a tokenizer of its own the model would take that one's vocabulary and be another shape.
+"$sluice" data tokenize "$text" --tokenizer byte --seq-len 512 --output "$out/big.safetensors"
+"$here/in_cgroup.sh" $((3 << 30)) "$sluice" train --model tinyllama-1.1b --init random --data "$out/big.safetensors" \
   --output "$out/big" --host-memory 3GiB --spill-dir "$out/big-spill" --seq-len 512 --micro-batch-size 1 --max-steps "${STEPS:-3}" --seed 1
 grep '"event":"end"' "$out/big/metrics.jsonl"

@@ -37,13 +37,13 @@ std::string path_of(const Arguments& arguments) {
 }
 
 std::unique_ptr<data::Dataset> open(const Arguments& arguments, const data::Tokenizer* tokenizer) {
-  const auto chat_template = data::load_chat_template(arguments.value("tokenizer").value_or(""),
-                                                      arguments.value("chat-template").value_or(""));
+  const data::ChatTemplatePlace chat_template(arguments.value("tokenizer").value_or(""),
+                                              arguments.value("chat-template").value_or(""));
   return data::open_dataset({.path = path_of(arguments),
                              .format = arguments.value("data-format").value_or("auto"),
                              .seq_len = count_of(arguments, "seq-len", 512, {2, std::int64_t{1} << 24}),
                              .tokenizer = tokenizer,
-                             .chat_template = chat_template.get()});
+                             .chat_template = &chat_template});
 }
 
 /// Calls `work` with the input (a PATH, else standard input) and the output (--output, else standard output).

@@ -111,4 +111,9 @@ std::unique_ptr<ChatTemplate> load_chat_template(const fs::path& model, const fs
   return std::make_unique<ChatTemplate>(source.text, source.origin, std::move(source.special));
 }
 
+const ChatTemplate* ChatTemplatePlace::open() const {
+  if (opened_ == nullptr) opened_ = load_chat_template(model_, file_);
+  return opened_.get();
+}
+
 }  // namespace sluice::data

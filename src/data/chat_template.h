@@ -43,4 +43,18 @@ class ChatTemplate {
 std::unique_ptr<ChatTemplate> load_chat_template(const std::filesystem::path& model,
                                                  const std::filesystem::path& file = {});
 
+/// Where the chat template of a run is. It is read when the first conversation asks for it: a run on plain text does
+/// not care whether it can be read. One thread at a time.
+class ChatTemplatePlace {
+ public:
+  explicit ChatTemplatePlace(std::filesystem::path model, std::filesystem::path file = {})
+      : model_(std::move(model)), file_(std::move(file)) {}
+  /// What `load_chat_template` gives; owned by this object.
+  [[nodiscard]] const ChatTemplate* open() const;
+
+ private:
+  std::filesystem::path model_, file_;
+  mutable std::unique_ptr<ChatTemplate> opened_;
+};
+
 }  // namespace sluice::data

@@ -14,14 +14,14 @@ namespace sluice::data {
 /// The label of a position that is not a target (as in torch and Hugging Face).
 inline constexpr std::int64_t kIgnoreLabel = -100;
 
-class ChatTemplate;
+class ChatTemplatePlace;
 
 struct DatasetOptions {
-  std::filesystem::path path = {};              ///< a file, or a folder of text files
-  std::string format = "auto";                  ///< a row of `dataset_rows()`; "auto" looks at the content
-  std::int64_t seq_len = 512;                   ///< tokens per row; pre-tokenised files bring their own
-  const Tokenizer* tokenizer = nullptr;         ///< borrowed for `open_dataset` only; text needs one
-  const ChatTemplate* chat_template = nullptr;  ///< the same; conversations need one
+  std::filesystem::path path = {};                   ///< a file, or a folder of text files
+  std::string format = "auto";                       ///< a row of `dataset_rows()`; "auto" looks at the content
+  std::int64_t seq_len = 512;                        ///< tokens per row; pre-tokenised files bring their own
+  const Tokenizer* tokenizer = nullptr;              ///< borrowed for `open_dataset` only; text needs one
+  const ChatTemplatePlace* chat_template = nullptr;  ///< the same; conversations need one
   std::filesystem::path cache_dir =
       {};  ///< where encoded text is kept; empty: XDG_CACHE_HOME or ~/.cache, in sluice/tokens
 };

@@ -134,11 +134,12 @@ class ExampleWriter {
   std::int64_t num_without_ = 0;
 };
 
-void build_cache(const CachePlace& place, const DatasetOptions& options, ExampleKind kind) {
+void build_cache(const CachePlace& place, const DatasetOptions& options, const ChatTemplate* chat_template,
+                 ExampleKind kind) {
   const fs::path& file = place.files().front();
   log_info("encoding " + file.string() + " into " + place.file(kTokens).string());
   ExampleWriter writer(place);
-  const ExampleEncoder encoder(*options.tokenizer, options.chat_template);
+  const ExampleEncoder encoder(*options.tokenizer, chat_template);
   const auto hash = for_each_record(file, [&](std::string_view text, std::int64_t number) {
     const std::string where = "record " + std::to_string(number) + " of " + file.string();
     const Json record = Json::parse(text, nullptr, false);
@@ -160,7 +161,8 @@ std::unique_ptr<Dataset> open_examples(const DatasetOptions& options, ExampleKin
     throw ConfigError("data", "bad --seq-len", "expected at least 2, got " + std::to_string(options.seq_len));
   const std::string name = kKinds[static_cast<std::size_t>(kind)];
   const std::int32_t eos = options.tokenizer->eos_id().value_or(-1);
-  const std::string rendering = options.chat_template == nullptr ? "none" : options.chat_template->fingerprint();
+  const ChatTemplate* chat_template = options.chat_template == nullptr ? nullptr : options.chat_template->open();
+  const std::string rendering = chat_template == nullptr ? "none" : chat_template->fingerprint();
   const CachePlace place(
       options, "1|" + name + '|' + options.tokenizer->fingerprint() + '|' + std::to_string(eos) + '|' + rendering,
       {options.path});
@@ -168,7 +170,7 @@ std::unique_ptr<Dataset> open_examples(const DatasetOptions& options, ExampleKin
   auto starts = place.find(kStarts);
   if (!tokens || !starts || tokens->info().source != starts->info().source ||
       starts->info().num_tokens != 2 * (tokens->info().num_documents + 1)) {
-    build_cache(place, options, kind);
+    build_cache(place, options, chat_template, kind);
     tokens = place.reopen(kTokens);
     starts = place.reopen(kStarts);
   }

@@ -88,6 +88,7 @@ void ExampleEncoder::mark_turns(EncodedExample& encoded, const std::string& whol
     const bool last = turn + 1 == messages.size();
     const std::string through =
         last ? whole : chat_template_->render(first_messages(conversation, turn + 1), false).text;
+    if (!through.starts_with(before)) refuse_rewriting(where, turn);
     // What a template puts behind the last turn (an end of the text) is not there in the middle.
     const std::size_t kept = common(through, whole);
     const Json content = messages[turn].value("content", Json());

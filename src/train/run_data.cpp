@@ -34,6 +34,7 @@ DataFile parse_data_file(const std::string& text) {
 }
 
 std::vector<DataFile> parse_data_files(const std::string& list) {
+  if (fs::exists(list)) return {{list, 0}};  // a path with a comma in it
   std::vector<DataFile> files;
   for (const std::string& part : recipe::split_list(list)) files.push_back(parse_data_file(part));
   return files;
@@ -61,7 +62,7 @@ std::unique_ptr<data::Dataset> open_file(const recipe::Settings& settings, const
                                      .format = settings.data_format,
                                      .seq_len = settings.seq_len,
                                      .tokenizer = tokenizer.tokenizer.get(),
-                                     .chat_template = tokenizer.chat_template.get()});
+                                     .chat_template = &tokenizer.chat_template});
   check_ids(*dataset, config, file.path);
   log_info(dataset->summary());
   return dataset;
@@ -89,7 +90,8 @@ void put_chat_template(const recipe::Settings& settings, format::NamedTexts& fil
 }  // namespace
 
 RunTokenizer open_tokenizer(const recipe::Settings& settings) {
-  RunTokenizer run;
+  const std::string& place = settings.tokenizer.empty() ? settings.model : settings.tokenizer;
+  RunTokenizer run{nullptr, data::ChatTemplatePlace(place, settings.chat_template), {}};
   if (data::is_built_tokenizer(settings.tokenizer)) {
     auto built =
         data::build_tokenizer(settings.tokenizer, paths_of(parse_data_files(settings.data)), settings.data_format);
@@ -103,8 +105,6 @@ RunTokenizer open_tokenizer(const recipe::Settings& settings) {
     const bool has_one = model.extension() == ".gguf" || fs::exists(model / "tokenizer.json");
     if (has_one) run.tokenizer = data::load_tokenizer(model);
   }
-  const std::string& place = settings.tokenizer.empty() ? settings.model : settings.tokenizer;
-  run.chat_template = data::load_chat_template(place, settings.chat_template);
   if (!settings.chat_template.empty()) put_chat_template(settings, run.files);
   return run;
 }

@@ -15,8 +15,8 @@ namespace sluice::train {
 /// The tokenizer of a run and how conversations become text for it. `files` are to be saved beside the weights instead
 /// of the model's own; empty: keep those.
 struct RunTokenizer {
-  std::unique_ptr<data::Tokenizer> tokenizer;         ///< nullptr: there is none, as data may come tokenised
-  std::unique_ptr<data::ChatTemplate> chat_template;  ///< nullptr: there is none
+  std::unique_ptr<data::Tokenizer> tokenizer;  ///< nullptr: there is none, as data may come tokenised
+  data::ChatTemplatePlace chat_template;
   format::NamedTexts files;
 };
 

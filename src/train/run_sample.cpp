@@ -35,7 +35,7 @@ std::vector<std::int32_t> prompt_ids(const recipe::Settings& settings, const for
                                      const RunTokenizer& run) {
   const data::Tokenizer& tokenizer = *run.tokenizer;
   std::vector<std::int32_t> ids =
-      settings.chat ? tokenizer.encode(chat_prompt(settings, run.chat_template.get()), {.add_special = false})
+      settings.chat ? tokenizer.encode(chat_prompt(settings, run.chat_template.open()), {.add_special = false})
                     : tokenizer.encode(settings.prompt);
   if (ids.empty()) {
     std::optional<std::int64_t> start = config.bos_token_id;

@@ -21,6 +21,10 @@ std::unique_ptr<ChatTemplate> chat_template(const std::string& name) {
   return load_chat_template({}, test_file("chat/" + name + ".jinja"));
 }
 
+std::unique_ptr<ChatTemplatePlace> place(const std::string& name) {
+  return std::make_unique<ChatTemplatePlace>("", test_file("chat/" + name + ".jinja"));
+}
+
 template <typename Action>
 std::string error_of(Action action) {
   try {
@@ -100,6 +104,15 @@ TEST_F(Encoding, RefusesTemplatesThatRewriteEarlierTurns) {
   EXPECT_NE(message.find("--chat-template"), std::string::npos) << message;
 }
 
+TEST_F(Encoding, RefusesTemplatesThatLeaveTurnsOut) {
+  const char* forgetful =
+      "{% for m in messages[-2:] %}{{ m.content }}\n{% endfor %}"
+      "{% if add_generation_prompt %}answer: {% endif %}";
+  EXPECT_NE(error_of([&] { (void)targets(forgetful, chat_); }).find("message 2"), std::string::npos);
+  const char* silent = "{% for m in messages if m.role == 'user' %}{{ m.content }}\n{% endfor %}";
+  EXPECT_EQ(targets(silent, chat_), "");
+}
+
 TEST_F(Encoding, NamesTheRecordThatATemplateRefuses) {
   const std::string message =
       error_of([&] { (void)targets("\n{{ raise_exception('roles must alternate') }}", chat_); });
@@ -135,7 +148,7 @@ class Examples : public testing::Test {
 
   TemporaryFolder folder_;
   std::unique_ptr<Tokenizer> tokenizer_ = load_tokenizer(test_file("gpt2.json"));
-  std::unique_ptr<ChatTemplate> chat_ = chat_template("plain");
+  std::unique_ptr<ChatTemplatePlace> chat_ = place("plain");
 };
 
 TEST_F(Examples, EveryShapeIsRecognisedAndMeansTheSame) {
@@ -202,7 +215,7 @@ TEST_F(Examples, CacheIsUsedAgainAndMadeAgainWhenHalfOfItIsGone) {
 TEST_F(Examples, AnotherTemplateGivesOtherRows) {
   const std::string text = R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})";
   const auto first = row(*open("a.jsonl", text), 0);
-  chat_ = chat_template("marked");
+  chat_ = place("marked");
   EXPECT_NE(row(*open("a.jsonl", text), 0).first, first.first);
 }
 
