@@ -4,9 +4,9 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 
 #include "base/error.h"
+#include "base/formatted.h"
 
 namespace sluice {
 
@@ -18,26 +18,18 @@ std::string format_bytes(Bytes bytes) {
     value /= 1024.0;
     ++unit;
   }
-  std::array<char, 48> text;
-  const char* pattern = unit == 0 ? "%.0f %s" : (unit >= 3 ? "%.2f %s" : "%.1f %s");
-  std::snprintf(text.data(), text.size(), pattern, value, kNames[unit]);
-  return text.data();
+  return formatted(unit == 0 ? "%.0f %s" : (unit >= 3 ? "%.2f %s" : "%.1f %s"), value, kNames[unit]);
 }
 
 std::string format_seconds(Seconds seconds) {
-  std::array<char, 48> text;
-  if (seconds < 1.0) {
-    std::snprintf(text.data(), text.size(), "%.0f ms", seconds * 1e3);
-  } else if (seconds < 60.0) {
-    std::snprintf(text.data(), text.size(), "%.1f s", seconds);
-  } else if (seconds < 3600.0) {
-    const auto whole = static_cast<long>(std::lround(seconds));
-    std::snprintf(text.data(), text.size(), "%ld min %02ld s", whole / 60, whole % 60);
-  } else {
-    const auto minutes = static_cast<long>(std::lround(seconds / 60.0));
-    std::snprintf(text.data(), text.size(), "%ld h %02ld min", minutes / 60, minutes % 60);
+  if (seconds < 1.0) return formatted("%.0f ms", seconds * 1e3);
+  if (seconds < 60.0) return formatted("%.1f s", seconds);
+  if (seconds < 3600.0) {
+    const long whole = std::lround(seconds);
+    return formatted("%ld min %02ld s", whole / 60, whole % 60);
   }
-  return text.data();
+  const long minutes = std::lround(seconds / 60.0);
+  return formatted("%ld h %02ld min", minutes / 60, minutes % 60);
 }
 
 Bytes parse_bytes(std::string_view text, std::string_view what) {

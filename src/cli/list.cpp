@@ -1,8 +1,8 @@
 // list: every kind of thing that can be named, from the tables that make them.
 #include <array>
-#include <cstdio>
 #include <iostream>
 
+#include "base/formatted.h"
 #include "cli/verb.h"
 #include "data/catalog.h"
 #include "format/presets.h"
@@ -15,9 +15,7 @@ namespace sluice::cli {
 namespace {
 
 void print_row(std::string_view name, std::string_view summary) {
-  std::array<char, 64> padded;
-  std::snprintf(padded.data(), padded.size(), "%-22.*s", static_cast<int>(name.size()), name.data());
-  std::cout << padded.data() << " " << summary << "\n";
+  std::cout << formatted("%-22.*s", static_cast<int>(name.size()), name.data()) << " " << summary << "\n";
 }
 
 template <typename Make>

@@ -1,13 +1,9 @@
 #include "data/hex.h"
 
-#include <cstdio>
+#include "base/formatted.h"
 
 namespace sluice::data {
 
-std::string to_hex(std::uint64_t value) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
-  return text;
-}
+std::string to_hex(std::uint64_t value) { return formatted("%016llx", static_cast<unsigned long long>(value)); }
 
 }  // namespace sluice::data

@@ -1,13 +1,13 @@
 #include "format/inspect.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/formatted.h"
 #include "format/gguf.h"
 #include "format/model_config.h"
 #include "format/quote.h"
@@ -150,9 +150,7 @@ std::string clean(const std::string& text) {
 }
 
 void put_row(std::string& text, const std::string& key, const std::string& value) {
-  char padded[96];
-  std::snprintf(padded, sizeof padded, "  %-42s ", clean(key).substr(0, 80).c_str());
-  text += padded + clean(value) + "\n";
+  text += formatted("  %-42s ", clean(key).substr(0, 80).c_str()) + clean(value) + "\n";
 }
 
 std::string to_text(const Json& root, const std::filesystem::path& path) {

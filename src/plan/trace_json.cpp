@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 
+#include "base/formatted.h"
 #include "plan/describe.h"
 #include "plan/simulator.h"
 
@@ -18,9 +18,7 @@ std::string quoted(const std::string& text) {
       out += '\\';
       out += c;
     } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(c));
-      out += escape;
+      out += formatted("\\u%04x", static_cast<unsigned>(c));
     } else {
       out += c;
     }
@@ -29,11 +27,7 @@ std::string quoted(const std::string& text) {
 }
 
 // Trace events count in microseconds; nanoseconds are kept.
-std::string microseconds(Seconds seconds) {
-  char text[40];
-  std::snprintf(text, sizeof(text), "%.3f", seconds * 1e6);
-  return text;
-}
+std::string microseconds(Seconds seconds) { return formatted("%.3f", seconds * 1e6); }
 
 class TraceWriter {
  public:

@@ -1,8 +1,10 @@
 #include "train/html_report.h"
 
-#include <cstdio>
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/formatted.h"
 #include "train/svg_charts.h"
 
 namespace sluice::train {
@@ -15,22 +17,26 @@ constexpr const char* kStyle = R"(
 --held:#fbbf24;--forward:#60a5fa;--backward:#a78bfa;--update:#34d399;--norm:#64748b;--fetch:#fbbf24;--write:#f87171}}
 body{background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;
 padding:0 1rem}
-h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{color:var(--soft);margin:.25rem 0}
+h1{font-size:1.4rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{color:var(--soft);margin:.25rem 0}
 table{border-collapse:collapse;width:100%}th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}
-th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--soft)}
+td{white-space:nowrap}
+th:first-child,td:first-child{text-align:left;white-space:normal}
+th{font-weight:600;color:var(--soft)}
 svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}svg .strong{fill:var(--text);font-weight:600}
 .end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--line)}
 .forward{fill:var(--forward)}.backward{fill:var(--backward)}.update{fill:var(--update)}.norm{fill:var(--norm)}
 .fetch{fill:var(--fetch)}.write{fill:var(--write)}.other{fill:var(--other)}
-.key span{margin-right:1rem}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.35em;border-radius:2px}
+.figures{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.25rem 0 0}
+.figures div{flex:1 1 9rem;border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem}
+.figures strong{display:block;font-size:1.25rem;font-weight:600}.figures span{color:var(--soft);font-size:.85rem}
+.key span{margin-right:1rem;display:inline-block}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.35em;border-radius:2px}
+summary{cursor:pointer;color:var(--soft)}
 pre{overflow:auto;background:color-mix(in srgb,var(--text) 5%,transparent);padding:1rem;border-radius:6px;font-size:12px}
 )";
 
 std::string percent(double predicted, double measured) {
   if (predicted <= 0 || measured <= 0) return "";
-  char text[32];
-  std::snprintf(text, sizeof text, "%+.1f %%", (measured / predicted - 1) * 100);
-  return text;
+  return formatted("%+.1f %%", (measured / predicted - 1) * 100);
 }
 
 std::string row(std::initializer_list<std::string> cells, const char* cell = "td") {
@@ -46,14 +52,52 @@ std::string section(const std::string& title, const std::string& content) {
 std::string bytes_or_dash(Bytes bytes) { return bytes > 0 ? format_bytes(bytes) : "-"; }
 std::string seconds_or_dash(Seconds seconds) { return seconds > 0 ? format_seconds(seconds) : "-"; }
 
+std::string count_text(std::int64_t count) {
+  const auto value = static_cast<double>(count);
+  if (value >= 1e9) return formatted("%.2f B", value * 1e-9);
+  if (value >= 1e6) return formatted("%.1f M", value * 1e-6);
+  return std::to_string(count);
+}
+
+// The folder or file alone: a report is shown to others, who do not have the path.
+std::string model_name(const RunReport& report) {
+  const std::filesystem::path path = report.model;
+  const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  return name.empty() ? "sluice" : name;
+}
+
 std::string heading(const RunReport& report) {
-  std::string html = "<h1>" + escape_html(report.model.empty() ? "sluice" : report.model) + "</h1>\n<p>";
-  html += std::to_string(report.num_parameters) + " parameters";
+  std::string html = "<h1>" + escape_html(model_name(report)) + "</h1>\n<p>";
+  html += count_text(report.num_parameters) + " parameters";
   if (!report.machine.empty()) html += " on " + escape_html(report.machine);
   html += ", " + std::to_string(report.steps.size()) + " steps, " + std::to_string(report.num_tokens) + " tokens in " +
           format_seconds(report.total_seconds);
   if (!report.version.empty()) html += ", sluice " + escape_html(report.version);
   return html + "</p>\n";
+}
+
+std::string figure(const std::string& value, const std::string& what) {
+  return "<div><strong>" + escape_html(value) + "</strong><span>" + escape_html(what) + "</span></div>";
+}
+
+// What one looks for first.
+std::string figures(const RunReport& report) {
+  std::string html;
+  if (!report.losses.empty())
+    html += figure(formatted("%.4g", report.losses.back()),
+                   formatted("training loss of the last step (first: %.4g)", report.losses.front()));
+  if (!report.held_out.empty()) {
+    const auto best = std::ranges::min_element(report.held_out, {}, [](const auto& point) { return point.second; });
+    html += figure(formatted("%.4g", best->second), "best held-out loss, after step " + std::to_string(best->first));
+  }
+  if (report.total_seconds > 0)
+    html += figure(formatted("%.3g", static_cast<double>(report.num_tokens) / report.total_seconds), "tokens/s");
+  for (const MemoryRow& memory : report.memory) {
+    if (memory.name == "process RAM" && memory.measured > 0)
+      html += figure(format_bytes(memory.measured), "RAM at most, of " + bytes_or_dash(memory.budget));
+  }
+  if (report.disk_written > 0) html += figure(format_bytes(report.disk_written), "written to disk");
+  return html.empty() ? html : "<div class=\"figures\">" + html + "</div>\n";
 }
 
 std::string key(std::initializer_list<std::pair<const char*, const char*>> entries) {
@@ -136,16 +180,16 @@ std::string settings_section(const RunReport& report) {
   if (report.settings_json.empty()) return {};
   const auto json = nlohmann::ordered_json::parse(report.settings_json, nullptr, false);
   const std::string text = json.is_discarded() ? report.settings_json : json.dump(2);
-  return "<pre>" + escape_html(text) + "</pre>";
+  return "<details><summary>as resolved, also in run.yaml</summary><pre>" + escape_html(text) + "</pre></details>";
 }
 
 }  // namespace
 
 std::string html_report(const RunReport& report) {
   std::string html = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n";
-  html += "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + escape_html(report.model) +
+  html += "<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + escape_html(model_name(report)) +
           " - sluice</title>\n<style>" + kStyle + "</style></head><body>\n";
-  html += heading(report);
+  html += heading(report) + figures(report);
   html += section("Loss", loss_section(report));
   html += section("Memory", memory_section(report));
   html += section("Step time", time_section(report));

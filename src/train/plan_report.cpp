@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdarg>
-#include <cstdio>
 #include <utility>
 
+#include "base/formatted.h"
 #include "plan/describe.h"
 
 namespace sluice::train {
@@ -63,12 +63,10 @@ double per_day(const plan::Timeline& predicted) {
 }
 
 [[gnu::format(printf, 2, 3)]] void add_line(std::string& text, const char* format, ...) {
-  std::array<char, 512> line;
   std::va_list arguments;
   va_start(arguments, format);
-  std::vsnprintf(line.data(), line.size(), format, arguments);
+  text += vformatted(format, arguments);
   va_end(arguments);
-  text += line.data();
   text += '\n';
 }
 
@@ -76,17 +74,7 @@ void add_row(std::string& text, const char* what, const std::string& value) {
   add_line(text, "  %-22s %s", what, value.c_str());
 }
 
-std::string rounded(double value) {
-  std::array<char, 32> text;
-  std::snprintf(text.data(), text.size(), value >= 100 ? "%.0f" : "%.3g", value);
-  return text.data();
-}
-
-std::string one_decimal(double value) {
-  std::array<char, 32> text;
-  std::snprintf(text.data(), text.size(), "%.1f", value);
-  return text.data();
-}
+std::string rounded(double value) { return formatted(value >= 100 ? "%.0f" : "%.3g", value); }
 
 void add_memory(std::string& text, const PlanForecast& forecast) {
   const plan::PlanSet* plans = forecast.result.plans ? &*forecast.result.plans : nullptr;
@@ -129,7 +117,7 @@ void add_step(std::string& text, const PlanForecast& forecast, const recipe::Set
           format_seconds(step.total) + ", " + rounded(static_cast<double>(forecast.tokens_per_step) / step.total) +
               " tokens/s");
   const double gap = plans.bound > 0 ? (step.total / plans.bound - 1) * 100 : 0;
-  add_row(text, "lower bound", format_seconds(plans.bound) + " (the plan is " + one_decimal(gap) + " % above)");
+  add_row(text, "lower bound", format_seconds(plans.bound) + " (the plan is " + formatted("%.1f", gap) + " % above)");
   add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
   add_row(text, "activations", kept_text(forecast));
   add_row(text, "order", plan::describe_order(plans.train));

@@ -4,22 +4,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 
+#include "base/formatted.h"
 #include "base/log.h"
 
 namespace sluice::train {
 namespace {
 
 std::string step_text(const StepReport& r) {
-  std::array<char, 256> text;
-  std::snprintf(text.data(), text.size(),
-                "step %ld/%ld  loss %.4f  norm %.3f  lr %.2e  %.0f tok/s  ram %s  disk %s in %s out  %s%s left",
-                static_cast<long>(r.step), static_cast<long>(r.max_steps), r.loss, r.grad_norm, r.lr,
-                r.tokens_per_second, format_bytes(r.resident).c_str(), format_bytes(r.disk_read).c_str(),
-                format_bytes(r.disk_written).c_str(), r.skipped ? "SKIPPED  " : "", format_seconds(r.left).c_str());
-  return text.data();
+  return formatted("step %ld/%ld  loss %.4f  norm %.3f  lr %.2e  %.0f tok/s  ram %s  disk %s in %s out  %s%s left",
+                   static_cast<long>(r.step), static_cast<long>(r.max_steps), r.loss, r.grad_norm, r.lr,
+                   r.tokens_per_second, format_bytes(r.resident).c_str(), format_bytes(r.disk_read).c_str(),
+                   format_bytes(r.disk_written).c_str(), r.skipped ? "SKIPPED  " : "", format_seconds(r.left).c_str());
 }
 
 int terminal_width() {

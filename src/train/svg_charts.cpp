@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <limits>
 
+#include "base/formatted.h"
 #include "plan/describe.h"
 
 namespace sluice::train {
@@ -14,15 +13,6 @@ namespace {
 
 constexpr double kWidth = 960, kLeft = 96, kRight = 12;
 constexpr double kPlotWidth = kWidth - kLeft - kRight;
-
-[[gnu::format(printf, 2, 3)]] void add(std::string& text, const char* format, ...) {
-  std::array<char, 512> piece;
-  std::va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(piece.data(), piece.size(), format, arguments);
-  va_end(arguments);
-  text += piece.data();
-}
 
 struct Range {
   double low = std::numeric_limits<double>::infinity();
@@ -71,16 +61,24 @@ struct Axes {
   [[nodiscard]] double py(double value) const { return height - bottom - y.share(value) * (height - top - bottom); }
 };
 
-void add_axes(std::string& svg, const Axes& axes) {
-  const double y_step = tick_step(axes.y.high - axes.y.low, 5);
-  for (double y = std::ceil(axes.y.low / y_step) * y_step; y <= axes.y.high; y += y_step) {
-    add(svg, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", kLeft, kWidth - kRight,
-        axes.py(y), axes.py(y));
-    add(svg, "<text class=\"end\" x=\"%.1f\" y=\"%.1f\">%.4g</text>", kLeft - 6, axes.py(y) + 4, y);
+// From tick to tick, so that no point lies on the edge. Gives the distance of ticks.
+double widen_to_ticks(Range& range, int count) {
+  const double step = tick_step(std::max(range.high - range.low, 1e-3 * std::abs(range.high)), count);
+  range.include(std::floor(range.low / step) * step);
+  range.include(std::ceil(range.high / step) * step);
+  return step;
+}
+
+void add_axes(std::string& svg, const Axes& axes, double y_step) {
+  for (double y = axes.y.low; y <= axes.y.high + y_step / 2; y += y_step) {
+    svg += formatted("<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", kLeft, kWidth - kRight,
+                     axes.py(y), axes.py(y));
+    svg += formatted("<text class=\"end\" x=\"%.1f\" y=\"%.1f\">%.4g</text>", kLeft - 6, axes.py(y) + 4, y);
   }
   const double x_step = std::max(1.0, tick_step(axes.x.high - axes.x.low, 8));
   for (double x = std::ceil(axes.x.low / x_step) * x_step; x <= axes.x.high; x += x_step)
-    add(svg, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.0f</text>", axes.px(x), axes.height - 10, x);
+    svg += formatted("<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.0f</text>", axes.px(x), axes.height - 10, x);
+  svg += formatted("<text class=\"end\" x=\"%.1f\" y=\"%.1f\">step</text>", kLeft - 6, axes.height - 10);
 }
 
 void add_curve(std::string& svg, const Axes& axes, const Curve& curve) {
@@ -88,16 +86,16 @@ void add_curve(std::string& svg, const Axes& axes, const Curve& curve) {
   bool pen_down = false;
   const auto points = thinned(curve.points);
   for (const auto& [step, value] : points) {
-    if (std::isfinite(value)) add(path, "%s%.1f %.1f", pen_down ? "L" : "M", axes.px(step), axes.py(value));
+    if (std::isfinite(value)) path += formatted("%s%.1f %.1f", pen_down ? "L" : "M", axes.px(step), axes.py(value));
     pen_down = std::isfinite(value);
   }
-  add(svg, "<path fill=\"none\" stroke-width=\"1.5\" stroke=\"%s\" d=\"", curve.colour.c_str());
+  svg += formatted("<path fill=\"none\" stroke-width=\"1.5\" stroke=\"%s\" d=\"", curve.colour.c_str());
   svg += path + "\"/>";
   if (points.size() > 60) return;
   for (const auto& [step, value] : points) {
     if (std::isfinite(value))
-      add(svg, "<circle r=\"2.5\" fill=\"%s\" cx=\"%.1f\" cy=\"%.1f\"/>", curve.colour.c_str(), axes.px(step),
-          axes.py(value));
+      svg += formatted("<circle r=\"2.5\" fill=\"%s\" cx=\"%.1f\" cy=\"%.1f\"/>", curve.colour.c_str(), axes.px(step),
+                       axes.py(value));
   }
 }
 
@@ -134,25 +132,26 @@ void add_lane(std::string& svg, const plan::Plan& plan, const std::vector<Box>& 
   for (const Box& box : boxes) {
     const double left = kLeft + time.share(box.start) * kPlotWidth;
     const double width = std::max(0.2, time.share(box.end) * kPlotWidth - time.share(box.start) * kPlotWidth);
-    add(svg, "<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.0f\">", colour_class(box.kind), left,
-        y, width, kLaneHeight);
+    svg += formatted("<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.0f\">", colour_class(box.kind),
+                     left, y, width, kLaneHeight);
     const std::string name = box.count == 1 ? plan::describe_action(plan, plan.actions[box.action])
                                             : std::to_string(box.count) + " x " + plan::name(box.kind);
-    add(svg, "<title>%s, %s</title></rect>", escape_html(name).c_str(), format_seconds(box.end - box.start).c_str());
+    svg += formatted("<title>%s, %s</title></rect>", escape_html(name).c_str(),
+                     format_seconds(box.end - box.start).c_str());
   }
 }
 
 double add_group(std::string& svg, const plan::Plan& plan, const plan::Timeline& timeline, const char* title,
                  const Range& time, double y) {
   if (timeline.spans.empty()) return y;
-  add(svg, "<text class=\"strong\" x=\"4\" y=\"%.1f\">%s: %s</text>", y + 12, title,
-      format_seconds(timeline.total).c_str());
+  svg += formatted("<text class=\"strong\" x=\"4\" y=\"%.1f\">%s: %s</text>", y + 12, title,
+                   format_seconds(timeline.total).c_str());
   y += 20;
   for (int lane = 0; lane < plan::kNumLanes; ++lane) {
     const auto which = static_cast<plan::Lane>(lane);
     const auto boxes = boxes_of(plan, timeline, which, (time.high - time.low) / kPlotWidth);
     if (boxes.empty()) continue;
-    add(svg, "<text class=\"end\" x=\"%.1f\" y=\"%.1f\">%s</text>", kLeft - 6, y + 14, plan::name(which));
+    svg += formatted("<text class=\"end\" x=\"%.1f\" y=\"%.1f\">%s</text>", kLeft - 6, y + 14, plan::name(which));
     add_lane(svg, plan, boxes, time, y);
     y += kLaneHeight + kLaneGap;
   }
@@ -216,8 +215,8 @@ std::string line_chart(const std::vector<Curve>& curves) {
   }
   if (axes.y.empty()) return {};
   std::string svg;
-  add(svg, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">", kWidth, axes.height);
-  add_axes(svg, axes);
+  svg += formatted("<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">", kWidth, axes.height);
+  add_axes(svg, axes, widen_to_ticks(axes.y, 5));
   for (const Curve& curve : curves) add_curve(svg, axes, curve);
   return svg + "</svg>";
 }
@@ -237,10 +236,10 @@ std::string lane_chart(const plan::Plan& plan, const plan::Timeline& predicted, 
   height = add_group(body, plan, measured, "measured", time, height);
   const double step = tick_step(time.high - time.low, 8);
   for (double t = std::ceil(time.low / step) * step; t <= time.high; t += step)
-    add(body, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.4g s</text>", kLeft + time.share(t) * kPlotWidth,
-        height + 8, t);
+    body += formatted("<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.4g s</text>", kLeft + time.share(t) * kPlotWidth,
+                      height + 8, t);
   std::string svg;
-  add(svg, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">", kWidth, height + 14);
+  svg += formatted("<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">", kWidth, height + 14);
   return svg + body + "</svg>";
 }
 

@@ -39,6 +39,12 @@ struct Workload {
   double max_norm = 1.0;
 };
 
+/// "tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
+inline void PrintTo(const Workload& work, std::ostream* out) {
+  *out << (work.tied ? "tied, " : "untied, ") << work.num_layers << " layers, " << work.accumulation
+       << " micro-batches, update in the " << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
+}
+
 /// `store`: a row of the catalog of stores, or empty for none.
 struct Place {
   Bytes capacity = kPlenty;

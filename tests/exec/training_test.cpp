@@ -37,11 +37,6 @@ std::vector<Place> places(const TracedWork& work) {
   return found;
 }
 
-void PrintTo(const Workload& work, std::ostream* out) {
-  *out << (work.tied ? "tied" : "untied") << work.num_layers << "layers" << work.accumulation
-       << (work.update == plan::UpdateWhen::Backward ? "backward" : "forward");
-}
-
 class TrainingBits : public testing::TestWithParam<Workload> {};
 
 TEST_P(TrainingBits, AreTheSameAtEveryBudgetOnEveryStore) {

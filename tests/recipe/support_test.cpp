@@ -6,6 +6,9 @@
 #include "base/error.h"
 
 namespace sluice::recipe {
+
+void PrintTo(const NamedValue& shown, std::ostream* out) { *out << shown.name << " " << shown.value; }
+
 namespace {
 
 std::string refusal(const std::vector<NamedValue>& flags) {

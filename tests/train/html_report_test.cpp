@@ -35,6 +35,14 @@ TEST(HtmlReport, ShowsWhatThePlanSaidBesideWhatHappened) {
   EXPECT_EQ(html.find("lane by lane"), std::string::npos);
 }
 
+TEST(HtmlReport, OpensWithTheNameAndTheFiguresThatOneLooksForFirst) {
+  const std::string html = html_report(filled());
+  const std::string top = html.substr(html.find("<h1>"), html.find("<h2>") - html.find("<h1>"));
+  for (const char* part : {"<h1>&lt;odd&gt; name</h1>", "2.25", "first: 4", "2.75", "after step 4", "512", "240.0 MiB"})
+    EXPECT_NE(top.find(part), std::string::npos) << part << " in " << top;
+  EXPECT_EQ(top.find("models/"), std::string::npos);
+}
+
 TEST(HtmlReport, StandsAloneAndLetsNoTextBecomeMarkup) {
   const std::string html = html_report(filled());
   for (const char* part : {"<script", "http", "<odd>", "<b>", " src="})

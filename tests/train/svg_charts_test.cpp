@@ -41,6 +41,12 @@ TEST(LineChart, IsEmptyWithoutPointsAndStandsWithOne) {
   EXPECT_EQ(count(line_chart({{"loss", "red", {{1, 2.0}}}}), "<circle"), 1U);
 }
 
+TEST(LineChart, HasTicksBeyondItsLowestAndHighestPoint) {
+  const std::string svg = line_chart({{"loss", "red", {{1, 2.13}, {2, 3.87}}}});
+  EXPECT_NE(svg.find(">2</text>"), std::string::npos) << svg;
+  EXPECT_NE(svg.find(">4</text>"), std::string::npos) << svg;
+}
+
 TEST(LineChart, ThinsLongRuns) {
   Curve curve{"loss", "red", {}};
   for (int i = 0; i < 100000; ++i) curve.points.emplace_back(i, 1.0 / (1 + i));
