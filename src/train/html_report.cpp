@@ -17,8 +17,11 @@ constexpr const char* kStyle = R"(
 --held:#fbbf24;--forward:#60a5fa;--backward:#a78bfa;--update:#34d399;--norm:#64748b;--fetch:#fbbf24;--write:#f87171}}
 body{background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;
 padding:0 1rem}
-h1{font-size:1.4rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{color:var(--soft);margin:.25rem 0}
-table{border-collapse:collapse;width:100%}th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}
+h1{font-size:1.4rem;margin:0;overflow-wrap:anywhere}
+h2{font-size:1.05rem;margin:2rem 0 .5rem}
+p{color:var(--soft);margin:.25rem 0}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}
 td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left;white-space:normal}
 th{font-weight:600;color:var(--soft)}
@@ -29,7 +32,8 @@ svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}svg .strong{
 .figures{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.25rem 0 0}
 .figures div{flex:1 1 9rem;border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem}
 .figures strong{display:block;font-size:1.25rem;font-weight:600}.figures span{color:var(--soft);font-size:.85rem}
-.key span{margin-right:1rem;display:inline-block}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.35em;border-radius:2px}
+.key span{margin-right:1rem;display:inline-block}
+.key i{display:inline-block;width:.8em;height:.8em;margin-right:.35em;border-radius:2px}
 summary{cursor:pointer;color:var(--soft)}
 pre{overflow:auto;background:color-mix(in srgb,var(--text) 5%,transparent);padding:1rem;border-radius:6px;font-size:12px}
 )";

@@ -70,6 +70,20 @@ TEST_F(TrainingProgram, SavesAndExitsWith75WhenTerminatedAndThenFinishes) {
   EXPECT_EQ(steps("stopped"), steps("whole"));
 }
 
+TEST_F(TrainingProgram, EndsAtTheSecondInterruptThoughTheDiskHangs) {
+  const std::string arguments =
+      train_arguments("hung", spill() + budget(smallest_budget() + kSpread) + "--save-steps 1");
+  const std::string script = scratch_.write(
+      "interrupt.sh", "SLUICE_FAIL=disk.complete_read@30=HANG " SLUICE_PROGRAM " " + arguments +
+                          " 2>/dev/null & pid=$!\n"
+                          "for i in $(seq 3000); do grep -qs '\"event\":\"start\"' " +
+                          path("hung/metrics.jsonl") +
+                          " && break; sleep 0.01; done\n"
+                          "sleep 0.5; kill -INT $pid; sleep 0.2; kill -0 $pid || exit 1; kill -INT $pid; wait $pid\n");
+  const int status = std::system(("sh " + script).c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 130);
+}
+
 TEST_F(TrainingProgram, DoesNotResumeFromADamagedCheckpoint) {
   ASSERT_EQ(train("out", "--save-steps 2 --keep 3").exit_code, 0);
   const fs::path newest = path("out/checkpoint-6"), older = path("out/checkpoint-4");
