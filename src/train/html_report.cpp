@@ -35,7 +35,8 @@ svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}svg .strong{
 .key span{margin-right:1rem;display:inline-block}
 .key i{display:inline-block;width:.8em;height:.8em;margin-right:.35em;border-radius:2px}
 summary{cursor:pointer;color:var(--soft)}
-pre{overflow:auto;background:color-mix(in srgb,var(--text) 5%,transparent);padding:1rem;border-radius:6px;font-size:12px}
+pre{overflow:auto;background:color-mix(in srgb,var(--text) 5%,transparent);padding:1rem;
+border-radius:6px;font-size:12px}
 )";
 
 std::string percent(double predicted, double measured) {
