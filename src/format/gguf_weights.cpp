@@ -1,12 +1,12 @@
 // Weights of a llama GGUF under Hugging Face names. Converters permute the rows of q and k for interleaved rotation;
 // here they are read back in half-split order: in each head, row half * d/2 + j lies at row 2j + half of the file.
 #include <algorithm>
-#include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
 #include "format/gguf_model.h"
 #include "format/quote.h"
+#include "format/tabled_weights.h"
 
 namespace sluice::format {
 namespace {
@@ -15,32 +15,22 @@ namespace {
   throw FormatError("format.gguf", file.name() + ": " + what, expected_got, "convert the model again");
 }
 
-class GgufWeights final : public WeightSource {
+class GgufWeights final : public TabledWeights {
  public:
   explicit GgufWeights(std::unique_ptr<GgufFile> file) : file_(std::move(file)), config_(gguf_model_config(*file_)) {
     for (const GgufTensor& tensor : file_->tensors()) {
       if (tensor.name == "rope_freqs.weight") continue;
       std::string name = hugging_face_name(tensor.name);
       if (name.empty()) name = tensor.name;
-      infos_.push_back({name, tensor.dtype, tensor.shape});
+      if (!add({name, tensor.dtype, tensor.shape})) refuse(*file_, "tensor " + quote(name), "expected it once");
       stored_.push_back(&tensor);
     }
-    for (std::size_t i = 0; i < infos_.size(); ++i)
-      if (!by_name_.emplace(infos_[i].name, i).second)
-        refuse(*file_, "tensor " + quote(infos_[i].name), "expected it once");
-  }
-
-  std::span<const TensorInfo> tensors() const override { return infos_; }
-
-  const TensorInfo* find(std::string_view name) const override {
-    const auto found = by_name_.find(name);
-    return found == by_name_.end() ? nullptr : &infos_[found->second];
   }
 
   void read(std::string_view name, std::int64_t first_element, std::span<float> destination) const override {
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end()) throw FormatError("format.gguf", "no tensor " + quote(name) + " in " + file_->name());
-    const GgufTensor& tensor = *stored_[found->second];
+    const auto found = index_of(name);
+    if (!found) throw FormatError("format.gguf", "no tensor " + quote(name) + " in " + file_->name());
+    const GgufTensor& tensor = *stored_[*found];
     const StoredElements elements{&file_->source(), tensor.offset, tensor.type, tensor.num_elements()};
     const std::int64_t num_heads = permuted_heads(tensor);
     if (num_heads == 0) return read_widened(elements, first_element, destination);
@@ -97,9 +87,7 @@ class GgufWeights final : public WeightSource {
 
   std::unique_ptr<GgufFile> file_;
   ModelConfig config_;
-  std::vector<TensorInfo> infos_;
   std::vector<const GgufTensor*> stored_;
-  std::unordered_map<std::string_view, std::size_t> by_name_;
 };
 
 }  // namespace

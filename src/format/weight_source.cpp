@@ -1,7 +1,6 @@
 #include "format/weight_source.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -12,34 +11,26 @@
 #include "format/gpt2_weights.h"
 #include "format/quote.h"
 #include "format/safetensors.h"
+#include "format/tabled_weights.h"
 
 namespace sluice::format {
 namespace {
 
 // One safetensors file or all shards of a model, which have no name in common.
-class SafetensorsWeights final : public WeightSource {
+class SafetensorsWeights final : public TabledWeights {
  public:
   explicit SafetensorsWeights(std::vector<std::unique_ptr<SafetensorsFile>> files) : files_(std::move(files)) {
     for (const auto& file : files_)
       for (const StoredTensor& tensor : file->tensors()) {
-        infos_.push_back(tensor);
-        places_.emplace_back(file.get(), &tensor);
+        if (add(tensor)) places_.emplace_back(file.get(), &tensor);
       }
-    for (std::size_t i = 0; i < infos_.size(); ++i) by_name_.emplace(infos_[i].name, i);
-  }
-
-  std::span<const TensorInfo> tensors() const override { return infos_; }
-
-  const TensorInfo* find(std::string_view name) const override {
-    const auto found = by_name_.find(name);
-    return found == by_name_.end() ? nullptr : &infos_[found->second];
   }
 
   void read(std::string_view name, std::int64_t first_element, std::span<float> destination) const override {
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end())
+    const auto found = index_of(name);
+    if (!found)
       throw FormatError("format.weights", "no tensor " + quote(name), "expected it in " + files_.front()->name());
-    const auto& [file, tensor] = places_[found->second];
+    const auto& [file, tensor] = places_[*found];
     const BlockType* type = find_block_type(tensor->dtype);
     if (type == nullptr || type->widen == nullptr)
       throw FormatError("format.weights", "cannot read tensor " + quote(name) + " of " + file->name(),
@@ -49,9 +40,7 @@ class SafetensorsWeights final : public WeightSource {
 
  private:
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
-  std::vector<TensorInfo> infos_;
   std::vector<std::pair<const SafetensorsFile*, const StoredTensor*>> places_;
-  std::unordered_map<std::string_view, std::size_t> by_name_;
 };
 
 std::unique_ptr<WeightSource> one_file(std::unique_ptr<ByteSource> source) {
