@@ -32,7 +32,8 @@ target_include_directories(sluice_torch SYSTEM INTERFACE ${TORCH_HOME}/include
                                                          ${TORCH_HOME}/include/torch/csrc/api/include)
 # The wheel is built with NDEBUG, and classes of its headers (at::RecordFunction) have other members without it.
 target_compile_definitions(sluice_torch INTERFACE NDEBUG)
-target_link_libraries(sluice_torch INTERFACE ${TORCH_HOME}/lib/libtorch_cpu.so ${TORCH_HOME}/lib/libc10.so)
+target_link_libraries(sluice_torch INTERFACE ${TORCH_HOME}/lib/libtorch_cpu.so ${TORCH_HOME}/lib/libc10.so
+                                             ${TORCH_HOME}/lib/libgomp.so.1)
 target_link_options(sluice_torch INTERFACE -Wl,-rpath-link,${torch_cuda_runtime} -Wl,-rpath-link,${TORCH_HOME}/lib
                                            -Wl,-rpath,${TORCH_HOME}/lib -Wl,-rpath,${torch_cuda_runtime})
 

@@ -1,12 +1,11 @@
 #include "exec/executor.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
 #include "model/cpu_allocator.h"
+#include "model/parallel.h"
 #include "optim/norm.h"
 
 namespace sluice::exec {
@@ -248,7 +247,7 @@ optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   const std::int64_t count = options_.trace->chunks[action.chunk].num_elements;
   const float* gradient = floats(action.slots[0]);
   std::vector<optim::SquareSum> pieces((count + kPiece - 1) / kPiece);
-  at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+  model::parallel_ranges(static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p) {
       const std::int64_t first = p * kPiece;
       pieces[p].add({gradient + first, static_cast<std::size_t>(std::min(kPiece, count - first))});
@@ -272,7 +271,8 @@ void Executor::update(const plan::Action& action, const StepInputs& inputs) {
     if (first >= last) continue;
     optim::UpdateArgs args = inputs.update;
     if (options_.decay == Decay::Matrices && parameter.shape.size() < 2) args.weight_decay = 0;
-    at::parallel_for(first, last, 1 << 16, [&](std::int64_t from, std::int64_t to) {
+    model::parallel_ranges(last - first, 1 << 16, [&](std::int64_t range_begin, std::int64_t range_end) {
+      const std::int64_t from = first + range_begin, to = first + range_end;
       std::array<float*, 4> states{};
       const std::size_t num_states = action.slots.size() - 2;
       for (std::size_t s = 0; s < num_states; ++s) states[s] = floats(action.slots[s + 2]) + (from - begin);

@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "base/check.h"
-#include "model/kernel_scratch.h"
+#include "model/attention_tiles.h"
 #include "model/op_cost.h"
+#include "model/parallel.h"
+#include "model/row_kernel.h"
 
 namespace sluice::model {
 namespace {
@@ -23,8 +24,20 @@ plan::OpCost attention_cost(const at::Tensor& q, const at::Tensor& k, int num_pr
   return cost;
 }
 
-AttentionScratch scratch_of(const at::Tensor& q) {
-  return attention_scratch(q.size(1), q.size(3), at::get_num_threads());
+AttentionSizes sizes_of(const at::Tensor& q, const at::Tensor& k) {
+  return {q.size(0), q.size(1), q.size(2), k.size(2), q.size(3)};
+}
+
+Heads heads_of(const at::Tensor& x_BSHd) { return {x_BSHd.mutable_data_ptr<float>(), token_stride(x_BSHd)}; }
+
+AttentionForward pointers(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const AttentionResult& result) {
+  return {sizes_of(q, k), heads_of(q),          heads_of(k),
+          heads_of(v),    heads_of(result.out), result.logsumexp.mutable_data_ptr<float>()};
+}
+
+at::Tensor thread_scratch(std::int64_t elements, const at::Tensor& like) {
+  return at::empty({at::get_num_threads() * elements}, like.options());
 }
 
 void check_device(const at::Tensor& q) {
@@ -36,31 +49,23 @@ void check_device(const at::Tensor& q) {
 AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   check_device(q);
   record_cost(attention_cost(q, k, 2, 2));
-  if (q.is_meta()) {
-    at::Tensor out = at::empty(q.sizes(), q.options());
-    at::Tensor logsumexp = at::empty({q.size(0), q.size(1), q.size(2)}, q.options());
-    at::empty({scratch_of(q).forward}, q.options());
-    return {out, logsumexp};
-  }
-  auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
-      q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), /*dropout_p=*/0.0, /*is_causal=*/true);
-  return {out.transpose(1, 2), logsumexp};
+  AttentionResult result{at::empty(q.sizes(), q.options()), at::empty({q.size(0), q.size(2), q.size(1)}, q.options())};
+  const at::Tensor scratch = thread_scratch(sizes_of(q, k).forward_scratch(), q);
+  if (!q.is_meta()) run_attention(pointers(q, k, v, result), scratch.mutable_data_ptr<float>());
+  return result;
 }
 
 AttentionGradients causal_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                              const at::Tensor& v, const AttentionResult& forward) {
   check_device(q);
   record_cost(attention_cost(q, k, 5, 4));
-  if (q.is_meta()) {
-    AttentionGradients gradients{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()),
-                                 at::empty(v.sizes(), v.options())};
-    at::empty({scratch_of(q).backward}, q.options());
-    return gradients;
-  }
-  auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      dout.transpose(1, 2), q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), forward.out.transpose(1, 2),
-      forward.logsumexp, /*dropout_p=*/0.0, /*is_causal=*/true);
-  return {dq.transpose(1, 2), dk.transpose(1, 2), dv.transpose(1, 2)};
+  AttentionGradients d{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()),
+                       at::empty(v.sizes(), v.options())};
+  const at::Tensor scratch = thread_scratch(sizes_of(q, k).backward_scratch(), q);
+  if (q.is_meta()) return d;
+  run_attention_backward({pointers(q, k, v, forward), heads_of(dout), heads_of(d.dq), heads_of(d.dk), heads_of(d.dv)},
+                         scratch.mutable_data_ptr<float>());
+  return d;
 }
 
 namespace {
@@ -74,7 +79,7 @@ void visible_softmax(at::Tensor& scores, std::int64_t num_queries, std::int64_t 
   if (scores.is_meta()) return;
   const std::int64_t length = scores.size(-1);
   auto* data = scores.mutable_data_ptr<float>();
-  at::parallel_for(0, scores.numel() / length, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_ranges(scores.numel() / length, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       float* score = data + row * length;
       const std::int64_t visible = position + row % num_queries + 1;

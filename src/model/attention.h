@@ -1,5 +1,5 @@
-// Causal attention with grouped heads through torch's fused CPU kernel: scores never stand whole, keys and values are
-// not repeated. Shapes: q [B,S,H,d], k and v [B,S,K,d], H a multiple of K.
+// Causal attention with grouped heads: scores never stand whole, keys and values are not repeated. Shapes: q [B,S,H,d],
+// k and v [B,S,K,d], H a multiple of K; heads next to each other in rows of any stride.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -11,7 +11,7 @@ namespace sluice::model {
 
 struct AttentionResult {
   at::Tensor out;        ///< [B,S,H,d], contiguous
-  at::Tensor logsumexp;  ///< as the kernel gives it, for the backward
+  at::Tensor logsumexp;  ///< [B,H,S], of the scaled scores: for the backward
 };
 
 struct AttentionGradients {

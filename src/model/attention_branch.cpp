@@ -8,32 +8,37 @@
 
 namespace sluice::model {
 
-AttentionBranch::Heads AttentionBranch::project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid,
-                                                std::int64_t position) const {
-  const auto heads = [&](const at::Tensor& rows, std::int64_t num_heads) {
-    return rows.view({grid.batch, grid.seq_len, num_heads, shape_.head_dim});
+AttentionBranch::Heads AttentionBranch::heads(const at::Tensor& qkv, TokenGrid grid) const {
+  const auto part = [&](std::int64_t first_head, std::int64_t num_heads) {
+    return qkv.narrow(1, first_head * shape_.head_dim, num_heads * shape_.head_dim)
+        .view({grid.batch, grid.seq_len, num_heads, shape_.head_dim});
   };
-  Heads result;
-  NormResult norm = rms_norm(x, p.norm, shape_.norm_eps);
-  result.rstd = norm.rstd;
-  result.q = heads(linear(p.q, norm.y), shape_.num_heads);
-  result.k = heads(linear(p.k, norm.y), shape_.num_kv_heads);
-  result.v = heads(linear(p.v, norm.y), shape_.num_kv_heads);
-  norm.y.reset();
+  const std::int64_t q = shape_.num_heads, k = shape_.num_kv_heads;
+  return {part(0, q), part(q, k), part(q + k, k)};
+}
+
+SavedAttention AttentionBranch::project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid,
+                                        std::int64_t position) const {
+  const NormResult norm = rms_norm(x, p.norm, shape_.norm_eps);
+  SavedAttention result{norm.rstd, joined_linear(p.qkv, norm.y), {}};
   const at::Tensor table = rope_.table(position, grid.seq_len, x.device());
-  rotate(result.q, table);
-  rotate(result.k, table);
+  const Heads h = heads(result.qkv, grid);
+  rotate(h.q, h.q, table);
+  rotate(h.k, h.k, table);
   return result;
 }
 
 at::Tensor AttentionBranch::forward(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid,
                                     SavedAttention* saved) const {
-  Heads heads = project(p, x, grid, 0);
-  AttentionResult attention = causal_attention(heads.q, heads.k, heads.v);
-  if (saved != nullptr) *saved = {heads.rstd, heads.q, heads.k, heads.v, attention};
-  heads = {};
-  attention.logsumexp.reset();
-  at::Tensor y = linear(p.o, attention.out.view({x.size(0), -1}));
+  SavedAttention parts = project(p, x, grid, 0);
+  {
+    const Heads h = heads(parts.qkv, grid);
+    parts.attention = causal_attention(h.q, h.k, h.v);
+  }
+  const at::Tensor out = parts.attention.out.view({x.size(0), -1});
+  if (saved != nullptr) *saved = parts;
+  parts = {};
+  at::Tensor y = linear(p.o, out);
   y.add_(x);
   return y;
 }
@@ -44,37 +49,35 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
   AttentionGradients d;
   {
     add_linear_gradients(g.o, dx, saved.attention.out.view({num_rows, -1}));
-    const at::Tensor dout = linear_backward(p.o, dx).view(saved.q.sizes());
-    d = causal_attention_backward(dout, saved.q, saved.k, saved.v, saved.attention);
+    const at::Tensor dout = linear_backward(p.o, dx).view(saved.attention.out.sizes());
+    const Heads h = heads(saved.qkv, grid);
+    d = causal_attention_backward(dout, h.q, h.k, h.v, saved.attention);
   }
   saved.attention = {};
-  saved.q.reset();
-  saved.k.reset();
-  saved.v.reset();
+  const at::Tensor d_qkv = std::exchange(saved.qkv, {});  // their memory; their values are needed no more
   {
     const at::Tensor table = rope_.table(0, grid.seq_len, x.device());
-    rotate_back(d.dq, table);
-    rotate_back(d.dk, table);
+    const Heads h = heads(d_qkv, grid);
+    rotate_back(d.dq, h.q, table);
+    rotate_back(d.dk, h.k, table);
+    h.v.copy_(d.dv);
+    d = {};
   }
-  const at::Tensor dq = d.dq.view({num_rows, -1}), dk = d.dk.view({num_rows, -1}), dv = d.dv.view({num_rows, -1});
   {
     const at::Tensor normalised = rms_norm_again(x, saved.rstd, p.norm);
-    add_linear_gradients(g.q, dq, normalised);
-    add_linear_gradients(g.k, dk, normalised);
-    add_linear_gradients(g.v, dv, normalised);
+    add_joined_gradients(p.qkv, g.qkv, d_qkv, normalised);
   }
-  at::Tensor d_normalised = linear_backward(p.q, dq);
-  add_linear_backward(p.k, dk, d_normalised);
-  add_linear_backward(p.v, dv, d_normalised);
-  add_rms_norm_backward(d_normalised, x, saved.rstd, p.norm, g.norm, dx);
+  const at::Tensor d_normalised = joined_backward(p.qkv, d_qkv);
+  rms_norm_backward({x, saved.rstd, p.norm}, d_normalised, /*residual=*/dx, dx, g.norm);
 }
 
 at::Tensor AttentionBranch::decode(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, const KvCache& cache,
                                    std::int64_t position) const {
-  const Heads heads = project(p, x, grid, position);
-  cache.keys.narrow(2, position, grid.seq_len).copy_(heads.k.transpose(1, 2));
-  cache.values.narrow(2, position, grid.seq_len).copy_(heads.v.transpose(1, 2));
-  const at::Tensor out = cached_attention(heads.q, cache, position);
+  const SavedAttention parts = project(p, x, grid, position);
+  const Heads h = heads(parts.qkv, grid);
+  cache.keys.narrow(2, position, grid.seq_len).copy_(h.k.transpose(1, 2));
+  cache.values.narrow(2, position, grid.seq_len).copy_(h.v.transpose(1, 2));
+  const at::Tensor out = cached_attention(h.q, cache, position);
   at::Tensor y = linear(p.o, out.reshape({x.size(0), -1}));
   y.add_(x);
   return y;

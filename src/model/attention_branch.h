@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "model/attention.h"
-#include "model/linear.h"
+#include "model/joined_linear.h"
 #include "model/rope.h"
 
 namespace sluice::model {
@@ -14,7 +14,8 @@ namespace sluice::model {
 /// Parameters, or their gradients.
 struct AttentionWeights {
   at::Tensor norm;
-  Linear q, k, v, o;
+  JoinedLinear qkv;
+  Linear o;
 };
 
 struct AttentionShape {
@@ -29,7 +30,7 @@ struct TokenGrid {
 
 /// What the backward needs beside x. The output is kept by the other half.
 struct SavedAttention {
-  at::Tensor rstd, q, k, v;
+  at::Tensor rstd, qkv;  // [T,1]; [T,(H+2K)d]
   AttentionResult attention;
 };
 
@@ -50,9 +51,11 @@ class AttentionBranch {
 
  private:
   struct Heads {
-    at::Tensor rstd, q, k, v;  // [T,1]; [B,S,H,d]; [B,S,K,d]
+    at::Tensor q, k, v;  // views [B,S,H,d], [B,S,K,d] of rows [T,(H+2K)d]
   };
-  Heads project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, std::int64_t position) const;
+  Heads heads(const at::Tensor& qkv, TokenGrid grid) const;
+  // Fills rstd and qkv, turned.
+  SavedAttention project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, std::int64_t position) const;
   AttentionShape shape_;
   Rope rope_;
 };

@@ -1,13 +1,13 @@
 // Token embedding: rows of the table. The backward adds rows straight into the gradient view; there is no [V,D]
 // temporary.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <utility>
 
 #include "base/check.h"
 #include "model/llama_blocks.h"
 #include "model/op_cost.h"
+#include "model/parallel.h"
 
 namespace sluice::model {
 namespace {
@@ -33,7 +33,7 @@ void add_rows(const at::Tensor& gradient, const at::Tensor& ids, const at::Tenso
   const auto* id = ids.const_data_ptr<std::int64_t>();
   auto* to = gradient.mutable_data_ptr<float>();
   constexpr std::int64_t kColumns = 64;  // whole cache lines per thread
-  at::parallel_for(0, (width + kColumns - 1) / kColumns, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_ranges((width + kColumns - 1) / kColumns, 1, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t first = begin * kColumns, last = std::min(end * kColumns, width);
     for (std::int64_t t = 0; t < num_tokens; ++t) {
       float* row = to + id[t] * row_stride;

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "model/row_kernel.h"
+
 namespace sluice::model {
 
 at::Tensor linear(const Linear& p, const at::Tensor& x) {
@@ -15,7 +17,7 @@ void add_linear(const Linear& p, const at::Tensor& x, at::Tensor& y) {
 
 void add_linear_gradients(const Linear& gradient, const at::Tensor& dy, const at::Tensor& x) {
   if (gradient.weight.defined()) gradient.weight.addmm_(dy.t(), x);
-  if (gradient.bias.defined()) gradient.bias.add_(dy.sum(0));
+  if (gradient.bias.defined()) add_column_sums(dy, gradient.bias);
 }
 
 at::Tensor linear_backward(const Linear& p, const at::Tensor& dy) { return at::mm(dy, p.weight); }

@@ -42,13 +42,13 @@ class LlamaLayer final : public Block {
     const bool save_attention = (mask & (1U << kAttention)) != 0;
     SavedAttention a;
     at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), save_attention ? &a : nullptr);
-    if (save_attention) saved[kAttention] = {a.rstd, a.q, a.k, a.v, a.attention.out, a.attention.logsumexp, between};
+    if (save_attention) saved[kAttention] = {a.rstd, a.qkv, a.attention.out, a.attention.logsumexp, between};
     if ((mask & (1U << kMlp)) == 0) {
       at::Tensor x = save_attention ? between.clone() : std::move(between);
       return mlp_.forward(p.mlp, std::move(x)).view(input.sizes());
     }
     const SavedMlp m = mlp_.save(p.mlp, std::move(between));
-    saved[kMlp] = {m.rstd, m.gate, m.up};
+    saved[kMlp] = {m.rstd, m.gate_up};
     return mlp_.output(p.mlp, m).view(input.sizes());
   }
 
@@ -57,14 +57,14 @@ class LlamaLayer final : public Block {
     SavedAttention a;
     at::Tensor between;
     if (std::vector<at::Tensor> t = std::move(saved[kAttention]); !t.empty()) {
-      a = {std::move(t[0]), std::move(t[1]), std::move(t[2]), std::move(t[3]), {std::move(t[4]), std::move(t[5])}};
-      between = std::move(t[6]);
+      a = {std::move(t[0]), std::move(t[1]), {std::move(t[2]), std::move(t[3])}};
+      between = std::move(t[4]);
     } else {
       between = attention_.forward(p.attention, rows(in.input), grid(in.input), &a);
     }
     SavedMlp m;
     if (std::vector<at::Tensor> t = std::move(saved[kMlp]); !t.empty()) {
-      m = {std::move(between), std::move(t[0]), std::move(t[1]), std::move(t[2])};
+      m = {std::move(between), std::move(t[0]), std::move(t[1])};
     } else {
       m = mlp_.save(p.mlp, std::move(between));
     }
@@ -100,13 +100,10 @@ class LlamaLayer final : public Block {
     };
     LayerWeights w;
     w.attention.norm = take(true);
-    w.attention.q = take_linear(attention_bias_);
-    w.attention.k = take_linear(attention_bias_);
-    w.attention.v = take_linear(attention_bias_);
+    for (int i = 0; i < 3; ++i) w.attention.qkv.push_back(take_linear(attention_bias_));
     w.attention.o = take_linear(attention_bias_);
     w.mlp.norm = take(true);
-    w.mlp.gate = take_linear(mlp_bias_);
-    w.mlp.up = take_linear(mlp_bias_);
+    for (int i = 0; i < 2; ++i) w.mlp.gate_up.push_back(take_linear(mlp_bias_));
     w.mlp.down = take_linear(mlp_bias_);
     return w;
   }

@@ -79,10 +79,9 @@ class LossHead final : public LossBlock {
     if (backward == nullptr) return;
     const at::Tensor &norm_gradient = backward->gradients[0], &weight_gradient = backward->gradients[1];
     if (weight_gradient.defined()) weight_gradient.addmm_(logits.t(), norm.y);
-    at::Tensor d_normalised = at::mm(logits, weight);
     at::Tensor dx = backward->dx.narrow(0, row, x.size(0));
-    dx.zero_();
-    add_rms_norm_backward(d_normalised, x, norm.rstd, norm_weight, norm_gradient, dx);
+    at::mm_out(dx, logits, weight);
+    rms_norm_backward({x, norm.rstd, norm_weight}, dx, /*residual=*/{}, dx, norm_gradient);
   }
 
   std::string name_;

@@ -8,46 +8,48 @@
 #include "model/swiglu.h"
 
 namespace sluice::model {
+namespace {
+
+at::Tensor gate_of(const at::Tensor& gate_up) { return gate_up.narrow(1, 0, gate_up.size(1) / 2); }
+at::Tensor up_of(const at::Tensor& gate_up) { return gate_up.narrow(1, gate_up.size(1) / 2, gate_up.size(1) / 2); }
+
+at::Tensor activation_of(const at::Tensor& gate_up) { return swiglu(gate_of(gate_up), up_of(gate_up)); }
+
+}  // namespace
 
 SavedMlp MlpBranch::save(const MlpWeights& p, at::Tensor x) const {
   const NormResult norm = rms_norm(x, p.norm, norm_eps_);
-  return {std::move(x), norm.rstd, linear(p.gate, norm.y), linear(p.up, norm.y)};
+  return {std::move(x), norm.rstd, joined_linear(p.gate_up, norm.y)};
 }
 
 at::Tensor MlpBranch::forward(const MlpWeights& p, at::Tensor x) const {
   SavedMlp parts = save(p, std::move(x));
-  swiglu(parts.gate, parts.gate, parts.up);
-  parts.up.reset();
-  add_linear(p.down, parts.gate, parts.x);
+  const at::Tensor activation = activation_of(parts.gate_up);
+  parts.gate_up.reset();
+  add_linear(p.down, activation, parts.x);
   return parts.x;
 }
 
 at::Tensor MlpBranch::output(const MlpWeights& p, const SavedMlp& saved) const {
-  at::Tensor activation = at::empty_like(saved.gate);
-  swiglu(activation, saved.gate, saved.up);
+  const at::Tensor activation = activation_of(saved.gate_up);
   at::Tensor y = saved.x.clone();
   add_linear(p.down, activation, y);
   return y;
 }
 
 at::Tensor MlpBranch::backward(const MlpWeights& p, const MlpWeights& g, SavedMlp saved, const at::Tensor& dy) const {
-  at::Tensor d_up = at::empty_like(saved.gate);  // the activation, then its gradient, then that of up
-  swiglu(d_up, saved.gate, saved.up);
-  add_linear_gradients(g.down, dy, d_up);
-  at::mm_out(d_up, dy, p.down.weight);
-  swiglu_backward_in_place(d_up, saved.gate, saved.up);
-  const at::Tensor d_gate = std::exchange(saved.up, {});
-  saved.gate.reset();
+  {
+    const at::Tensor activation = linear_backward(p.down, dy);  // its gradient first
+    swiglu_backward_in_place(activation, gate_of(saved.gate_up), up_of(saved.gate_up));
+    add_linear_gradients(g.down, dy, activation);
+  }
+  const at::Tensor d_gate_up = std::exchange(saved.gate_up, {});
   {
     const at::Tensor normalised = rms_norm_again(saved.x, saved.rstd, p.norm);
-    add_linear_gradients(g.gate, d_gate, normalised);
-    add_linear_gradients(g.up, d_up, normalised);
+    add_joined_gradients(p.gate_up, g.gate_up, d_gate_up, normalised);
   }
-  at::Tensor d_normalised = linear_backward(p.gate, d_gate);
-  add_linear_backward(p.up, d_up, d_normalised);
-  d_up.reset();
-  at::Tensor dx = dy.clone();
-  add_rms_norm_backward(d_normalised, saved.x, saved.rstd, p.norm, g.norm, dx);
+  const at::Tensor dx = joined_backward(p.gate_up, d_gate_up);
+  rms_norm_backward({saved.x, saved.rstd, p.norm}, dx, /*residual=*/dy, dx, g.norm);
   return dx;
 }
 

@@ -3,19 +3,20 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include "model/linear.h"
+#include "model/joined_linear.h"
 
 namespace sluice::model {
 
 /// Parameters, or their gradients.
 struct MlpWeights {
   at::Tensor norm;
-  Linear gate, up, down;
+  JoinedLinear gate_up;
+  Linear down;
 };
 
 /// What the backward needs: the branch's own input x as well, for nobody else keeps it.
 struct SavedMlp {
-  at::Tensor x, rstd, gate, up;
+  at::Tensor x, rstd, gate_up;  // [T,D]; [T,1]; [T,2F]
 };
 
 class MlpBranch {

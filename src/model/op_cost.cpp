@@ -31,10 +31,15 @@ Bytes bytes_of(const c10::IValue& value) {
   return elements * static_cast<Bytes>(tensor.element_size());
 }
 
+// Operators that are costed by hand still hide what they call inside.
+bool hides_inner(const std::string& name) {
+  return name == "aten::index_select";
+}
+
 bool has_cost(const at::RecordFunction& call, const std::string& name) {
   if (name.starts_with("aten::empty") || name.starts_with("aten::_local_scalar")) return false;
   // Recorded by hand, on meta too: see attention.cpp and embedding.cpp.
-  if (name.starts_with("aten::_scaled_dot_product") || name == "aten::index_select") return false;
+  if (hides_inner(name)) return false;
   const auto operator_name = call.operator_name();
   if (!operator_name) return false;
   const auto found = c10::Dispatcher::singleton().findOp(*operator_name);
@@ -43,11 +48,6 @@ bool has_cost(const at::RecordFunction& call, const std::string& name) {
   const auto& returns = found->schema().returns();
   const bool is_view = !returns.empty() && returns[0].alias_info() != nullptr && !returns[0].alias_info()->isWrite();
   return !is_view;
-}
-
-// Operators that are costed by hand still hide what they call inside.
-bool hides_inner(const std::string& name) {
-  return name.starts_with("aten::_scaled_dot_product") || name == "aten::index_select";
 }
 
 std::optional<plan::OpCost> product_cost(const std::string& name, c10::ArrayRef<const c10::IValue> inputs) {

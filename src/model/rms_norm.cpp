@@ -2,55 +2,65 @@
 
 #include <ATen/ATen.h>
 
-#include "model/row_tile.h"
-#include "model/scalar.h"
+#include "kernel/rms_norm.h"
+#include "model/row_kernel.h"
 
 namespace sluice::model {
+namespace {
+
+// Rows from `first` on, as the kernel takes them.
+kernel::RmsNormRows rows_of(const NormInputs& in, const at::Tensor& y, std::int64_t first, std::int64_t last) {
+  const std::int64_t width = in.x.size(1);
+  return {.num_rows = static_cast<std::size_t>(last - first),
+          .width = static_cast<std::size_t>(width),
+          .x = read_data(in.x) + first * width,
+          .weight = read_data(in.weight),
+          .rstd = write_data(in.rstd) + first,
+          .y = write_data(y) + first * width};
+}
+
+}  // namespace
 
 NormResult rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  at::Tensor y = at::empty_like(x);
-  at::Tensor rstd = at::empty({x.size(0), 1}, x.options());
-  at::mul_out(y, x, x);
-  at::sum_out(rstd, y, {1}, /*keepdim=*/true);
-  rstd.mul_(scalar(1.0 / static_cast<double>(x.size(1)))).add_(scalar(eps)).rsqrt_();
-  at::mul_out(y, x, rstd);
-  y.mul_(weight);
-  return {y, rstd};
+  NormResult result{at::empty_like(x), at::empty({x.size(0), 1}, x.options())};
+  if (begin_pass(x, 2 * bytes_of(x), 4 * x.numel())) {
+    for_rows(x.size(0), x.size(1), [&](std::int64_t first, std::int64_t last) {
+      kernel::rms_norm(rows_of({x, result.rstd, weight}, result.y, first, last), static_cast<float>(eps));
+    });
+  }
+  return result;
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight) {
   at::Tensor y = at::empty_like(x);
-  at::mul_out(y, x, rstd);
-  y.mul_(weight);
+  if (begin_pass(x, 2 * bytes_of(x), 2 * x.numel())) {
+    for_rows(x.size(0), x.size(1), [&](std::int64_t first, std::int64_t last) {
+      kernel::rms_norm_again(rows_of({x, rstd, weight}, y, first, last));
+    });
+  }
   return y;
 }
 
-// With n = x * rstd: dw = sum over rows of dy * n, dx = rstd * (dy * w - n * mean(dy * n * w)).
-void add_rms_norm_backward(at::Tensor& dy, const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight,
-                           const at::Tensor& weight_gradient, at::Tensor& dx) {
-  const std::int64_t num_rows = x.size(0), width = x.size(1), tile = row_tile(num_rows, width);
-  at::Tensor normalised_tile = at::empty({tile, width}, x.options());
-  at::Tensor product_tile = at::empty({tile, width}, x.options());
-  at::Tensor mean_tile = at::empty({tile, 1}, x.options());
-  at::Tensor column_sum = at::empty({width}, x.options());
-  const at::Tensor width_inverse = scalar(1.0 / static_cast<double>(width));
-  for (std::int64_t row = 0; row < num_rows; row += tile) {
-    const std::int64_t n = std::min(tile, num_rows - row);
-    at::Tensor g = dy.narrow(0, row, n), scale = rstd.narrow(0, row, n);
-    at::Tensor normalised = normalised_tile.narrow(0, 0, n), product = product_tile.narrow(0, 0, n);
-    at::Tensor mean = mean_tile.narrow(0, 0, n);
-    at::mul_out(normalised, x.narrow(0, row, n), scale);
-    at::mul_out(product, g, normalised);
-    if (weight_gradient.defined()) {
-      at::sum_out(column_sum, product, {0});
-      weight_gradient.add_(column_sum);
-    }
-    product.mul_(weight);
-    at::sum_out(mean, product, {1}, /*keepdim=*/true);
-    mean.mul_(width_inverse);
-    normalised.mul_(mean);
-    g.mul_(weight).sub_(normalised).mul_(scale);
-    dx.narrow(0, row, n).add_(g);
+void rms_norm_backward(const NormInputs& in, const at::Tensor& dy, const at::Tensor& residual, const at::Tensor& dx,
+                       const at::Tensor& weight_gradient) {
+  const std::int64_t num_rows = in.x.size(0), width = in.x.size(1);
+  const bool computes = begin_pass(in.x, (residual.defined() ? 4 : 3) * bytes_of(in.x), 10 * in.x.numel());
+  const auto run = [&](std::int64_t first, std::int64_t last, float* partial) {
+    const std::int64_t from = first * width;
+    kernel::rms_norm_backward({.num_rows = static_cast<std::size_t>(last - first),
+                               .width = static_cast<std::size_t>(width),
+                               .dy = read_data(dy) + from,
+                               .x = read_data(in.x) + from,
+                               .rstd = read_data(in.rstd) + first,
+                               .weight = read_data(in.weight),
+                               .residual = residual.defined() ? read_data(residual) + from : nullptr,
+                               .dx = write_data(dx) + from,
+                               .weight_gradient = partial});
+  };
+  if (weight_gradient.defined()) {
+    add_row_sums(weight_gradient, num_rows, run);
+  } else if (computes) {
+    for_rows(num_rows, width, [&](std::int64_t first, std::int64_t last) { run(first, last, nullptr); });
   }
 }
 

@@ -13,8 +13,17 @@ struct NormResult {
 [[nodiscard]] NormResult rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 /// y again, same bits.
 [[nodiscard]] at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight);
-/// Adds dx into `dx` and dw into `weight_gradient` (unless undefined). Overwrites `dy`.
-void add_rms_norm_backward(at::Tensor& dy, const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight,
-                           const at::Tensor& weight_gradient, at::Tensor& dx);
+
+/// What the forward worked on.
+struct NormInputs {
+  const at::Tensor& x;
+  const at::Tensor& rstd;
+  const at::Tensor& weight;
+};
+
+/// dx = residual (undefined: 0) + the gradient through the norm of dy. `dx` may be the memory of `dy` or of `residual`.
+/// Adds dw into `weight_gradient` (unless undefined).
+void rms_norm_backward(const NormInputs& in, const at::Tensor& dy, const at::Tensor& residual, const at::Tensor& dx,
+                       const at::Tensor& weight_gradient);
 
 }  // namespace sluice::model

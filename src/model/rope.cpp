@@ -7,6 +7,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernel/rope.h"
+#include "model/row_kernel.h"
 
 namespace sluice::model {
 namespace {
@@ -26,14 +28,21 @@ float scale_llama3(float frequency, const format::RopeScaling& scaling) {
 
 enum class Direction { Forward, Back };
 
-void turn(at::Tensor& x_BSHd, const at::Tensor& table, Direction direction) {
-  const std::int64_t half = x_BSHd.size(3) / 2;
-  const at::Tensor cosine = table.select(0, 0), sine = table.select(0, 1);
-  at::Tensor a = x_BSHd.narrow(3, 0, half), b = x_BSHd.narrow(3, half, half);
-  const double sign = direction == Direction::Forward ? 1.0 : -1.0;
-  const at::Tensor a_sine = at::mul(a, sine);
-  a.mul_(cosine).addcmul_(b, sine, -sign);
-  b.mul_(cosine).add_(a_sine, sign);
+void turn(const at::Tensor& from, const at::Tensor& to, const at::Tensor& table, Direction direction) {
+  if (!begin_pass(from, 2 * bytes_of(from), 3 * from.numel())) return;
+  const kernel::RotateRows rows{.seq_len = static_cast<std::size_t>(from.size(1)),
+                                .num_heads = static_cast<std::size_t>(from.size(2)),
+                                .half = static_cast<std::size_t>(from.size(3) / 2),
+                                .cosine = read_data(table),
+                                .sine = read_data(table) + table.numel() / 2,
+                                .from = from.const_data_ptr<float>(),
+                                .from_stride = static_cast<std::size_t>(token_stride(from)),
+                                .to = to.mutable_data_ptr<float>(),
+                                .to_stride = static_cast<std::size_t>(token_stride(to))};
+  for_rows(from.size(0) * from.size(1), from.size(2) * from.size(3), [&](std::int64_t first, std::int64_t last) {
+    const auto begin = static_cast<std::size_t>(first), end = static_cast<std::size_t>(last);
+    direction == Direction::Forward ? kernel::rotate(rows, begin, end) : kernel::rotate_back(rows, begin, end);
+  });
 }
 
 }  // namespace
@@ -60,17 +69,24 @@ at::Tensor Rope::table(std::int64_t first, std::int64_t n, c10::Device device) c
   if (on_meta) return table;
   auto* cosine = table.mutable_data_ptr<float>();
   float* sine = cosine + n * half;
-  for (std::int64_t t = 0; t < n; ++t) {
-    for (std::int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(first + t) * frequencies_[static_cast<std::size_t>(i)];
-      cosine[t * half + i] = std::cos(angle);
-      sine[t * half + i] = std::sin(angle);
+  for_rows(n, 16 * half, [&](std::int64_t begin, std::int64_t end) {  // a sine takes as long as 16 simple operations
+    for (std::int64_t t = begin; t < end; ++t) {
+      for (std::int64_t i = 0; i < half; ++i) {
+        const float angle = static_cast<float>(first + t) * frequencies_[static_cast<std::size_t>(i)];
+        cosine[t * half + i] = std::cos(angle);
+        sine[t * half + i] = std::sin(angle);
+      }
     }
-  }
+  });
   return device.is_cpu() ? table : table.to(device);
 }
 
-void rotate(at::Tensor& x_BSHd, const at::Tensor& table) { turn(x_BSHd, table, Direction::Forward); }
-void rotate_back(at::Tensor& x_BSHd, const at::Tensor& table) { turn(x_BSHd, table, Direction::Back); }
+void rotate(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table) {
+  turn(from_BSHd, to_BSHd, table, Direction::Forward);
+}
+
+void rotate_back(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table) {
+  turn(from_BSHd, to_BSHd, table, Direction::Back);
+}
 
 }  // namespace sluice::model

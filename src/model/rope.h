@@ -22,9 +22,9 @@ class Rope {
   std::vector<float> frequencies_;
 };
 
-/// Turns x [B,n,H,d] in place.
-void rotate(at::Tensor& x_BSHd, const at::Tensor& table);
-/// The gradient of `rotate`: turns back, in place.
-void rotate_back(at::Tensor& x_BSHd, const at::Tensor& table);
+/// to = from turned. Both [B,n,H,d], heads next to each other in rows of any stride; they may be the same tensor.
+void rotate(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table);
+/// The gradient of `rotate`: turns back.
+void rotate_back(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table);
 
 }  // namespace sluice::model

@@ -2,27 +2,40 @@
 
 #include <ATen/ATen.h>
 
-#include "model/row_tile.h"
+#include "base/check.h"
+#include "kernel/swiglu.h"
+#include "model/row_kernel.h"
 
 namespace sluice::model {
+namespace {
 
-void swiglu(at::Tensor& out, const at::Tensor& gate, const at::Tensor& up) {
-  at::silu_out(out, gate);
-  out.mul_(up);
+kernel::SwigluRows rows_of(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& out, std::int64_t first,
+                           std::int64_t last) {
+  const std::int64_t width = gate.size(1), stride = gate.stride(0);
+  SLUICE_CHECK(gate.stride(1) == 1 && up.stride(1) == 1 && up.stride(0) == stride, "gate and up differ in strides");
+  return {.num_rows = static_cast<std::size_t>(last - first),
+          .width = static_cast<std::size_t>(width),
+          .stride = static_cast<std::size_t>(stride),
+          .gate = gate.mutable_data_ptr<float>() + first * stride,
+          .up = up.mutable_data_ptr<float>() + first * stride,
+          .out = write_data(out) + first * width};
 }
 
-void swiglu_backward_in_place(at::Tensor& dy, const at::Tensor& gate, at::Tensor& up) {
-  const std::int64_t num_rows = gate.size(0), tile = row_tile(num_rows, gate.size(1));
-  at::Tensor silu_tile = at::empty({tile, gate.size(1)}, gate.options());
-  for (std::int64_t row = 0; row < num_rows; row += tile) {
-    const std::int64_t n = std::min(tile, num_rows - row);
-    at::Tensor silu = silu_tile.narrow(0, 0, n), gate_rows = gate.narrow(0, row, n);
-    at::Tensor dy_rows = dy.narrow(0, row, n), up_rows = up.narrow(0, row, n);
-    at::silu_out(silu, gate_rows);
-    up_rows.mul_(dy_rows);
-    dy_rows.mul_(silu);
-    at::silu_backward_out(up_rows, up_rows, gate_rows);
+}  // namespace
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  at::Tensor out = at::empty(gate.sizes(), gate.options());
+  if (begin_pass(gate, 3 * bytes_of(gate), 20 * gate.numel())) {
+    for_rows(gate.size(0), gate.size(1),
+             [&](std::int64_t first, std::int64_t last) { kernel::swiglu(rows_of(gate, up, out, first, last)); });
   }
+  return out;
+}
+
+void swiglu_backward_in_place(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up) {
+  if (!begin_pass(gate, 6 * bytes_of(gate), 30 * gate.numel())) return;
+  for_rows(gate.size(0), gate.size(1),
+           [&](std::int64_t first, std::int64_t last) { kernel::swiglu_backward(rows_of(gate, up, dy, first, last)); });
 }
 
 }  // namespace sluice::model

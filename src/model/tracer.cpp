@@ -21,13 +21,21 @@ BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape,
   const BlockEntry& entry = model.blocks.at(static_cast<std::size_t>(block_index));
   const auto options = at::TensorOptions().device(device).dtype(at::kFloat);
   BlockTensors t;
-  for (const auto& spec : parameters_of(model, block_index)) {
-    t.parameters.push_back(at::empty(spec.shape, options));
-    t.gradients.push_back(at::empty(spec.shape, options));
-    if (device == c10::DeviceType::Meta) continue;
-    at::Tensor& parameter = t.parameters.back();
-    init_parameter(spec, 0, 0, {parameter.mutable_data_ptr<float>(), static_cast<std::size_t>(parameter.numel())});
-    t.gradients.back().zero_();
+  // Laid out as in their chunk: a block may use that neighbours in memory are one matrix.
+  for (const int chunk : entry.chunks) {
+    const ChunkSpec& spec = model.chunks[static_cast<std::size_t>(chunk)];
+    const plan::Chunk layout = chunk_layout(spec);
+    const at::Tensor values = at::empty({layout.num_elements}, options);
+    const at::Tensor gradients = at::empty({layout.num_elements}, options);
+    if (device != c10::DeviceType::Meta) gradients.zero_();
+    for (std::size_t i = 0; i < spec.parameters.size(); ++i) {
+      const auto& place = layout.parameters[i];
+      t.parameters.push_back(values.narrow(0, place.first_element, place.num_elements).view(place.shape));
+      t.gradients.push_back(gradients.narrow(0, place.first_element, place.num_elements).view(place.shape));
+      if (device == c10::DeviceType::Meta) continue;
+      const auto size = static_cast<std::size_t>(place.num_elements);
+      init_parameter(spec.parameters[i], 0, 0, {t.parameters.back().mutable_data_ptr<float>(), size});
+    }
   }
   const auto boundary = [&] {
     at::Tensor tensor = at::empty({shape.micro_batch_size, shape.seq_len, model.hidden_size}, options);

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/isa.h"
 #include "optim/factories.h"
-#include "optim/isa.h"
 
 namespace sluice::optim {
 namespace {

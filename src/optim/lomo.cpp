@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/isa.h"
 #include "optim/factories.h"
-#include "optim/isa.h"
 
 namespace sluice::optim {
 namespace {

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 
-#include "optim/isa.h"
+#include "base/isa.h"
 
 namespace sluice::optim {
 namespace {

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "model/attention.h"
+#include "model/parallel.h"
 #include "optim/rule.h"
 #include "recipe/machine_file.h"
 #include "train/aligned_floats.h"
@@ -72,7 +73,7 @@ BytesPerSecond measure_update() {
   const AlignedFloats parameter(kElements), gradient(kElements), first(kElements), second(kElements);
   const optim::UpdateArgs args{.lr = 1e-5, .weight_decay = 0.01};
   const Seconds seconds = median_seconds([&] {
-    at::parallel_for(0, kElements, kElements / at::get_num_threads() + 1, [&](std::int64_t begin, std::int64_t end) {
+    model::parallel_ranges(kElements, kElements / at::get_num_threads() + 1, [&](std::int64_t begin, std::int64_t end) {
       const auto count = static_cast<std::size_t>(end - begin);
       float* const states[] = {first.span().data() + begin, second.span().data() + begin};
       rule->update(parameter.span().subspan(begin, count), gradient.span().subspan(begin, count), states, args);

@@ -9,6 +9,7 @@
 #include "model/compute.h"
 #include "model/init.h"
 #include "model/model.h"
+#include "model/tracer.h"
 
 namespace sluice::model {
 
@@ -32,7 +33,7 @@ inline MicroBatch random_batch(std::int64_t vocab_size, std::int64_t batch_size,
   return {ids, ids.clone()};
 }
 
-/// Parameters, gradients (zeroed) and boundaries of a whole model.
+/// Parameters, gradients (zeroed) and boundaries of a whole model; parameters lie in their chunks as a run lays them.
 struct SmallModel {
   Model model;
   std::vector<std::vector<at::Tensor>> parameters, gradients;  // per chunk
@@ -42,13 +43,17 @@ struct SmallModel {
     for (const auto& chunk : model.chunks) {
       parameters.emplace_back();
       gradients.emplace_back();
-      for (auto spec : chunk.parameters) {
+      const plan::Chunk layout = chunk_layout(chunk);
+      const at::Tensor values = at::zeros({layout.num_elements}), zeros = at::zeros({layout.num_elements});
+      for (std::size_t i = 0; i < chunk.parameters.size(); ++i) {
+        const auto& place = layout.parameters[i];
+        ParameterSpec spec = chunk.parameters[i];
         spec.std = 0.2;
         if (spec.init == ParameterSpec::Init::Zeros) spec.init = ParameterSpec::Init::Normal;
-        at::Tensor value = at::empty(spec.shape);
+        at::Tensor value = values.narrow(0, place.first_element, place.num_elements).view(place.shape);
         init_parameter(spec, seed, 0, {value.mutable_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
         parameters.back().push_back(value);
-        gradients.back().push_back(at::zeros(spec.shape));
+        gradients.back().push_back(zeros.narrow(0, place.first_element, place.num_elements).view(place.shape));
       }
     }
   }

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "optim/isa.h"
+#include "base/isa.h"
 
 namespace sluice::optim {
 namespace {

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "optim/isa.h"
+#include "base/isa.h"
 
 namespace sluice::optim {
 namespace {

@@ -1,9 +1,9 @@
-#include "optim/isa.h"
+#include "base/isa.h"
 
 #include <algorithm>
 #include <atomic>
 
-namespace sluice::optim {
+namespace sluice {
 namespace {
 
 std::atomic<Isa> limit{Isa::Avx512};
@@ -23,4 +23,4 @@ Isa usable_isa() noexcept {
 
 void limit_isa(Isa highest) noexcept { limit.store(highest, std::memory_order_relaxed); }
 
-}  // namespace sluice::optim
+}  // namespace sluice

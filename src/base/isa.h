@@ -3,7 +3,7 @@
 #pragma once
 #include <cstddef>
 
-namespace sluice::optim {
+namespace sluice {
 
 enum class Isa { Baseline, Avx2, Avx512 };
 
@@ -41,4 +41,4 @@ void run_widest(const Loop& loop, std::size_t count) {
   }
 }
 
-}  // namespace sluice::optim
+}  // namespace sluice

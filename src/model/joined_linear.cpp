@@ -1,0 +1,84 @@
+#include "model/joined_linear.h"
+
+#include <ATen/ATen.h>
+
+#include "model/row_kernel.h"
+
+namespace sluice::model {
+namespace {
+
+// Meta tensors have no addresses: there parts of one chunk are views of one storage.
+bool follows(const at::Tensor& next, const at::Tensor& matrix) {
+  if (matrix.is_meta()) {
+    return next.is_alias_of(matrix) && next.storage_offset() == matrix.storage_offset() + matrix.numel();
+  }
+  return next.const_data_ptr<float>() == matrix.const_data_ptr<float>() + matrix.numel();
+}
+
+std::vector<at::Tensor> weights_of(const JoinedLinear& p) {
+  std::vector<at::Tensor> weights;
+  for (const Linear& part : p) weights.push_back(part.weight);
+  return weights;
+}
+
+// part(i, columns of `rows` that belong to map i)
+template <typename Part>
+void for_parts(const at::Tensor& rows, const JoinedLinear& widths, const Part& part) {
+  std::int64_t column = 0;
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    const std::int64_t width = widths[i].weight.size(0);
+    part(i, rows.narrow(1, column, width));
+    column += width;
+  }
+}
+
+}  // namespace
+
+at::Tensor join_rows(const std::vector<at::Tensor>& matrices) {
+  std::int64_t num_rows = 0;
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    if (!matrices[i].defined() || !matrices[i].is_contiguous()) return {};
+    if (i > 0 && !follows(matrices[i], matrices[i - 1])) return {};
+    num_rows += matrices[i].size(0);
+  }
+  const at::Tensor& first = matrices.front();
+  const std::int64_t width = first.size(1);
+  if (first.is_meta()) return first.as_strided({num_rows, width}, {width, 1});
+  return at::from_blob(first.mutable_data_ptr(), {num_rows, width}, first.options());
+}
+
+at::Tensor joined_linear(const JoinedLinear& p, const at::Tensor& x) {
+  std::int64_t width = 0;
+  for (const Linear& part : p) width += part.weight.size(0);
+  at::Tensor y = at::empty({x.size(0), width}, x.options());
+  const at::Tensor joined = join_rows(weights_of(p));
+  if (joined.defined()) at::mm_out(y, x, joined.t());
+  for_parts(y, p, [&](std::size_t i, at::Tensor columns) {
+    if (!joined.defined()) at::mm_out(columns, x, p[i].weight.t());
+    if (p[i].bias.defined()) columns.add_(p[i].bias);
+  });
+  return y;
+}
+
+void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const at::Tensor& dy,
+                          const at::Tensor& x) {
+  at::Tensor joined = join_rows(weights_of(gradients));
+  if (joined.defined()) joined.addmm_(dy.t(), x);
+  for_parts(dy, p, [&](std::size_t i, const at::Tensor& columns) {
+    at::Tensor weight = gradients[i].weight;
+    if (!joined.defined() && weight.defined()) weight.addmm_(columns.t(), x);
+    if (gradients[i].bias.defined()) add_column_sums(columns, gradients[i].bias);
+  });
+}
+
+at::Tensor joined_backward(const JoinedLinear& p, const at::Tensor& dy) {
+  const at::Tensor joined = join_rows(weights_of(p));
+  if (joined.defined()) return at::mm(dy, joined);
+  at::Tensor dx;
+  for_parts(dy, p, [&](std::size_t i, const at::Tensor& columns) {
+    dx = i == 0 ? at::mm(columns, p[i].weight) : dx.addmm_(columns, p[i].weight);
+  });
+  return dx;
+}
+
+}  // namespace sluice::model
