@@ -5,6 +5,8 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
+#include <set>
 
 #include "base/error.h"
 #include "format/presets.h"
@@ -33,7 +35,37 @@ void warm_kernels() {
     (void)model::trace_block(tiny, static_cast<int>(block), {2, 64}, c10::DeviceType::CPU);
 }
 
+using ProductShape = std::array<std::int64_t, 3>;  // m, k, n
+
+std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
+  std::set<ProductShape> shapes;
+  const auto add = [&](const plan::ComputeTrace& compute) {
+    for (const plan::OpCost& op : compute.ops) {
+      if (op.kind == plan::OpClass::MatMul) shapes.insert({op.m, op.k, op.n});
+    }
+  };
+  for (const plan::BlockTrace& block : trace.traces) {
+    add(block.forward);
+    add(block.backward_recompute);
+    add(block.evaluate);
+    for (const plan::ComputeTrace& pass : block.generate) add(pass);
+  }
+  return shapes;
+}
+
 }  // namespace
+
+// A product is one of three: y = x W^T, dx = dy W, dW = dy^T x.
+void warm_products(const plan::StepTrace& trace) {
+  constexpr std::int64_t kLongestSum = 1024;  // the library goes along k in blocks
+  for (const auto& [m, whole_k, n] : product_shapes(trace)) {
+    const std::int64_t k = std::min(whole_k, kLongestSum);
+    at::Tensor c = at::empty({m, n});
+    at::mm_out(c, at::zeros({m, k}), at::zeros({n, k}).t());
+    at::mm_out(c, at::zeros({m, k}), at::zeros({k, n}));
+    at::mm_out(c, at::zeros({k, m}).t(), at::zeros({k, n}));
+  }
+}
 
 void prepare_process(const recipe::Settings& settings) {
   // Few heaps and freed memory given back: what is resident is what is used.

@@ -2,6 +2,7 @@
 // have run once on every thread; the arena gets the rest.
 #pragma once
 #include "base/units.h"
+#include "plan/trace.h"
 #include "recipe/settings.h"
 
 namespace sluice::train {
@@ -15,6 +16,10 @@ struct Budget {
 /// Installs the CPU allocator, sets the number of threads and runs every kernel that training uses once. Before the
 /// first tensor; once per process.
 void prepare_process(const recipe::Settings& settings);
+
+/// Runs every matrix product of the trace once, on zeros: the library keeps buffers whose sizes follow from the shapes.
+/// Takes, for a moment, less memory than a step will.
+void warm_products(const plan::StepTrace& trace);
 
 /// Reads the process and the limits of the machine. Call when what lives beside the arena is there (data opened,
 /// tokenizer gone). Throws CapacityError when the process alone is over the budget.

@@ -114,7 +114,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
       model(model::make_model(config)),
       rule(optim::make_rule(run.optimizer, recipe::rule_options(run))),
       trace(purpose.trace(model)),
-      budget(measure_budget(run)),
+      budget((warm_products(trace), measure_budget(run))),
       machine(local_machine(run, budget)),
       request(plan_request(run, *rule)) {
   request.forward_only = purpose.forward_only;
