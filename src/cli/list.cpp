@@ -39,11 +39,12 @@ void list_collectives() {
 }
 
 using Kind = CatalogRow<void (*)()>;
-constexpr std::array<Kind, 8> kKinds = {{
+constexpr std::array<Kind, 9> kKinds = {{
     {"models", "presets and families", list_models},
     {"optimizers", "update rules", [] { print_rows(optim::rule_catalog()); }},
     {"schedules", "learning-rate schedules", [] { print_rows(optim::schedule_catalog()); }},
     {"tiers", "stores below memory", [] { print_rows(tier::store_catalog()); }},
+    {"devices", "places for block math beside the CPU", [] { print_rows(tier::device_catalog()); }},
     {"collectives", "libraries between ranks", list_collectives},
     {"tokenizers", "kinds of tokenizer", [] { print_rows(data::tokenizer_rows()); }},
     {"datasets", "data formats", [] { print_rows(data::dataset_rows()); }},

@@ -7,6 +7,7 @@
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
 #include "optim/norm.h"
+#include "tier/catalog.h"
 
 namespace sluice::exec {
 namespace {
@@ -17,12 +18,34 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 
 }  // namespace
 
-Executor::Executor(const ExecutorOptions& options, State& state) : options_(options), state_(state) {
-  if (state.store() == nullptr) return;
-  for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite}) {
-    disk_lanes_.push_back(
-        std::make_unique<tier::DiskLane>(lane, *state.store(), state.arena(), state.objects(), progress_));
+Executor::Executor(const ExecutorOptions& options, State& state)
+    : options_(options), state_(state), arena_peak_(state.arenas().size(), 0) {
+  for (int i = 0; i < plan::kNumLanes; ++i) {
+    const auto lane = static_cast<plan::Lane>(i);
+    std::unique_ptr<tier::Mover> mover = make_mover(lane);
+    if (!mover) continue;
+    lanes_.push_back(std::make_unique<tier::MoveLane>(lane, std::move(mover), progress_));
+    has_lane_[i] = true;
   }
+}
+
+// Who plays which lane; none where there is nothing to move between.
+std::unique_ptr<tier::Mover> Executor::make_mover(plan::Lane lane) const {
+  switch (lane) {
+    case plan::Lane::DiskRead:
+    case plan::Lane::DiskWrite:
+      if (state_.store() == nullptr) return nullptr;
+      return tier::make_disk_mover(*state_.store(), state_.arenas(), state_.objects());
+    case plan::Lane::HostToDevice:
+    case plan::Lane::DeviceToHost:
+      if (state_.arenas().size() < 2) return nullptr;
+      return tier::make_copy_mover(find_row(tier::device_catalog(), "device", options_.device).make(options_.copies),
+                                   state_.arenas());
+    case plan::Lane::Compute:
+    case plan::Lane::Communication:
+      return nullptr;
+  }
+  return nullptr;
 }
 
 Executor::~Executor() = default;
@@ -39,14 +62,12 @@ void Executor::start_period(const plan::Plan& plan, bool apply_update) {
   if (next.number >= 2) {  // the spans to be reused belong to two periods ago: every lane must have left it
     tier::Period old = *period_;
     old.number -= 1;
-    for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite}) {
-      if (!disk_lanes_.empty()) progress_.wait_for_lane(lane, old);
-    }
+    wait_for_lanes(old);
   }
   spans.assign(plan.actions.size(), plan::Span{});
   next.spans = &spans;
   period_ = next;
-  for (const auto& lane : disk_lanes_) lane->post(next);
+  for (const auto& lane : lanes_) lane->post(next);
 }
 
 StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
@@ -56,8 +77,7 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan.actions.size()); ++i) {
     const plan::Action& action = plan.actions[i];
     if (action.lane != plan::Lane::Compute) {
-      const bool disk = action.lane == plan::Lane::DiskRead || action.lane == plan::Lane::DiskWrite;
-      SLUICE_CHECK(disk && !disk_lanes_.empty(), "no backend for the lane ", plan::name(action.lane));
+      SLUICE_CHECK(has_lane_[static_cast<int>(action.lane)], "no backend for the lane ", plan::name(action.lane));
       continue;
     }
     const Seconds ready = since(period.start);
@@ -81,18 +101,23 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
 
 // From the addresses that were really used: the slots of what ran, and the allocator's own mark.
 void Executor::measure_peak(const plan::Plan& plan) {
-  arena_peak_ = std::max(arena_peak_, model::workspace_peak());
+  arena_peak_[0] = std::max(arena_peak_[0], model::workspace_peak());
   for (const plan::Action& action : plan.actions) {
     if (period_->skips(action)) continue;
     for (const plan::Slot& slot : action.slots) {
-      if (slot.offset >= 0) arena_peak_ = std::max(arena_peak_, slot.offset + plan.buffers[slot.buffer].bytes);
+      if (slot.offset < 0) continue;
+      Bytes& peak = arena_peak_[slot.tier];
+      peak = std::max(peak, slot.offset + plan.buffers[slot.buffer].bytes);
     }
   }
 }
 
+void Executor::wait_for_lanes(const tier::Period& period) {
+  for (const auto& lane : lanes_) progress_.wait_for_lane(lane->lane(), period);
+}
+
 void Executor::drain() {
-  if (!period_ || disk_lanes_.empty()) return;
-  for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite}) progress_.wait_for_lane(lane, *period_);
+  if (period_) wait_for_lanes(*period_);
 }
 
 plan::Timeline Executor::timeline() const {
@@ -239,7 +264,9 @@ at::Tensor Executor::boundary_tensor(const plan::Slot& slot, const model::MicroB
   return at::from_blob(floats(slot), {tokens[0], tokens[1], options_.model->hidden_size}, at::kFloat);
 }
 
-float* Executor::floats(const plan::Slot& slot) const { return reinterpret_cast<float*>(state_.arena() + slot.offset); }
+float* Executor::floats(const plan::Slot& slot) const {
+  return reinterpret_cast<float*>(state_.arenas()[slot.tier] + slot.offset);
+}
 
 // Added exactly: the same bits for any number of threads and any order of chunks.
 optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {

@@ -1,5 +1,5 @@
-// Plays a plan: the compute lane on the calling thread, the disk lanes on threads of their own, in the list's order and
-// no other.
+// Plays a plan: the compute lane on the calling thread, the lanes that move on threads of their own, in the list's
+// order and no other.
 #pragma once
 #include <array>
 #include <chrono>
@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,8 @@ struct ExecutorOptions {
   const plan::StepTrace* trace = nullptr;
   const optim::UpdateRule* rule = nullptr;
   Decay decay = Decay::Matrices;
+  std::string device = "emulated";  ///< with two arenas: what copies between them, a row of tier::device_catalog()
+  tier::CopyOptions copies = {};    ///< each direction's
 };
 
 /// One thread calls it. After an exception the executor is only good for destruction; the state in the store is that of
@@ -57,16 +60,18 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// One period. Returns when the compute lane is through; disk lanes may still be busy with it.
+  /// One period. Returns when the compute lane is through; other lanes may still be busy with it.
   StepResult run(const plan::Plan& plan, const StepInputs& inputs);
   /// Returns when every lane is idle: State may be read.
   void drain();
-  /// Highest byte of the arena that any action of any period so far has used, workspace included.
-  [[nodiscard]] Bytes arena_peak() const { return arena_peak_; }
+  /// Highest byte of a tier's arena that any action of any period so far has used, workspace included.
+  [[nodiscard]] Bytes arena_peak(int tier) const { return arena_peak_[tier]; }
   /// What was measured in the last period that was drained or followed by another.
   [[nodiscard]] plan::Timeline timeline() const;
 
  private:
+  [[nodiscard]] std::unique_ptr<tier::Mover> make_mover(plan::Lane lane) const;
+  void wait_for_lanes(const tier::Period& period);
   void start_period(const plan::Plan& plan, bool apply_update);
   void measure_peak(const plan::Plan& plan);
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
@@ -83,11 +88,12 @@ class Executor {
   const ExecutorOptions options_;
   State& state_;
   tier::Progress progress_;
-  std::vector<std::unique_ptr<tier::DiskLane>> disk_lanes_;
+  std::array<bool, plan::kNumLanes> has_lane_{};
   std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before
   std::optional<tier::Period> period_;
-  Bytes arena_peak_ = 0;
+  std::vector<Bytes> arena_peak_;                             // per tier
   std::map<std::pair<int, int>, model::SavedTensors> saved_;  // (block, micro-batch)
+  std::vector<std::unique_ptr<tier::MoveLane>> lanes_;        // last: their threads end before what they write to goes
 };
 
 }  // namespace sluice::exec

@@ -19,25 +19,27 @@ void mark_moved(const plan::Plan& plan, std::vector<char>& stored) {
 
 }  // namespace
 
-State::State(const plan::PlanSet& plans, tier::Arena& arena, tier::Store* store)
+State::State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier::Store* store)
     : buffers_(plans.train.buffers),
-      arena_(arena),
       store_(store),
-      objects_(buffers_.size(), -1),
       stripe_(static_cast<std::byte*>(std::aligned_alloc(4096, tier::kStripeBytes)), &std::free),
+      objects_(buffers_.size(), -1),
       stored_(buffers_.size(), 1),
-      waits_at_(buffers_.size(), -1) {
+      waits_at_(buffers_.size()) {
+  for (tier::Arena* arena : arenas) arenas_.push_back(arena->data());
   for (const plan::EntryState& entry : plans.train.entry) {
-    waits_at_[entry.buffer] = entry.offset;
+    waits_at_[entry.buffer].push_back({entry.tier, entry.offset});
     stored_[entry.buffer] = entry.clean;
   }
   std::vector<char> moved(buffers_.size(), 0);
   for (const plan::Plan* plan : {&plans.train, &plans.flush, plans.evaluate ? &*plans.evaluate : nullptr}) {
     if (plan != nullptr) mark_moved(*plan, moved);
   }
+  for (const plan::Plan& pass : plans.generate) mark_moved(pass, moved);
   for (std::size_t i = 0; i < buffers_.size(); ++i) {
     const plan::Buffer& buffer = buffers_[i];
-    const bool state_outside = buffer.persistent && waits_at_[i] < 0;
+    const bool state_outside = buffer.persistent && waits_at_[i].empty();
+    stored_[i] = stored_[i] && (moved[i] || state_outside);
     if (!moved[i] && !state_outside) continue;
     SLUICE_CHECK(store_ != nullptr, "the plan moves ", plan::name(buffer.kind), " buffers but there is no store");
     objects_[i] = store_->reserve(buffer.bytes, buffer.persistent ? 2 : 1, plan::name(buffer.kind));
@@ -65,8 +67,8 @@ void State::write(plan::BufferKind kind, int chunk, int moment, std::int64_t fir
   for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(source.size()),
                 [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
                   const auto bytes = std::as_bytes(source.subspan(from, count));
-                  if (waits_at_[buffer] >= 0)
-                    std::memcpy(arena_.data() + waits_at_[buffer] + at * 4, bytes.data(), bytes.size());
+                  for (const Place& place : waits_at_[buffer])
+                    std::memcpy(address(place) + at * 4, bytes.data(), bytes.size());
                   if (stored_[buffer]) channel_->write(objects_[buffer], at * 4, bytes);
                 });
 }
@@ -75,8 +77,8 @@ void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t firs
   for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(destination.size()),
                 [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
                   const auto bytes = std::as_writable_bytes(destination.subspan(from, count));
-                  if (waits_at_[buffer] >= 0) {
-                    std::memcpy(bytes.data(), arena_.data() + waits_at_[buffer] + at * 4, bytes.size());
+                  if (!waits_at_[buffer].empty()) {
+                    std::memcpy(bytes.data(), address(waits_at_[buffer].front()) + at * 4, bytes.size());
                   } else {
                     read_store(buffer, at * 4, bytes);
                   }

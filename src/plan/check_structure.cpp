@@ -136,6 +136,7 @@ class Structure {
       });
     };
     for (const EntryState& entry : plan_.entry) {
+      if (in_entry[entry.buffer]) report_.add("entry of " + describe_buffer(plan_, entry.buffer) + ": it stands twice");
       in_entry[entry.buffer] = true;
       if (num_actions_ == 0) continue;
       const bool leaves = plan_.variant == Variant::Flush && !plan_.buffers[entry.buffer].persistent;

@@ -1,6 +1,7 @@
 // Where a plan runs: tiers with capacities, links with rates, and how fast the compute place computes. Measured by
 // `sluice doctor`, shipped for known machines, or written by hand; planner and simulator know nothing else of hardware.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,26 @@ struct Machine {
   BytesPerSecond update_memory = 0;  ///< bytes/s of the update kernels where updates run
   int update_tier = 0;               ///< index of the tier where updates run (1 on a GPU run with CPU updates)
   int num_threads = 1;
-  Bytes process_overhead = 0;  ///< RAM of the process beside the arena (libraries, stacks, I/O buffers)
+  Bytes process_overhead = 0;    ///< RAM of the process beside the arena (libraries, stacks, I/O buffers)
+  bool emulated_device = false;  ///< the device is memory of this process: its arena is RAM, too
+
+  /// Index of the tier of this kind; -1: there is none.
+  [[nodiscard]] int tier_index(TierKind kind) const {
+    for (int tier = 0; tier < static_cast<int>(tiers.size()); ++tier) {
+      if (tiers[tier].kind == kind) return tier;
+    }
+    return -1;
+  }
+  /// RAM of the process when its tiers hold `bytes` each.
+  [[nodiscard]] Bytes process_ram(std::span<const Bytes> bytes) const {
+    Bytes total = process_overhead;
+    for (std::size_t tier = 0; tier < tiers.size(); ++tier) {
+      const bool in_ram =
+          tiers[tier].kind == TierKind::Host || (tiers[tier].kind == TierKind::Device && emulated_device);
+      if (in_ram) total += bytes[tier];
+    }
+    return total;
+  }
 };
 
 }  // namespace sluice::plan

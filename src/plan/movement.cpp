@@ -3,38 +3,23 @@
 #include <algorithm>
 #include <map>
 
-#include "base/check.h"
+#include "plan/stays.h"
 
 namespace sluice::plan {
 namespace {
-
-/// A hop of a buffer between neighbouring tiers.
-struct Move {
-  bool up = true;  // fetch; else write_back
-  BufferId buffer = -1;
-  int upper = 0;  // the hop joins `upper` and `upper` + 1
-  int from_stay = -1, to_stay = -1;
-  int row = -1;  // fetch: the row that needs it; write_back: the row that made it
-  int room = 0;  // rows free of this buffer before (after) `row`
-  int lead = 0;  // fetch: placed so many rows earlier
-  SkipWhen skip = SkipWhen::Never;
-};
 
 class MovePlanner {
  public:
   MovePlanner(const StepRows& step, Residency residency, const RowTimes& times, const Machine& machine,
               std::span<const Bytes> limits)
-      : step_(step),
-        residency_(std::move(residency)),
-        times_(times),
-        machine_(machine),
-        limits_(limits),
-        stay_of_use_(step.rows.size()) {
-    for (std::size_t r = 0; r < step.rows.size(); ++r) stay_of_use_[r].assign(step.rows[r].uses.size(), -1);
+      : step_(step), residency_(std::move(residency)), times_(times), machine_(machine), limits_(limits) {
+    Stays found = find_stays(step, residency_, arenas());
+    draft_.stays = std::move(found.stays);
+    moves_ = std::move(found.moves);
+    stay_of_use_ = std::move(found.of_use);
   }
 
   Draft run(std::span<const RowWorkspace> workspace) && {
-    build_stays();
     for (std::size_t tier = 0; tier + 1 < machine_.tiers.size(); ++tier) {
       hoist_fetches(static_cast<int>(tier));
       extend_write_backs(static_cast<int>(tier));
@@ -44,179 +29,9 @@ class MovePlanner {
   }
 
  private:
-  struct PlacedUse {
-    int row, index;
-  };
-
   int arenas() const { return static_cast<int>(limits_.size()); }
   int num_rows() const { return static_cast<int>(step_.rows.size()); }
   Bytes bytes(BufferId buffer) const { return step_.buffers[buffer].bytes; }
-
-  int new_stay(BufferId buffer, int tier, int first, int last) {
-    draft_.stays.push_back({.buffer = buffer, .tier = tier, .first_row = first, .last_row = last});
-    return static_cast<int>(draft_.stays.size()) - 1;
-  }
-
-  void build_stays() {
-    std::vector<std::vector<PlacedUse>> uses(step_.buffers.size());
-    for (int r = 0; r < num_rows(); ++r) {
-      for (int u = 0; u < static_cast<int>(step_.rows[r].uses.size()); ++u)
-        uses[step_.rows[r].uses[u].buffer].push_back({r, u});
-    }
-    auto gap = residency_.gaps.begin();
-    for (BufferId buffer = 0; buffer < static_cast<BufferId>(uses.size()); ++buffer) {
-      auto end = gap;
-      while (end != residency_.gaps.end() && end->buffer == buffer) ++end;
-      build_stays_of(buffer, uses[buffer], {gap, end});
-      gap = end;
-    }
-  }
-
-  // One stay per unbroken run of uses in one tier; a run that reaches round the period's end becomes one stay.
-  void build_stays_of(BufferId buffer, std::span<const PlacedUse> uses, std::span<const Gap> gaps) {
-    if (uses.empty()) return;
-    const auto use = [&](const PlacedUse& u) -> const Use& { return step_.rows[u.row].uses[u.index]; };
-    std::vector<const Gap*> after(uses.size(), nullptr);
-    for (const Gap& gap : gaps) {
-      for (std::size_t i = 0; i < uses.size(); ++i) {
-        if (uses[i].row == gap.from_row && (gap.wraps == (i + 1 == uses.size()))) after[i] = &gap;
-      }
-    }
-    // Start where a stay starts; if every gap is held, the buffer never leaves.
-    std::size_t start = uses.size();
-    bool clear_cut = false;
-    for (std::size_t i = 0; i < uses.size() && !clear_cut; ++i) {
-      const Gap* before = after[(i + uses.size() - 1) % uses.size()];
-      const bool begins = before == nullptr || before->level != use(uses[i]).tier || before->from.tier != before->level;
-      if (!begins) continue;
-      // A copy that waited in an arena below may stay on while it is only read: better not to start in its middle.
-      clear_cut = before == nullptr || use(uses[i]).access != Access::Read || before->level >= arenas();
-      if (clear_cut || start == uses.size()) start = i;
-    }
-    if (start == uses.size()) {
-      const int stay = new_stay(buffer, use(uses[0]).tier, 0, num_rows() - 1);
-      draft_.stays[stay].whole_period = true;
-      draft_.stays[stay].clean_at_wrap = after.back() != nullptr && after.back()->stored;
-      for (const PlacedUse& u : uses) stay_of_use_[u.row][u.index] = stay;
-      return;
-    }
-    int current = -1;  // stay of the use at hand
-    int parked = -1;   // stay in an arena below it
-    unfilled_ = -1;
-    for (std::size_t n = 0; n < uses.size(); ++n) {
-      const PlacedUse& here = uses[(start + n) % uses.size()];
-      if (current < 0) current = new_stay(buffer, use(here).tier, here.row, here.row);
-      draft_.stays[current].last_row = here.row;
-      stay_of_use_[here.row][here.index] = current;
-      const Gap* gap = after[(start + n) % uses.size()];
-      if (gap == nullptr || n + 1 == uses.size()) parked = gap == nullptr ? -1 : parked;
-      current = gap == nullptr ? -1 : cross(*gap, current, parked);
-    }
-    if (unfilled_ >= 0 && parked >= 0 && parked != unfilled_) merge(parked, unfilled_);
-  }
-
-  // Carries a buffer over a gap: write_back hops, the stay where it waits, fetch hops. Returns the stay of the next use
-  // (-1: it makes its own, or it is the first stay of the buffer, which a wrapping gap leads back to).
-  int cross(const Gap& gap, int current, int& parked) {
-    const int level = gap.level;
-    if (gap.from.access != Access::Read) parked = -1;
-    if (gap.from.tier == level && gap.to.tier == level) {
-      if (gap.wraps) draft_.stays[current].clean_at_wrap = gap.stored;
-      if (rows_between(gap) > 0) parked = -1;
-      return current;
-    }
-    int waiting = -1;
-    if (level < arenas()) {
-      const int ahead = gap.to.tier == level ? stay_already_at(gap) : -1;
-      if (gap.from.tier == level) {
-        waiting = current;
-      } else if (ahead >= 0) {
-        waiting = ahead;
-        if (ahead == parked && !gap.dirty) {  // it never left
-          draft_.stays[ahead].whole_period = true;
-        } else if (parked >= 0 && !gap.dirty) {
-          merge(parked, ahead);
-        } else {
-          draft_.stays[ahead].first_row = gap.from_row;
-        }
-      } else if (parked >= 0 && draft_.stays[parked].tier == level) {
-        waiting = parked;
-      } else {
-        waiting = new_stay(gap.buffer, level, gap.from_row, gap.to_row);
-        if (!gap.dirty) unfilled_ = waiting;
-      }
-      if (waiting != ahead) draft_.stays[waiting].last_row = gap.to_row;
-    }
-    if (gap.dirty) {
-      int from = current;
-      for (int upper = gap.from.tier; upper < level; ++upper) {
-        const int to = upper + 1 == level ? waiting : new_stay(gap.buffer, upper + 1, gap.from_row, gap.from_row);
-        moves_.push_back({.up = false,
-                          .buffer = gap.buffer,
-                          .upper = upper,
-                          .from_stay = from,
-                          .to_stay = to,
-                          .row = gap.from_row,
-                          .room = rows_between(gap),
-                          .skip = skip_of(gap, gap.from_row)});
-        from = to;
-      }
-    }
-    parked = level < arenas() && gap.to.tier != level ? waiting : -1;
-    if (gap.to.tier == level) return waiting;
-    const int target = first_stay_after(gap);
-    if (gap.wraps) draft_.stays[target].clean_at_wrap = gap.stored;
-    int from = waiting;
-    for (int upper = level - 1; upper >= gap.to.tier; --upper) {
-      const int to = upper == gap.to.tier ? target : new_stay(gap.buffer, upper, gap.to_row, gap.to_row);
-      moves_.push_back({.up = true,
-                        .buffer = gap.buffer,
-                        .upper = upper,
-                        .from_stay = from,
-                        .to_stay = to,
-                        .row = gap.to_row,
-                        .room = rows_between(gap),
-                        .skip = skip_of(gap, gap.to_row)});
-      from = to;
-    }
-    return target;
-  }
-
-  // Two stays turn out to be one that goes on into the walk's first.
-  void merge(int earlier, int later) {
-    draft_.stays[later].first_row = draft_.stays[earlier].first_row;
-    for (Move& move : moves_) {
-      if (move.from_stay == earlier) move.from_stay = later;
-      if (move.to_stay == earlier) move.to_stay = later;
-    }
-    draft_.stays[earlier].buffer = -1;
-  }
-
-  // The stay of the use after `gap` when the walk round the period began with that use; else -1.
-  int stay_already_at(const Gap& gap) const {
-    const auto& uses = step_.rows[gap.to_row].uses;
-    for (std::size_t u = 0; u < uses.size(); ++u) {
-      if (uses[u].buffer == gap.buffer) return stay_of_use_[gap.to_row][u];
-    }
-    return -1;
-  }
-
-  int first_stay_after(const Gap& gap) {
-    const int ahead = stay_already_at(gap);
-    return ahead >= 0 ? ahead : new_stay(gap.buffer, gap.to.tier, gap.to_row, gap.to_row);
-  }
-
-  int rows_between(const Gap& gap) const {
-    return gap.wraps ? num_rows() - 1 - gap.from_row + gap.to_row : gap.to_row - gap.from_row - 1;
-  }
-
-  // Only updates read moments and pending gradients: with nothing to apply, their moves beside the update fall away
-  // too.
-  SkipWhen skip_of(const Gap& gap, int row) const {
-    const BufferKind kind = step_.buffers[gap.buffer].kind;
-    if (gap.level < arenas()) return SkipWhen::Never;  // only the store keeps what it has
-    return kind == BufferKind::Moment || kind == BufferKind::Gradient ? step_.rows[row].skip : SkipWhen::Never;
-  }
 
   Seconds transfer(const Move& move) const {
     const Tier& tier = machine_.tiers[move.upper];
@@ -228,32 +43,38 @@ class MovePlanner {
 
   bool fits(int tier, int row, Bytes size) const { return residency_.profile.at(tier, row) + size <= limits_[tier]; }
 
+  // The row before which a fetch must have brought its bytes; below 0 in the period before.
+  int due_row(const Move& fetch) const { return fetch.row - (fetch.above < 0 ? 0 : moves_[fetch.above].lead); }
+
+  Seconds start_of(int row) const { return times_.start[wrapped(row)] - (row < 0 ? times_.total() : 0); }
+
   // As late as it can be and still be done in time, lane by lane from the period's end backwards; earlier never helps.
+  // The hop above is placed first; what it takes of the arena where the buffer passes through is taken here as well.
   void hoist_fetches(int upper) {
     std::vector<Move*> fetches;
     for (Move& move : moves_) {
       if (move.up && move.upper == upper) fetches.push_back(&move);
     }
-    std::stable_sort(fetches.begin(), fetches.end(), [](const Move* a, const Move* b) { return a->row > b->row; });
+    std::stable_sort(fetches.begin(), fetches.end(),
+                     [&](const Move* a, const Move* b) { return due_row(*a) > due_row(*b); });
     Seconds next_start = 2 * times_.total();
     for (Move* fetch : fetches) {
       constexpr double kMargin = 1.5;  // predictions are not promises: ask for half as much time again
-      const Seconds need = times_.start[fetch->row];
-      const Seconds start = std::min(next_start, need) - kMargin * transfer(*fetch);
-      const int stay = fetch->to_stay;
-      int lead = 0;
+      const Seconds start = std::min(next_start, start_of(due_row(*fetch))) - kMargin * transfer(*fetch);
+      const Bytes size = bytes(fetch->buffer);
+      int lead = fetch->row - due_row(*fetch);
       while (lead < fetch->room && (cyclic() || fetch->row - lead - 1 > 0)) {
-        const int row = fetch->row - lead;  // placed before this row now
-        const Seconds begins = row >= 0 ? times_.start[row] : times_.start[wrapped(row)] - times_.total();
-        if (begins <= start || !fits(upper, wrapped(row - 1), bytes(fetch->buffer))) break;
+        const int row = wrapped(fetch->row - lead - 1);
+        if (start_of(fetch->row - lead) <= start || !fits(upper, row, size)) break;
+        if (fetch->passes && !fits(upper + 1, row, size)) break;
         ++lead;
-        residency_.profile.add(upper, wrapped(row - 1), wrapped(row - 1), bytes(fetch->buffer));
+        residency_.profile.add(upper, row, row, size);
+        if (fetch->passes) residency_.profile.add(upper + 1, row, row, size);
       }
       fetch->lead = lead;
-      draft_.stays[stay].lead = std::max(draft_.stays[stay].lead, lead);
-      const int placed = fetch->row - lead;
-      next_start =
-          std::min(next_start, placed >= 0 ? times_.start[placed] : times_.start[wrapped(placed)] - times_.total());
+      Stay& stay = draft_.stays[fetch->to_stay];
+      stay.lead = std::max(stay.lead, lead);
+      next_start = std::min(next_start, start_of(fetch->row - lead));
     }
   }
 
@@ -435,7 +256,6 @@ class MovePlanner {
   const std::span<const Bytes> limits_;
   std::vector<std::vector<int>> stay_of_use_;
   std::vector<Move> moves_;
-  int unfilled_ = -1;  // a copy below that the walk met before the write_back that made it
   std::map<int, std::vector<std::int32_t>> touched_;
   Draft draft_;
 };

@@ -120,7 +120,7 @@ struct Plan {
   std::vector<Buffer> buffers;
   std::vector<Action> actions;        ///< list order is a legal serial order; lanes keep it
   std::vector<Residence> residences;  ///< for checking and occupancy over time
-  std::vector<EntryState> entry;      ///< persistent and pending buffers that start (and end) above the last tier
+  std::vector<EntryState> entry;      ///< persistent and pending buffers that start and end in an arena, one place each
   std::vector<Bytes> arena_peak;      ///< per tier: highest byte used (workspace included); disk: bytes stored
   Bytes workspace_peak = 0;           ///< most of tier 0's arena that torch uses
   int num_kept_blocks = 0;            ///< blocks whose activations are kept

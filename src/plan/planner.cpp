@@ -27,8 +27,6 @@ class Planner {
   Planner(const StepTrace& trace, const Machine& machine, const PlanRequest& request)
       : trace_(trace), machine_(machine), request_(request), has_store_(machine.tiers.back().kind == TierKind::Disk) {
     arenas_ = static_cast<int>(machine.tiers.size()) - (has_store_ ? 1 : 0);
-    SLUICE_CHECK(arenas_ == 1 || !(request.with_evaluate || request.forward_only),
-                 "evaluation and generation are planned for one arena tier");
     if (generates()) {
       for (int pass = 0; pass < num_passes(); ++pass) keep_clear(Variant::Generate, {.pass = pass});
     } else if (request.with_evaluate || request.forward_only) {
@@ -137,9 +135,9 @@ class Planner {
     return best;
   }
 
-  // With a store nothing waits in tier 0; without one everything must, and then the order of the step matters.
+  // With a tier below nothing waits in tier 0; without one everything must, and then the order of the step matters.
   std::vector<Attempt> frugal_attempts() const {
-    if (request_.forward_only) return {{.num_resident = has_store_ ? 0 : num_chunks()}};
+    if (request_.forward_only) return {{.num_resident = arenas_ > 1 || has_store_ ? 0 : num_chunks()}};
     const int kept = request_.activations == Activations::Keep ? num_keepable() : 0;
     std::vector<Attempt> attempts = {{{kept, MiB, most_in_group(), least_stride()}}};
     const int least = request_.group_size == 0 ? 1 : most_in_group();
@@ -196,7 +194,7 @@ class Planner {
       for (const int kept : kept_candidates()) result.push_back({{kept, 4 * MiB}});
       return result;
     }
-    for (int eighth = has_store_ ? 0 : 8; eighth <= 8; ++eighth)
+    for (int eighth = arenas_ > 1 || has_store_ ? 0 : 8; eighth <= 8; ++eighth)
       result.push_back({.num_resident = num_chunks() * eighth / 8});
     return result;
   }
@@ -217,19 +215,34 @@ class Planner {
     return candidates;
   }
 
-  // Evaluation or generation alone: caches and some weights wait in tier 0, the others come from the store each time.
+  // Where a buffer waits between passes of evaluation or generation alone; `used` is what is taken of each arena. -1:
+  // in the store, or nowhere.
+  int waiting_tier(const Buffer& buffer, const Attempt& attempt, std::span<const Bytes> used) const {
+    if (buffer.kind == BufferKind::Cache) return 0;
+    if (buffer.kind != BufferKind::Weight) return -1;
+    if (buffer.chunk < attempt.num_resident) return 0;
+    for (int tier = 1; tier < arenas_; ++tier) {
+      const double share = static_cast<double>(machine_.tiers[tier].capacity) * attempt.lower_share;
+      const bool last = !has_store_ && tier + 1 == arenas_;
+      if (last || static_cast<double>(used[tier] + buffer.bytes) <= share) return tier;
+    }
+    return -1;
+  }
+
+  // Evaluation or generation alone: caches and some weights wait in tier 0, the others below; what is in the store
+  // comes from there each time.
   PlanSet forward_only(Attempt attempt) const {
     PlanSet plans;
     attempt.choices.hold_entry = true;
     StepRows nothing;
     nothing.buffers = BufferTable(trace_, request_.recipe, attempt.choices.slice_bytes).buffers();
-    Bytes offset = round_up(entry_floor_, 4096);
+    std::vector<Bytes> used(arenas_, 0);
+    used[0] = round_up(entry_floor_, 4096);
     for (BufferId id = 0; id < static_cast<BufferId>(nothing.buffers.size()); ++id) {
-      const Buffer& buffer = nothing.buffers[id];
-      const bool weight = buffer.kind == BufferKind::Weight && buffer.chunk < attempt.num_resident;
-      if (!weight && buffer.kind != BufferKind::Cache) continue;
-      plans.train.entry.push_back({id, 0, offset});
-      offset += buffer.bytes;
+      const int tier = waiting_tier(nothing.buffers[id], attempt, used);
+      if (tier < 0) continue;
+      plans.train.entry.push_back({id, tier, used[tier]});
+      used[tier] += nothing.buffers[id].bytes;
     }
     finish(plans.train, {}, nothing, {});
     plans.flush = plans.train;

@@ -23,7 +23,7 @@ struct PlanRequest {
   int boundary_stride = 0;  ///< StepChoices::boundary_stride; 0: the planner chooses
   bool forward_only =
       false;  ///< evaluation alone (generation if the trace has passes): `train` and `flush` have no actions
-  bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own (one arena tier only)
+  bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own
 };
 
 /// All variants of one run. They share buffers and what is in the arenas between periods.

@@ -54,7 +54,6 @@ class Chooser {
     collect_gaps();
     place_gaps();
     find_shortages();
-    mark_dirty();
     return std::move(result_);
   }
 
@@ -70,6 +69,7 @@ class Chooser {
         Gap gap{.buffer = buffer, .from = from.use, .to = to.use, .from_row = from.row, .to_row = to.row};
         gap.wraps = i + 1 == list.size();
         gap.must_hold = from.use.hold_to_next || !options_.has_store;
+        gap.hold_tier = from.use.hold_tier;
         gap.must_park = (gap.wraps && !options_.cyclic) || leaves_clean(gap, list);
         if (gap.must_park && (!options_.has_store || ends_here(gap))) continue;
         if (gap.must_park) gap.must_hold = false;
@@ -109,7 +109,7 @@ class Chooser {
 
   void place(Gap& gap) {
     const int num_arenas = static_cast<int>(options_.limits.size());
-    const int top = std::max(gap.from.tier, gap.to.tier);
+    const int top = std::max({gap.from.tier, gap.to.tier, gap.hold_tier});
     for (int level = gap.must_park ? num_arenas : top; level < num_arenas; ++level) {
       if (try_hold(gap, level)) return;
     }
@@ -148,46 +148,6 @@ class Chooser {
         worst.row = row;
       }
       if (worst.needed > worst.limit) result_.shortages.push_back(worst);
-    }
-  }
-
-  // Walks each buffer's gaps once round the period and notes where its latest content already is.
-  void mark_dirty() {
-    auto& gaps = result_.gaps;
-    for (std::size_t begin = 0; begin < gaps.size();) {
-      std::size_t end = begin;
-      while (end < gaps.size() && gaps[end].buffer == gaps[begin].buffer) ++end;
-      mark_dirty_of({gaps.data() + begin, end - begin});
-      begin = end;
-    }
-  }
-
-  void mark_dirty_of(std::span<Gap> gaps) const {
-    const int last_tier = options_.num_tiers - 1;
-    std::size_t start = 0;
-    bool written = false;
-    for (std::size_t i = 0; i < gaps.size(); ++i) {
-      if (gaps[i].from.access == Access::Read) continue;
-      start = i;
-      written = true;
-      break;
-    }
-    unsigned valid = written ? 0U : (1U << last_tier) | (1U << gaps[0].from.tier);  // unwritten: the store has it
-    for (std::size_t n = 0; n < gaps.size(); ++n) {
-      Gap& gap = gaps[(start + n) % gaps.size()];
-      const bool enters = step_.rows[gap.from_row].kind == ActionKind::Evict;  // may be newer than the store
-      if (gap.from.access != Access::Read || enters) valid = 1U << gap.from.tier;
-      if (enters && gap.from.clean) valid |= 1U << last_tier;
-      valid |= 1U << gap.from.tier;
-      gap.dirty = (valid & (1U << gap.level)) == 0;
-      valid |= 1U << gap.level;
-      gap.stored = options_.has_store && (valid & (1U << last_tier)) != 0;
-      // An arena keeps a copy only while the buffer waits there, or is only read and waits there again.
-      const bool held = gap.level == gap.from.tier && gap.level == gap.to.tier;
-      if (held && rows_between(gap) == 0) continue;
-      for (int tier = 0; tier < last_tier; ++tier) {
-        if (tier != gap.level) valid &= ~(1U << tier);
-      }
     }
   }
 

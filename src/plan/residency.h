@@ -38,10 +38,9 @@ struct Gap {
   int from_row = -1, to_row = -1;
   bool wraps = false;  ///< from_row >= to_row: it crosses the period's end
   bool must_hold = false;
+  int hold_tier = 0;       ///< with must_hold: it waits in this tier or below
   bool must_park = false;  ///< of a variant that is no cycle: the lowest tier keeps it outside
   int level = -1;          ///< the tier where it waits
-  bool stored = false;     ///< the store holds its latest content while it waits
-  bool dirty = false;      ///< the tier `level` does not hold its latest content yet
 };
 
 /// A row that does not fit even if nothing is held.

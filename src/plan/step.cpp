@@ -59,8 +59,10 @@ class StepEmitter {
   void hold(std::span<const EntryState> entry) {
     for (Row& row : rows_) {
       for (Use& use : row.uses) {
-        const auto here = [&](const EntryState& state) { return state.buffer == use.buffer && state.tier == use.tier; };
-        use.hold_to_next = use.hold_to_next || std::any_of(entry.begin(), entry.end(), here);
+        const auto state = std::ranges::find(entry, use.buffer, &EntryState::buffer);
+        if (state == entry.end()) continue;
+        use.hold_to_next = true;
+        use.hold_tier = state->tier;
       }
     }
   }

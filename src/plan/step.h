@@ -38,6 +38,7 @@ struct Use {
   Access access = Access::Read;
   bool clean = false;         ///< of an entry row: the store holds the same bytes
   bool hold_to_next = false;  ///< saved activations point into it: it must not move before its next use
+  int hold_tier = 0;          ///< with hold_to_next: a lower tier where it waits instead
 };
 
 struct Row {

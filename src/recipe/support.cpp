@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "recipe/device.h"
 #include "recipe/parse_value.h"
 
 namespace sluice::recipe {
@@ -57,14 +58,11 @@ std::string list_names(const Rows& rows) {
 }
 
 void check_device(const Settings& settings) {
-  const std::string& device = settings.device;
-  if (device == "cuda" || device.starts_with("cuda:") || device == "emulated" || device.starts_with("emulated:")) {
-    refuse("--device " + device, "--device cpu");
-  }
-  if (device != "auto" && device != "cpu") {
-    throw_bad_value("device", "auto, cpu, cuda[:N] or emulated[:GB/s]", device, "use --device cpu");
-  }
-  if (settings.device_memory && settings.machine.empty())
+  const bool emulated = device_choice(settings).emulated;
+  if (emulated && !settings.machine.empty())
+    throw ConfigError("config", "--device emulated contradicts --machine", "an emulated device belongs to this machine",
+                      "leave one of them out");
+  if (!emulated && settings.device_memory && settings.machine.empty())
     log_warning("--device-memory has no effect without an accelerator");
 }
 

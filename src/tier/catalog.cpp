@@ -13,4 +13,11 @@ std::span<const CatalogRow<MakeStore>> store_catalog() {
   return kRows;
 }
 
+std::span<const CatalogRow<MakeCopyEngine>> device_catalog() {
+  static constexpr std::array<CatalogRow<MakeCopyEngine>, 1> kRows = {{
+      {"emulated", "memory of this process behind throttled copies, for tests", make_emulated_copy_engine},
+  }};
+  return kRows;
+}
+
 }  // namespace sluice::tier

@@ -1,9 +1,10 @@
-// The stores: one row each.
+// The stores and the kinds of device: one row each.
 #pragma once
 #include <memory>
 #include <span>
 
 #include "base/catalog.h"
+#include "tier/copy_engine.h"
 #include "tier/disk_store.h"
 #include "tier/null_store.h"
 
@@ -13,5 +14,10 @@ namespace sluice::tier {
 using MakeStore = std::unique_ptr<Store> (*)(const DiskOptions& options);
 
 std::span<const CatalogRow<MakeStore>> store_catalog();
+
+using MakeCopyEngine = std::unique_ptr<CopyEngine> (*)(const CopyOptions& options);
+
+/// Places other than the host where block math may run.
+std::span<const CatalogRow<MakeCopyEngine>> device_catalog();
 
 }  // namespace sluice::tier

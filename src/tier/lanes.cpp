@@ -1,7 +1,5 @@
 #include "tier/lanes.h"
 
-#include "base/check.h"
-
 namespace sluice::tier {
 namespace {
 
@@ -70,16 +68,10 @@ void Progress::fail(std::exception_ptr error) {
   changed_.notify_all();
 }
 
-DiskLane::DiskLane(plan::Lane lane, Store& store, std::byte* arena, std::span<const ObjectId> objects,
-                   Progress& progress)
-    : lane_(lane),
-      arena_(arena),
-      objects_(objects),
-      progress_(progress),
-      channel_(store.open_channel()),
-      thread_([this] { run(); }) {}
+MoveLane::MoveLane(plan::Lane lane, std::unique_ptr<Mover> mover, Progress& progress)
+    : lane_(lane), mover_(std::move(mover)), progress_(progress), thread_([this] { run(); }) {}
 
-DiskLane::~DiskLane() {
+MoveLane::~MoveLane() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -88,7 +80,7 @@ DiskLane::~DiskLane() {
   thread_.join();
 }
 
-void DiskLane::post(const Period& period) {
+void MoveLane::post(const Period& period) {
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(period);
@@ -96,7 +88,7 @@ void DiskLane::post(const Period& period) {
   posted_.notify_all();
 }
 
-void DiskLane::run() {
+void MoveLane::run() {
   for (;;) {
     Period period;
     {
@@ -114,7 +106,7 @@ void DiskLane::run() {
   }
 }
 
-void DiskLane::play(const Period& period) {
+void MoveLane::play(const Period& period) {
   const auto count = static_cast<std::int32_t>(period.plan->actions.size());
   for (std::int32_t i = 0; i < count; ++i) {
     const plan::Action& action = period.plan->actions[i];
@@ -124,26 +116,12 @@ void DiskLane::play(const Period& period) {
     if (!period.skips(action)) {
       plan::Span& span = (*period.spans)[i];
       span.start = since(period.start);
-      move(action, period.plan->buffers[action.slots[0].buffer]);
+      mover_->move(action, period.plan->buffers[action.slots[0].buffer]);
       span.end = since(period.start);
     }
     progress_.finish(lane_, period, i);
   }
   progress_.finish(lane_, period);
-}
-
-void DiskLane::move(const plan::Action& action, const plan::Buffer& buffer) {
-  const bool fetch = action.kind == plan::ActionKind::Fetch;
-  const plan::Slot& in_arena = action.slots[fetch ? 1 : 0];
-  const ObjectId object = objects_[in_arena.buffer];
-  SLUICE_CHECK(object >= 0 && in_arena.offset >= 0, "a disk move without an object or an offset");
-  const std::span bytes(arena_ + in_arena.offset, static_cast<std::size_t>(buffer.bytes));
-  if (fetch) {
-    channel_->read(object, 0, bytes);
-  } else {
-    channel_->write(object, 0, bytes);
-    channel_->commit(object);
-  }
 }
 
 }  // namespace sluice::tier

@@ -1,5 +1,5 @@
 // Lanes: queues of a plan that run beside the computation, one thread each, kept in order by the plan's dependencies.
-// They know pointers and objects, no tensors.
+// What a lane does with a move is its mover's business.
 #pragma once
 #include <array>
 #include <chrono>
@@ -9,13 +9,12 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <thread>
 #include <vector>
 
 #include "plan/plan.h"
 #include "plan/timeline.h"
-#include "tier/store.h"
+#include "tier/mover.h"
 
 namespace sluice::tier {
 
@@ -58,27 +57,25 @@ class Progress {
   std::exception_ptr error_;
 };
 
-/// A thread that plays the moves of one disk lane through a channel of its own.
-class DiskLane {
+/// A thread that plays the moves of one lane through a mover of its own.
+class MoveLane {
  public:
-  /// `arena` is tier 0's memory; `objects` maps buffers to the store's objects. All are borrowed.
-  DiskLane(plan::Lane lane, Store& store, std::byte* arena, std::span<const ObjectId> objects, Progress& progress);
-  ~DiskLane();  ///< finishes what was posted
-  DiskLane(const DiskLane&) = delete;
-  DiskLane& operator=(const DiskLane&) = delete;
+  /// Borrows `progress`.
+  MoveLane(plan::Lane lane, std::unique_ptr<Mover> mover, Progress& progress);
+  ~MoveLane();  ///< finishes what was posted
+  MoveLane(const MoveLane&) = delete;
+  MoveLane& operator=(const MoveLane&) = delete;
+  [[nodiscard]] plan::Lane lane() const { return lane_; }
   /// Returns at once; the period is played after those posted before.
   void post(const Period& period);
 
  private:
   void run();
   void play(const Period& period);
-  void move(const plan::Action& action, const plan::Buffer& buffer);
 
   const plan::Lane lane_;
-  std::byte* const arena_;
-  const std::span<const ObjectId> objects_;
+  const std::unique_ptr<Mover> mover_;
   Progress& progress_;
-  std::unique_ptr<Channel> channel_;
   std::mutex mutex_;
   std::condition_variable posted_;
   std::deque<Period> queue_;

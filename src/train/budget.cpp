@@ -13,6 +13,7 @@
 #include "model/cpu_allocator.h"
 #include "model/model.h"
 #include "model/tracer.h"
+#include "recipe/device.h"
 #include "tier/limits.h"
 
 namespace sluice::train {
@@ -82,7 +83,9 @@ Budget measure_budget(const recipe::Settings& settings) {
   Budget budget;
   const Bytes resident = tier::read_process_memory().resident;
   budget.overhead = round_up(resident + kGrowth, 4096);
-  budget.process = settings.host_memory.value_or((resident + tier::available_host_memory()) / 10 * 9) / 4096 * 4096;
+  budget.device = recipe::emulated_bytes(settings);
+  const Bytes free = (resident + tier::available_host_memory()) / 10 * 9 - budget.device;
+  budget.process = settings.host_memory.value_or(free) / 4096 * 4096;
   if (budget.arena() < MiB) {
     throw CapacityError("budget", "the program alone does not fit",
                         "it needs " + format_bytes(budget.overhead) + " before the model, --host-memory is " +

@@ -8,9 +8,11 @@
 namespace sluice::train {
 
 struct Budget {
-  Bytes process = 0;   ///< what the user allowed for everything
-  Bytes overhead = 0;  ///< what the process needs beside the arena
-  [[nodiscard]] Bytes arena() const { return process - overhead; }
+  Bytes process = 0;   ///< what the user allowed for everything (--host-memory)
+  Bytes overhead = 0;  ///< what the process needs beside the arenas
+  Bytes device = 0;    ///< memory of an emulated device, in RAM on top of `process`
+  [[nodiscard]] Bytes arena() const { return process - overhead; }  ///< the host's
+  [[nodiscard]] Bytes all() const { return process + device; }
 };
 
 /// Installs the CPU allocator, sets the number of threads and runs every kernel that training uses once. Before the

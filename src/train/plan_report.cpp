@@ -45,16 +45,9 @@ std::vector<BudgetRow> plan_budgets(const plan::StepTrace& trace, plan::Machine 
   return rows;
 }
 
-int tier_index(const plan::Machine& machine, plan::TierKind kind) {
-  for (int tier = 0; tier < static_cast<int>(machine.tiers.size()); ++tier) {
-    if (machine.tiers[tier].kind == kind) return tier;
-  }
-  return -1;
-}
-
 // 0 for a tier that the machine does not have.
 Bytes planned_peak(const PlanForecast& forecast, plan::TierKind kind) {
-  const int tier = tier_index(forecast.machine, kind);
+  const int tier = forecast.machine.tier_index(kind);
   return tier < 0 ? 0 : forecast.result.plans->arena_peak[tier];
 }
 
@@ -76,6 +69,12 @@ void add_row(std::string& text, const char* what, const std::string& value) {
 
 std::string rounded(double value) { return formatted(value >= 100 ? "%.0f" : "%.3g", value); }
 
+std::vector<Bytes> capacities(const plan::Machine& machine) {
+  std::vector<Bytes> bytes;
+  for (const plan::Tier& tier : machine.tiers) bytes.push_back(tier.capacity);
+  return bytes;
+}
+
 void add_memory(std::string& text, const PlanForecast& forecast) {
   const plan::PlanSet* plans = forecast.result.plans ? &*forecast.result.plans : nullptr;
   text += "memory\n";
@@ -89,12 +88,13 @@ void add_memory(std::string& text, const PlanForecast& forecast) {
     add_line(text, "  %-22s %14s %14s", plan::name(forecast.machine.tiers[tier].kind), planned.c_str(),
              format_bytes(capacity).c_str());
   }
-  const int host = tier_index(forecast.machine, plan::TierKind::Host);
+  const int host = forecast.machine.tier_index(plan::TierKind::Host);
   if (plans != nullptr && host >= 0) {
     const Bytes overhead = forecast.machine.process_overhead;
     add_line(text, "  %-22s %14s %14s  (%s of it the program itself)", "process RAM",
-             format_bytes(overhead + plans->arena_peak[host]).c_str(),
-             format_bytes(overhead + forecast.machine.tiers[host].capacity).c_str(), format_bytes(overhead).c_str());
+             format_bytes(forecast.machine.process_ram(plans->arena_peak)).c_str(),
+             format_bytes(forecast.machine.process_ram(capacities(forecast.machine))).c_str(),
+             format_bytes(overhead).c_str());
   }
   const bool device = forecast.machine.tiers[0].kind == plan::TierKind::Device;
   add_row(text, "smallest that works",
@@ -121,7 +121,7 @@ void add_step(std::string& text, const PlanForecast& forecast, const recipe::Set
   add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
   add_row(text, "activations", kept_text(forecast));
   add_row(text, "order", plan::describe_order(plans.train));
-  if (tier_index(forecast.machine, plan::TierKind::Disk) < 0) return;
+  if (forecast.machine.tier_index(plan::TierKind::Disk) < 0) return;
   add_row(text, "disk read, written", format_bytes(step.disk_read) + ", " + format_bytes(step.disk_written));
   std::string wear = format_bytes(static_cast<Bytes>(per_day(step))) + " a day";
   if (settings.disk_write_limit) {
@@ -146,10 +146,9 @@ void add_budgets(std::string& text, const PlanForecast& forecast) {
 void add_plan(Json& json, const PlanForecast& forecast) {
   const plan::PlanSet& plans = *forecast.result.plans;
   const plan::Timeline& step = plans.predicted;
-  const Bytes host = planned_peak(forecast, plan::TierKind::Host);
   json["device_peak_bytes"] = planned_peak(forecast, plan::TierKind::Device);
-  json["host_peak_bytes"] = host;
-  json["rss_bytes"] = forecast.machine.process_overhead + host;
+  json["host_peak_bytes"] = planned_peak(forecast, plan::TierKind::Host);
+  json["rss_bytes"] = forecast.machine.process_ram(plans.arena_peak);
   json["disk_peak_bytes"] = planned_peak(forecast, plan::TierKind::Disk);
   json["step_seconds"] = step.total;
   json["tokens_per_second"] = static_cast<double>(forecast.tokens_per_step) / step.total;

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "model/tracer.h"
 #include "optim/rule.h"
+#include "recipe/device.h"
 #include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/limits.h"
@@ -57,31 +58,15 @@ plan::Machine planned_machine(const recipe::Settings& settings) {
   if (!settings.spill_dir.empty()) add_disk(machine);
   if (here) {
     machine.num_threads = settings.threads.value_or(tier::physical_cores());
-    machine.tiers[0].capacity = (tier::available_host_memory() / 10 * 9 - machine.process_overhead) / kPage * kPage;
+    const Bytes free = tier::available_host_memory() / 10 * 9 - recipe::emulated_bytes(settings);
+    machine.tiers[0].capacity = (free - machine.process_overhead) / kPage * kPage;
     if (!settings.spill_dir.empty())
       machine.tiers.back().capacity = std::max<Bytes>(tier::free_spill_space(settings.spill_dir), 1);
   }
   machine.num_threads = settings.threads.value_or(machine.num_threads);
   set_budgets(machine, settings);
+  if (here) recipe::add_emulated_device(machine, settings);
   return machine;
-}
-
-[[noreturn]] void refuse(const PlanForecast& forecast) {
-  const plan::Machine& machine = forecast.machine;
-  const plan::PlanResult& result = forecast.result;
-  const plan::TierKind kind = machine.tiers[result.short_tier].kind;
-  if (machine.tiers[0].kind == plan::TierKind::Host || kind == plan::TierKind::Disk) {
-    throw_does_not_fit(result, machine,
-                       {machine.tiers[0].capacity + machine.process_overhead, machine.process_overhead});
-  }
-  const bool device = kind == plan::TierKind::Device;
-  const std::string flag = device ? "--device-memory" : "--host-memory";
-  const Bytes beside = device ? 0 : machine.process_overhead;
-  throw CapacityError("plan", "does not fit into " + flag,
-                      "needs at least " + format_bytes(beside + result.needed) + ", got " +
-                          format_bytes(beside + result.available) + ", " +
-                          format_bytes(result.needed - result.available) + " are missing",
-                      "plan for a larger machine, or lower --micro-batch-size or --seq-len");
 }
 
 }  // namespace
@@ -97,7 +82,7 @@ int run_plan(const recipe::Settings& settings) {
   at::set_num_threads(1);  // the idle threads of a large machine would spin on this one
   const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
   plan::PlanRequest request = plan_request(settings, *rule);
-  request.with_evaluate = machine.tiers[0].kind == plan::TierKind::Host && recipe::has_held_out(settings);
+  request.with_evaluate = recipe::has_held_out(settings);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
   const bool disk_short = !forecast.result.plans && machine.tiers.size() > 1 &&
                           machine.tiers[forecast.result.short_tier].kind == plan::TierKind::Disk;
@@ -109,7 +94,7 @@ int run_plan(const recipe::Settings& settings) {
   std::fputs(to_text(forecast, settings).c_str(), stdout);
   std::fflush(stdout);
   if (!settings.json.empty()) write_text(settings.json, to_json(forecast, settings).dump() + "\n");
-  if (!forecast.result.plans) refuse(forecast);
+  if (!forecast.result.plans) throw_does_not_fit(forecast.result, forecast.machine);
   return 0;
 }
 

@@ -18,6 +18,7 @@ namespace sluice::train {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using plan::TierKind;
 
 double median(std::vector<Seconds> values) {
   if (values.empty()) return 0;
@@ -27,9 +28,10 @@ double median(std::vector<Seconds> values) {
 
 Json plan_json(const Session& session) {
   const plan::PlanSet& plans = session.plans;
-  return {{"host_peak_bytes", plans.arena_peak[0]},
-          {"rss_bytes", session.budget.overhead + plans.arena_peak[0]},
-          {"disk_peak_bytes", plans.arena_peak.size() > 1 ? plans.arena_peak[1] : 0},
+  return {{"device_peak_bytes", session.planned(TierKind::Device)},
+          {"host_peak_bytes", session.planned(TierKind::Host)},
+          {"rss_bytes", session.planned_process()},
+          {"disk_peak_bytes", session.planned(TierKind::Disk)},
           {"step_seconds", plans.predicted.total},
           {"lower_bound_seconds", plans.bound},
           {"disk_read_bytes", plans.predicted.disk_read},
@@ -44,12 +46,13 @@ Json plan_json(const Session& session) {
 
 std::string plan_summary(const Session& session) {
   const plan::PlanSet& plans = session.plans;
-  const Bytes process = session.budget.overhead + plans.arena_peak[0];
   std::string text = "plan: " + std::to_string(session.trace.num_parameters()) + " parameters; process " +
-                     format_bytes(process) + " of " + format_bytes(session.budget.process) + " (arena " +
-                     format_bytes(plans.arena_peak[0]) + ")";
-  if (plans.arena_peak.size() > 1) {
-    text += "; disk " + format_bytes(plans.arena_peak[1]) + ", " + format_bytes(plans.predicted.disk_read) +
+                     format_bytes(session.planned_process()) + " of " + format_bytes(session.budget.all()) +
+                     " (arena " + format_bytes(session.planned(TierKind::Host));
+  if (session.budget.device > 0) text += ", emulated device " + format_bytes(session.planned(TierKind::Device));
+  text += ")";
+  if (session.machine.tier_index(TierKind::Disk) >= 0) {
+    text += "; disk " + format_bytes(session.planned(TierKind::Disk)) + ", " + format_bytes(plans.predicted.disk_read) +
             " read and " + format_bytes(plans.predicted.disk_written) + " written a step";
   }
   const int layers = static_cast<int>(session.trace.blocks.size()) - 2;
@@ -78,7 +81,10 @@ void RunRecords::start(std::int64_t first_step, std::int64_t max_steps) {
                   {"plan", plan_json(session_)}});
 }
 
-Bytes RunRecords::arena_peak() const { return session_.executor->arena_peak(); }
+Bytes RunRecords::arena_peak(TierKind kind) const {
+  const int tier = session_.machine.tier_index(kind);
+  return tier < 0 ? 0 : session_.executor->arena_peak(tier);
+}
 
 void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutcome& outcome) {
   const tier::ProcessMemory process = tier::read_process_memory();
@@ -94,8 +100,8 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                   {"target_tokens", outcome.target_tokens},
                   {"step_seconds", outcome.seconds},
                   {"tokens_per_second", tokens_per_second},
-                  {"host_peak_bytes", arena_peak()},
-                  {"device_peak_bytes", 0},
+                  {"host_peak_bytes", arena_peak(TierKind::Host)},
+                  {"device_peak_bytes", arena_peak(TierKind::Device)},
                   {"rss_bytes", process.peak_resident},
                   {"disk_read_bytes", read - disk_read_},
                   {"disk_write_bytes", written - disk_written_},
@@ -116,7 +122,7 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                   .lr = outcome.lr,
                   .tokens_per_second = tokens_per_second,
                   .resident = process.resident,
-                  .arena = arena_peak(),
+                  .arena = arena_peak(TierKind::Host),
                   .disk_read = read - disk_read_,
                   .disk_written = written - disk_written_,
                   .step_seconds = outcome.seconds,
@@ -148,9 +154,12 @@ RunReport RunRecords::report() const {
   report.losses = losses_;
   report.step_seconds = step_seconds_;
   report.held_out = held_out_;
-  report.memory = {
-      {"host arena", plans.arena_peak[0], arena_peak(), session_.budget.arena()},
-      {"process RAM", session_.budget.overhead + plans.arena_peak[0], process.peak_resident, session_.budget.process}};
+  if (const int device = session_.machine.tier_index(TierKind::Device); device >= 0)
+    report.memory.push_back({"device arena", plans.arena_peak[device], arena_peak(TierKind::Device),
+                             session_.machine.tiers[device].capacity});
+  report.memory.push_back(
+      {"host arena", session_.planned(TierKind::Host), arena_peak(TierKind::Host), session_.budget.arena()});
+  report.memory.push_back({"process RAM", session_.planned_process(), process.peak_resident, session_.budget.all()});
   if (session_.store)
     report.memory.push_back(
         {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
@@ -197,16 +206,17 @@ void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
   const tier::ProcessMemory process = tier::read_process_memory();
   const plan::PlanSet& plans = session_.plans;
   const Seconds measured = steady_step_seconds();
-  const Bytes predicted_process = session_.budget.overhead + plans.arena_peak[0];
   metrics_.write({{"event", "end"},
                   {"steps", steps},
                   {"tokens", tokens_},
                   {"seconds", total_},
-                  {"predicted_host_peak_bytes", plans.arena_peak[0]},
-                  {"host_peak_bytes", arena_peak()},
-                  {"predicted_rss_bytes", predicted_process},
+                  {"predicted_device_peak_bytes", session_.planned(TierKind::Device)},
+                  {"device_peak_bytes", arena_peak(TierKind::Device)},
+                  {"predicted_host_peak_bytes", session_.planned(TierKind::Host)},
+                  {"host_peak_bytes", arena_peak(TierKind::Host)},
+                  {"predicted_rss_bytes", session_.planned_process()},
                   {"rss_bytes", process.peak_resident},
-                  {"predicted_disk_peak_bytes", plans.arena_peak.size() > 1 ? plans.arena_peak[1] : 0},
+                  {"predicted_disk_peak_bytes", session_.planned(TierKind::Disk)},
                   {"disk_peak_bytes", session_.store ? session_.store->info().used : 0},
                   {"predicted_step_seconds", plans.predicted.total},
                   {"refined_step_seconds", refined_step()},
@@ -216,9 +226,10 @@ void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
   const std::vector<plan::NamedTimeline> timelines = {{"predicted", plans.predicted}, {"measured", measured_}};
   write_text(output / "trace.json", plan::chrome_trace(plans.train, timelines, &session_.trace));
   write_text(output / "report.html", html_report(report()));
-  note("predicted / measured: arena " + format_bytes(plans.arena_peak[0]) + " / " + format_bytes(arena_peak()) +
-       ", process " + format_bytes(predicted_process) + " / " + format_bytes(process.peak_resident) + ", step " +
-       format_seconds(plans.predicted.total) + " / " + format_seconds(measured));
+  note("predicted / measured: arena " + format_bytes(session_.planned(TierKind::Host)) + " / " +
+       format_bytes(arena_peak(TierKind::Host)) + ", process " + format_bytes(session_.planned_process()) + " / " +
+       format_bytes(process.peak_resident) + ", step " + format_seconds(plans.predicted.total) + " / " +
+       format_seconds(measured));
 }
 
 }  // namespace sluice::train

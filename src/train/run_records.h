@@ -38,7 +38,7 @@ class RunRecords {
   [[nodiscard]] Seconds steady_step_seconds() const;
 
  private:
-  Bytes arena_peak() const;
+  Bytes arena_peak(plan::TierKind kind) const;
   Seconds refined_step() const;
   RunReport report() const;
 

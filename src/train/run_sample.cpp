@@ -100,7 +100,7 @@ void generate(Session& session, const data::Tokenizer& tokenizer, std::span<cons
   session.executor->drain();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   log_info(std::to_string(prompt.size()) + " prompt tokens, " + std::to_string(generated) + " new ones in " +
-           std::to_string(seconds) + " s, arena " + format_bytes(session.executor->arena_peak()));
+           std::to_string(seconds) + " s, arena " + format_bytes(session.executor->arena_peak(0)));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "model/cpu_allocator.h"
 #include "model/tracer.h"
 #include "plan/checker.h"
+#include "recipe/device.h"
 #include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
@@ -48,25 +49,33 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
     machine.tiers.back().capacity =
         std::max<Bytes>(settings.disk_memory ? *settings.disk_memory : tier::free_spill_space(settings.spill_dir), 1);
   }
+  recipe::add_emulated_device(machine, settings);
   return machine;
 }
 
-void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine, const Budget& budget) {
-  const bool disk = machine.tiers[result.short_tier].kind == plan::TierKind::Disk;
-  const Bytes missing = result.needed - result.available;
-  if (disk) {
+void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine) {
+  const plan::TierKind kind = machine.tiers[result.short_tier].kind;
+  const std::string missing = format_bytes(result.needed - result.available) + " are missing";
+  if (kind == plan::TierKind::Disk) {
     throw CapacityError("plan", "the disk tier is too small",
                         "the state needs " + format_bytes(result.needed) + ", there is room for " +
-                            format_bytes(result.available) + ", " + format_bytes(missing) + " are missing",
+                            format_bytes(result.available) + ", " + missing,
                         "raise --disk-memory, free space, or add a --spill-dir");
   }
+  if (kind == plan::TierKind::Device) {
+    throw CapacityError("plan", "does not fit into --device-memory",
+                        "needs at least " + format_bytes(result.needed) + " (" + std::to_string(result.needed) +
+                            " bytes), got " + format_bytes(result.available) + ", " + missing,
+                        "raise --device-memory, or lower --micro-batch-size or --seq-len");
+  }
   // The process itself differs by some 200 KiB from start to start: what is named here works the next time, too.
-  const Bytes total = round_up(budget.overhead + result.needed + 256 * KiB, 64 * KiB);
+  const Bytes overhead = machine.process_overhead;
+  const Bytes total = round_up(overhead + result.needed + 256 * KiB, 64 * KiB);
   const bool has_disk = machine.tiers.back().kind == plan::TierKind::Disk;
   throw CapacityError("plan", "does not fit into --host-memory",
                       "needs at least " + format_bytes(total) + " (" + std::to_string(total) + " bytes, " +
-                          format_bytes(budget.overhead) + " of it the program), got " + format_bytes(budget.process) +
-                          ", " + format_bytes(missing) + " are missing",
+                          format_bytes(overhead) + " of it the program), got " +
+                          format_bytes(overhead + result.available) + ", " + missing,
                       has_disk ? "raise --host-memory, or lower --micro-batch-size or --seq-len"
                                : "raise --host-memory, or give a --spill-dir so that states may wait on disk");
 }
@@ -121,14 +130,24 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   request.with_evaluate = purpose.with_evaluate;
   if (purpose.forward_only) request.recipe = {.num_moments = 0};
   plan::PlanResult result = plan::make_plan(trace, machine, request);
-  if (!result.plans) throw_does_not_fit(result, machine, budget);
+  if (!result.plans) throw_does_not_fit(result, machine);
   plans = std::move(*result.plans);
   prove(plans, machine);
 }
 
+Bytes Session::planned(plan::TierKind kind) const {
+  const int tier = machine.tier_index(kind);
+  return tier < 0 ? 0 : plans.arena_peak[tier];
+}
+
 void Session::reserve() {
-  arena = std::make_unique<tier::Arena>(round_up(plans.arena_peak[0], 4096));
-  arena->touch(arena->capacity());
+  std::vector<tier::Arena*> memory;
+  for (std::size_t tier = 0; tier < machine.tiers.size(); ++tier) {
+    if (machine.tiers[tier].kind == plan::TierKind::Disk) continue;
+    arenas.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans.arena_peak[tier], 1), 4096)));
+    arenas.back()->touch(arenas.back()->capacity());
+    memory.push_back(arenas.back().get());
+  }
   if (!settings.spill_dir.empty()) {
     tier::DiskOptions disk;
     for (const std::string& folder : settings.spill_dir) {
@@ -138,14 +157,15 @@ void Session::reserve() {
     disk.capacity = settings.disk_memory.value_or(0);
     store = tier::make_disk_store(disk);
   }
-  state = std::make_unique<exec::State>(plans, *arena, store.get());
+  state = std::make_unique<exec::State>(plans, memory, store.get());
   executor = std::make_unique<exec::Executor>(
       exec::ExecutorOptions{.model = &model,
                             .trace = &trace,
                             .rule = rule.get(),
-                            .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices},
+                            .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
+                            .copies = {.rate = machine.tiers[0].up}},
       *state);
-  model::use_workspace(arena->data(), plans.workspace_peak());
+  model::use_workspace(arenas[0]->data(), plans.workspace_peak());
 }
 
 }  // namespace sluice::train

@@ -26,13 +26,12 @@ namespace sluice::train {
 /// Shape and recipe of the run as the planner sees them.
 [[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule);
 
-/// This machine (rates from `sluice doctor`'s file or cautious defaults) with an arena of `arena` bytes and, if spill
-/// folders are given, a disk.
+/// This machine (rates from `sluice doctor`'s file or cautious defaults) with the budget's arena, a disk if spill
+/// folders are given, and an emulated device if one is asked for.
 [[nodiscard]] plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget);
 
 /// Throws CapacityError that names tier, need and what to set, for a plan that was not found.
-[[noreturn]] void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine,
-                                     const Budget& budget);
+[[noreturn]] void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine);
 
 /// Memory that plays plans. Members are in order of construction.
 class Session {
@@ -43,8 +42,13 @@ class Session {
   /// For generation with `shape` alone.
   Session(const recipe::Settings& settings, format::ModelConfig config, const model::GenerationShape& shape);
 
-  /// Reserves arena (touched up to the planned peak), store and state. Separate from construction so that --dry-run can
-  /// stop before.
+  /// Planned peak of a tier; 0 for one that is not there.
+  [[nodiscard]] Bytes planned(plan::TierKind kind) const;
+  /// Planned RAM of the process.
+  [[nodiscard]] Bytes planned_process() const { return machine.process_ram(plans.arena_peak); }
+
+  /// Reserves arenas (touched up to the planned peaks), store and state. Separate from construction so that --dry-run
+  /// can stop before.
   void reserve();
 
   const recipe::Settings& settings;
@@ -59,7 +63,7 @@ class Session {
 
   std::vector<checkpoint::SideFile> side_files;  ///< what is saved beside the weights
 
-  std::unique_ptr<tier::Arena> arena;
+  std::vector<std::unique_ptr<tier::Arena>> arenas;  ///< of the tiers above the disk, fastest first
   std::unique_ptr<tier::Store> store;
   std::unique_ptr<exec::State> state;
   std::unique_ptr<exec::Executor> executor;

@@ -45,13 +45,19 @@ inline void PrintTo(const Workload& work, std::ostream* out) {
        << " micro-batches, update in the " << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
 }
 
-/// `store`: a row of the catalog of stores, or empty for none.
+/// `capacity` is of the tier where block math runs; with `host` > 0 that is an emulated device above a host arena of so
+/// many bytes. `store`: a row of the catalog of stores, or empty for none.
 struct Place {
   Bytes capacity = kPlenty;
   std::string store = {};
   plan::Activations activations = plan::Activations::Auto;
   int group_size = 0, boundary_stride = 0;  ///< 0: the planner chooses
+  Bytes host = 0;
+  int update_tier = 1;  ///< with a device
+  std::optional<plan::SavingPattern> saving = {};
 };
+
+inline constexpr BytesPerSecond kLink = 4e9;
 
 inline format::ModelConfig training_config(const Workload& work) {
   format::ModelConfig config = model::small_config();
@@ -67,12 +73,16 @@ inline format::ModelConfig training_config(const Workload& work) {
 inline plan::Machine machine_for(const Place& place) {
   plan::Machine machine;
   machine.name = "test";
-  machine.tiers = {{.kind = plan::TierKind::Host,
-                    .capacity = place.capacity,
-                    .down = 1e9,
-                    .up = 2e9,
-                    .latency = 1e-5,
-                    .shared_link = true}};
+  if (place.host > 0) {
+    machine.tiers = {{.kind = plan::TierKind::Device, .capacity = place.capacity, .down = kLink, .up = kLink}};
+    machine.update_tier = place.update_tier;
+  }
+  machine.tiers.push_back({.kind = plan::TierKind::Host,
+                           .capacity = place.host > 0 ? place.host : place.capacity,
+                           .down = 1e9,
+                           .up = 2e9,
+                           .latency = 1e-5,
+                           .shared_link = true});
   if (!place.store.empty()) machine.tiers.push_back({.kind = plan::TierKind::Disk, .capacity = GiB});
   machine.compute = {.matmul = 2e10, .attention = 1e10, .memory = 5e9, .launch = 2e-6};
   machine.update_memory = 5e9;
@@ -85,6 +95,7 @@ inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
   request.recipe.update = work.update;
   request.activations = place.activations;
   request.group_size = place.group_size;
+  request.saving = place.saving;
   request.boundary_stride = place.boundary_stride;
   request.with_evaluate = true;
   return request;
@@ -161,16 +172,21 @@ class Training {
   Training(const TracedWork& work, const Place& place)
       : work_(work),
         machine_(machine_for(place)),
-        plans_(plan::make_plan(work.trace, machine_, request_for(work.work, place)).plans.value()),
-        arena_(round_up(plans_.arena_peak[0], 4096)) {
+        plans_(plan::make_plan(work.trace, machine_, request_for(work.work, place)).plans.value()) {
+    std::vector<tier::Arena*> arenas;
+    for (std::size_t tier = 0; tier < (place.host > 0 ? 2 : 1); ++tier) {
+      arenas_.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans_.arena_peak[tier], 1), 4096)));
+      arenas.push_back(arenas_.back().get());
+    }
     if (!place.store.empty()) {
       tier::DiskOptions options{.folders = {spill_.path()}, .capacity = GiB};
       store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
     }
-    state_ = std::make_unique<State>(plans_, arena_, store_.get());
+    state_ = std::make_unique<State>(plans_, arenas, store_.get());
     executor_ = std::make_unique<Executor>(
-        ExecutorOptions{.model = &work.model, .trace = &work.trace, .rule = work.rule.get()}, *state_);
-    model::use_workspace(arena_.data(), plans_.workspace_peak());
+        ExecutorOptions{.model = &work.model, .trace = &work.trace, .rule = work.rule.get(), .copies = {.rate = kLink}},
+        *state_);
+    model::use_workspace(arenas_[0]->data(), plans_.workspace_peak());
     load();
   }
   ~Training() {
@@ -283,7 +299,7 @@ class Training {
   const TracedWork& work_;
   plan::Machine machine_;
   plan::PlanSet plans_;
-  tier::Arena arena_;
+  std::vector<std::unique_ptr<tier::Arena>> arenas_;
   SpillFolder spill_;
   std::unique_ptr<tier::Store> store_;
   std::unique_ptr<State> state_;

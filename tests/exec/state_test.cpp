@@ -57,7 +57,7 @@ TEST(State, NeedsAStoreForAPlanThatMoves) {
   const plan::PlanSet plans =
       plan::make_plan(work.trace, machine_for(place), request_for(work.work, place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
-  EXPECT_THROW(State(plans, arena, nullptr), InternalError);
+  EXPECT_THROW(State(plans, {&arena}, nullptr), InternalError);
 }
 
 TEST(State, SaysWhenTheStoreIsFull) {
@@ -68,9 +68,9 @@ TEST(State, SaysWhenTheStoreIsFull) {
       plan::make_plan(work.trace, machine_for(place), request_for(work.work, place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
   const auto store = tier::make_null_store(plans.arena_peak[1] / 2);
-  EXPECT_THROW(State(plans, arena, store.get()), CapacityError);
+  EXPECT_THROW(State(plans, {&arena}, store.get()), CapacityError);
   const auto enough = tier::make_null_store(plans.arena_peak[1]);
-  EXPECT_NO_THROW(State(plans, arena, enough.get()));
+  EXPECT_NO_THROW(State(plans, {&arena}, enough.get()));
   EXPECT_EQ(enough->info().used, plans.arena_peak[1]);
 }
 

@@ -25,7 +25,7 @@ TEST_P(PlannerOnRandomModels, MakesPlansThatTheCheckerProvesAtEveryBudgetFromThe
   const StepTrace trace = random.trace();
   const bool with_device = GetParam() % 3 == 2;
   Machine machine = random.machine(with_device);
-  const PlanRequest request{.recipe = random.recipe(), .with_evaluate = !with_device};
+  const PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const double factor : {1.0, 1.02, 1.3, 2.0, 5.0, 100.0}) {
     machine.tiers[0].capacity = round_up(static_cast<Bytes>(static_cast<double>(floor) * factor), 4096);
@@ -188,6 +188,86 @@ TEST_P(PlannerOnRandomModels, PlansGenerationWithoutAStore) {
   for (const Plan& plan : result.plans->generate) EXPECT_EQ(first_of(check_plan(plan, machine)), "");
   machine.tiers[0].capacity -= 4096;
   EXPECT_FALSE(make_plan(trace, machine, request).plans);
+}
+
+// Below a device, from a host where everything waits down to one that hardly holds what passes through.
+TEST_P(PlannerOnRandomModels, ProvesPlansOnThreeTiersHoweverSmallTheHostIs) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(true);
+  const PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  machine.tiers[0].capacity = smallest_arena(trace, machine, request) * (GetParam() % 4 + 2) / 2;
+  const PlanResult roomy = make_plan(trace, machine, request);
+  ASSERT_TRUE(roomy.plans);
+  const Bytes most = roomy.plans->arena_peak[1];
+  for (const double share : {1.0, 0.8, 0.5, 0.3, 0.15, 0.0}) {
+    machine.tiers[1].capacity = round_up(static_cast<Bytes>(static_cast<double>(most) * share), 4096);
+    PlanResult result = make_plan(trace, machine, request);
+    if (!result.plans) {
+      EXPECT_EQ(result.short_tier, 1) << "share " << share;
+      machine.tiers[1].capacity = result.needed;
+      result = make_plan(trace, machine, request);
+    }
+    ASSERT_TRUE(result.plans) << "share " << share;
+    EXPECT_LE(result.plans->arena_peak[1], machine.tiers[1].capacity);
+    for (const Plan* plan : variants(*result.plans))
+      EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
+          << name(plan->variant) << " at share " << share;
+  }
+}
+
+TEST_P(PlannerOnRandomModels, PlansTwoArenasWithoutAStore) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.trace();
+  Machine machine = random.machine(true);
+  machine.tiers.pop_back();
+  const PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  const Bytes floor = smallest_arena(trace, machine, request);
+  for (const Bytes capacity : {floor, 2 * floor, Bytes{1} << 40}) {
+    machine.tiers[0].capacity = capacity;
+    const PlanResult result = make_plan(trace, machine, request);
+    ASSERT_TRUE(result.plans);
+    EXPECT_LE(result.plans->arena_peak[0], capacity);
+    for (const Plan* plan : variants(*result.plans))
+      EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
+          << name(plan->variant);
+  }
+}
+
+TEST_P(PlannerOnRandomModels, PlansEvaluationAndGenerationAloneBelowADevice) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  StepTrace evaluation = random.trace();
+  for (Chunk& chunk : evaluation.chunks) chunk.trained = false;
+  const StepTrace generation = random.generation_trace();
+  Bytes weights = 0;
+  for (const Chunk& chunk : generation.chunks) weights += chunk.num_elements * Bytes{sizeof(float)};
+  for (const bool with_store : {true, false}) {
+    for (const StepTrace* trace : std::initializer_list<const StepTrace*>{&evaluation, &generation}) {
+      Machine machine = random.machine(true);
+      if (!with_store) machine.tiers.pop_back();
+      const PlanRequest request{
+          .recipe = {.num_moments = 0}, .forward_only = true, .with_evaluate = trace == &evaluation};
+      const Bytes floor = smallest_arena(*trace, machine, request);
+      for (const Bytes capacity : {floor, 2 * floor, Bytes{1} << 40}) {
+        machine.tiers[0].capacity = capacity;
+        for (const Bytes host : {Bytes{1} << 40, weights / 2}) {
+          machine.tiers[1].capacity = host;
+          PlanResult result = make_plan(*trace, machine, request);
+          if (!result.plans) {
+            EXPECT_EQ(result.short_tier, 1);
+            machine.tiers[1].capacity = result.needed;
+            result = make_plan(*trace, machine, request);
+          }
+          ASSERT_TRUE(result.plans) << "device " << capacity << " host " << host << " store " << with_store;
+          EXPECT_LE(result.plans->arena_peak[0], capacity);
+          for (const Plan* plan : variants(*result.plans)) {
+            if (plan->actions.empty()) continue;
+            EXPECT_EQ(first_of(check_plan(*plan, machine)), "") << name(plan->variant);
+          }
+        }
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, PlannerOnRandomModels, testing::Range(0, 60));

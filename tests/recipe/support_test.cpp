@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "recipe/device.h"
+#include "recipe/machine_file.h"
 
 namespace sluice::recipe {
 
@@ -45,8 +47,7 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                          testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "adafactor"},
                                          NamedValue{"optimizer", "adalomo"}, NamedValue{"optimizer", "lion"},
                                          NamedValue{"optimizer", "adamw-8bit"}, NamedValue{"device", "cuda"},
-                                         NamedValue{"device", "cuda:1"}, NamedValue{"device", "emulated"},
-                                         NamedValue{"device", "emulated:2"}, NamedValue{"weights-dtype", "bf16"},
+                                         NamedValue{"device", "cuda:1"}, NamedValue{"weights-dtype", "bf16"},
                                          NamedValue{"weights-dtype", "fp16"}, NamedValue{"master-dtype", "bf16"},
                                          NamedValue{"moments-dtype", "bf16"}, NamedValue{"compute-dtype", "bf16"},
                                          NamedValue{"compute-dtype", "fp16"}, NamedValue{"loss-scale", "dynamic"},
@@ -77,6 +78,29 @@ TEST(Support, NamesTheNearestForWhatNobodyKnows) {
   EXPECT_NE(refusal({{"optimizer", "adamv"}}).find("did you mean 'adamw'"), std::string::npos);
   EXPECT_NE(refusal({{"lr-schedule", "cosin"}}).find("did you mean 'cosine'"), std::string::npos);
   EXPECT_NE(refusal({{"device", "tpu"}}), "");
+}
+
+TEST(Support, TakesAnEmulatedDeviceWithMemoryOfItsOwn) {
+  EXPECT_NE(refusal({{"device", "emulated"}}).find("needs --device-memory"), std::string::npos);
+  for (const char* bad : {"emulated:", "emulated:0", "emulated:-1", "emulated:fast", "emulatedx"})
+    EXPECT_NE(refusal({{"device", bad}, {"device-memory", "1GiB"}}), "") << bad;
+  EXPECT_NE(refusal({{"device", "emulated"}, {"device-memory", "1GiB"}, {"machine", "laptop-8gb"}}).find("contradicts"),
+            std::string::npos);
+  EXPECT_EQ(refusal({{"device", "emulated"}, {"device-memory", "1GiB"}}), "");
+
+  plan::Machine machine = default_cpu_machine();
+  const double compute = machine.compute.matmul;
+  add_emulated_device(machine,
+                      read_settings(std::vector<NamedValue>{{"device", "emulated:2.5"}, {"device-memory", "300MiB"}}));
+  ASSERT_EQ(machine.tiers.size(), 3U);
+  EXPECT_EQ(machine.tiers[0].kind, plan::TierKind::Device);
+  EXPECT_EQ(machine.tiers[0].capacity, 300 * MiB);
+  EXPECT_EQ(machine.tiers[0].up, 2.5e9);
+  EXPECT_EQ(machine.tiers[0].down, 2.5e9);
+  EXPECT_FALSE(machine.tiers[0].shared_link);
+  EXPECT_EQ(machine.update_tier, 1);
+  EXPECT_EQ(machine.compute.matmul, compute);
+  EXPECT_EQ(machine.process_ram(std::vector<Bytes>{MiB, 2 * MiB, 5 * MiB}), machine.process_overhead + 3 * MiB);
 }
 
 TEST(Support, RefusesContradictions) {

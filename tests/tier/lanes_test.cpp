@@ -67,7 +67,8 @@ class LanesTest : public StoreTest {
     lanes_.clear();
     progress_ = std::make_unique<Progress>();
     for (const plan::Lane lane : {plan::Lane::DiskRead, plan::Lane::DiskWrite})
-      lanes_.push_back(std::make_unique<DiskLane>(lane, *store_, arena_.data(), objects_, *progress_));
+      lanes_.push_back(
+          std::make_unique<MoveLane>(lane, make_disk_mover(*store_, {arena_.data()}, objects_), *progress_));
   }
 
   Period post(std::int64_t number, bool apply_update = true) {
@@ -123,7 +124,7 @@ class LanesTest : public StoreTest {
   std::vector<ObjectId> objects_;
   std::vector<std::unique_ptr<std::vector<plan::Span>>> all_spans_;
   std::unique_ptr<Progress> progress_;
-  std::vector<std::unique_ptr<DiskLane>> lanes_;
+  std::vector<std::unique_ptr<MoveLane>> lanes_;
 };
 
 TEST_P(LanesTest, CarryEveryBufferThroughManyPeriods) {

@@ -140,11 +140,32 @@ TEST_F(GeneratorTest, TheSmallestArenaGivesTheSameBitsAsEverythingResident) {
       EXPECT_TRUE(plan::check_plan(plan, loaded.session.machine).empty());
     }
     streamed = greedy(loaded.session);
-    EXPECT_LE(loaded.session.executor->arena_peak(), loaded.session.machine.tiers[0].capacity);
+    EXPECT_LE(loaded.session.executor->arena_peak(0), loaded.session.machine.tiers[0].capacity);
   }
   std::filesystem::remove_all(folder);
   EXPECT_EQ(resident.ids, streamed.ids);
   EXPECT_EQ(resident.logits, streamed.logits);
+}
+
+TEST_F(GeneratorTest, AnEmulatedDeviceGivesTheSameBits) {
+  Sequence resident, behind;
+  {
+    const recipe::Settings settings = tiny_settings();
+    Loaded loaded(settings, Loaded::Weights::Resident);
+    resident = greedy(loaded.session);
+  }
+  recipe::Settings settings = tiny_settings();
+  settings.device = "emulated";
+  settings.device_memory = GiB;
+  Loaded loaded(settings, Loaded::Weights::Streamed);
+  for (const plan::Plan& plan : loaded.session.plans.generate) {
+    EXPECT_TRUE(fetches(plan));
+    EXPECT_TRUE(plan::check_plan(plan, loaded.session.machine).empty());
+  }
+  behind = greedy(loaded.session);
+  EXPECT_EQ(loaded.session.executor->arena_peak(0), loaded.session.plans.arena_peak[0]);
+  EXPECT_EQ(resident.ids, behind.ids);
+  EXPECT_EQ(resident.logits, behind.logits);
 }
 
 TEST_F(GeneratorTest, APromptInOnePassAgreesWithTokenByToken) {
