@@ -179,12 +179,37 @@ void Executor::forward(const plan::Action& action, const StepInputs& inputs, Ste
   const model::BlockTensors tensors = tensors_of(action, inputs);
   if (period_->plan->variant == plan::Variant::Evaluate) {
     result.loss_sum += model::run_evaluate(block, tensors);
-  } else if (action.keep) {
-    const model::SavedMask everything = (1U << block.saved_classes().size()) - 1;
-    saved_.insert_or_assign({action.block, action.micro_batch}, model::run_forward_saving(block, tensors, everything));
+  } else if (const SavedPlaces places = saved_places(action); places.mask != 0) {
+    forward_saving(action, tensors, places);
   } else {
     model::run_forward(block, tensors);
   }
+}
+
+// The trace says which allocations will be saved, so they are made where the plan wants them. Tensors go, bytes stay.
+void Executor::forward_saving(const plan::Action& action, const model::BlockTensors& tensors,
+                              const SavedPlaces& places) {
+  const model::Block& block = *options_.model->blocks[action.block].block;
+  const plan::BlockTrace& trace = options_.trace->traces[options_.trace->blocks[action.block].trace];
+  std::vector<model::PlannedAllocation> allocations;
+  for (const plan::SavedAllocation& saved : trace.forward[places.mask].saved)
+    allocations.push_back({saved.id, places.buffers[saved.saved_class] + saved.offset});
+  const model::PlannedAllocations planned(std::move(allocations));
+  model::SavedLayout layout(model::run_forward_saving(block, tensors, places.mask));
+  SLUICE_CHECK(layout.stands_in(places.buffers), block.name(), " allocates in another order than its trace");
+  saved_.insert_or_assign({action.block, action.micro_batch}, std::move(layout));
+}
+
+Executor::SavedPlaces Executor::saved_places(const plan::Action& action) const {
+  SavedPlaces places;
+  for (const plan::Slot& slot : action.slots) {
+    const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
+    if (buffer.kind != plan::BufferKind::Saved) continue;
+    places.mask |= 1U << buffer.saved_class;
+    places.buffers.resize(std::max<std::size_t>(places.buffers.size(), buffer.saved_class + 1), nullptr);
+    places.buffers[buffer.saved_class] = state_.arenas()[0] + slot.offset;
+  }
+  return places;
 }
 
 // Keys and values of a block share one buffer; the loss block's holds the logits.
@@ -217,7 +242,8 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
   }
   const model::BlockTensors tensors = tensors_of(action, inputs);
   model::SavedTensors saved;
-  if (action.keep) saved = std::move(saved_.extract({action.block, action.micro_batch}).mapped());
+  if (const SavedPlaces places = saved_places(action); places.mask != 0)
+    saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
   result.loss_sum += model::run_backward(block, tensors, std::move(saved));
 }
 
@@ -244,7 +270,8 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
         if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot, tensors.batch);
         break;
       case plan::BufferKind::Cache:
-        break;  // bound by `generate`
+      case plan::BufferKind::Saved:
+        break;  // bound by `generate`, `forward_saving` and `backward`
       case plan::BufferKind::Moment:
         SLUICE_CHECK(false, "a block's computation does not touch moments");
     }

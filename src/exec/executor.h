@@ -14,6 +14,7 @@
 #include "exec/state.h"
 #include "model/compute.h"
 #include "model/model.h"
+#include "model/saved_layout.h"
 #include "optim/norm.h"
 #include "optim/rule.h"
 #include "plan/plan.h"
@@ -79,6 +80,13 @@ class Executor {
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void update(const plan::Action& action, const StepInputs& inputs);
   optim::SquareSum sum_of_squares(const plan::Action& action) const;
+  /// Mask and addresses of the saved activations that an action touches.
+  struct SavedPlaces {
+    model::SavedMask mask = 0;
+    model::SavedBuffers buffers;  // per class
+  };
+  SavedPlaces saved_places(const plan::Action& action) const;
+  void forward_saving(const plan::Action& action, const model::BlockTensors& tensors, const SavedPlaces& places);
   void bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into) const;
   void generate(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
@@ -91,9 +99,9 @@ class Executor {
   std::array<bool, plan::kNumLanes> has_lane_{};
   std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before
   std::optional<tier::Period> period_;
-  std::vector<Bytes> arena_peak_;                             // per tier
-  std::map<std::pair<int, int>, model::SavedTensors> saved_;  // (block, micro-batch)
-  std::vector<std::unique_ptr<tier::MoveLane>> lanes_;        // last: their threads end before what they write to goes
+  std::vector<Bytes> arena_peak_;                            // per tier
+  std::map<std::pair<int, int>, model::SavedLayout> saved_;  // (block, micro-batch): what its forward saved
+  std::vector<std::unique_ptr<tier::MoveLane>> lanes_;       // last: their threads end before what they write to goes
 };
 
 }  // namespace sluice::exec

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "plan/trace.h"
+
 namespace sluice::model {
 
 /// A parameter of a chunk: its published name, its shape and how a fresh one is filled (init.h).
@@ -34,7 +36,7 @@ struct KvCache {
 };
 
 /// A set of a block's classes of saved activations: bit i is number i of `Block::saved_classes`.
-using SavedMask = std::uint32_t;
+using SavedMask = plan::SavedMask;
 
 /// Activations that a forward saved for the backward: per class its tensors, in an order of the block's own; none for a
 /// class that was not saved. Tensors may be views, but no storage belongs to two classes, to the input or to a

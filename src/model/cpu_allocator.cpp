@@ -9,6 +9,8 @@
 #include <limits>
 #include <mutex>
 #include <string>
+#include <unordered_set>
+#include <utility>
 
 #include "base/check.h"
 #include "plan/first_fit.h"
@@ -62,6 +64,12 @@ class CpuAllocator final : public c10::Allocator {
     const std::scoped_lock lock(mutex_);
     return placement_.live_bytes();
   }
+  void plan(std::vector<PlannedAllocation> allocations) {
+    const std::scoped_lock lock(mutex_);
+    planned_ = std::move(allocations);
+    next_planned_ = 0;
+    num_allocations_ = 0;
+  }
   void tell_allocated(const void* key, Bytes bytes) {
     const std::scoped_lock lock(mutex_);
     if (observer_ != nullptr) observer_->allocated(key, bytes);
@@ -79,9 +87,18 @@ class CpuAllocator final : public c10::Allocator {
   void* take(Bytes bytes) {
     if (in_parallel_region()) return take_from_system(bytes);
     const std::scoped_lock lock(mutex_);
-    void* data = base_ == nullptr ? take_from_system(bytes) : take_from_workspace(bytes);
+    void* data = take_planned();
+    if (data == nullptr) data = base_ == nullptr ? take_from_system(bytes) : take_from_workspace(bytes);
     if (observer_ != nullptr) observer_->allocated(data, bytes);
     return data;
+  }
+
+  void* take_planned() {
+    const std::int64_t number = num_allocations_++;
+    if (next_planned_ == planned_.size() || planned_[next_planned_].number != number) return nullptr;
+    std::byte* address = planned_[next_planned_++].address;
+    outside_.insert(address);
+    return address;
   }
 
   static void* take_from_system(Bytes bytes) {
@@ -112,6 +129,7 @@ class CpuAllocator final : public c10::Allocator {
     const std::scoped_lock lock(mutex_);
     const auto* address = static_cast<std::byte*>(data);
     if (observer_ != nullptr) observer_->released(data);
+    if (outside_.erase(address) > 0) return;
     if (base_ != nullptr && address >= base_ && address < base_ + capacity_) {
       placement_.release(address - base_);
     } else {
@@ -124,6 +142,10 @@ class CpuAllocator final : public c10::Allocator {
   std::byte* base_ = nullptr;
   Bytes capacity_ = 0, limit_ = 0, peak_ = 0;
   plan::FirstFit placement_;
+  std::vector<PlannedAllocation> planned_;
+  std::size_t next_planned_ = 0;
+  std::int64_t num_allocations_ = 0;              // since `planned_` was given
+  std::unordered_set<const std::byte*> outside_;  // live allocations at planned addresses
 };
 
 // Never destroyed: tensors of static storage duration are released after it would be.
@@ -172,6 +194,10 @@ void install_cpu_allocator() {
 void observe_allocations(AllocationObserver* observer) { cpu_allocator().observe(observer); }
 void use_workspace(std::byte* base, Bytes capacity) { cpu_allocator().use(base, capacity); }
 void limit_workspace(Bytes limit) { cpu_allocator().limit(limit); }
+PlannedAllocations::PlannedAllocations(std::vector<PlannedAllocation> allocations) {
+  cpu_allocator().plan(std::move(allocations));
+}
+PlannedAllocations::~PlannedAllocations() { cpu_allocator().plan({}); }
 Bytes workspace_peak() { return cpu_allocator().peak(); }
 void reset_workspace_peak() { cpu_allocator().reset_peak(); }
 Bytes workspace_live() { return cpu_allocator().live(); }

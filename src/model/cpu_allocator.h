@@ -2,6 +2,8 @@
 // it, placed by plan::FirstFit, the class with which the planner predicted their addresses. The workspace never grows.
 #pragma once
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 
 #include "base/units.h"
 
@@ -29,6 +31,22 @@ void use_workspace(std::byte* base, Bytes capacity);
 /// An allocation that would end above `limit` bytes from the base throws c10::OutOfMemoryError, which names the
 /// limit (the planned peak) and the bytes asked for. Nothing is changed by a refused allocation.
 void limit_workspace(Bytes limit);
+/// An allocation with a place of its own, outside what the workspace may use meanwhile.
+struct PlannedAllocation {
+  std::int64_t number = 0;  ///< counted from 0 since PlannedAllocations was made
+  std::byte* address = nullptr;
+};
+
+/// While it lives, the allocations with these numbers (ascending) are put at their addresses, and only the others into
+/// the workspace. Their memory is the caller's: releasing them, at any time, gives nothing back. One at a time.
+class PlannedAllocations {
+ public:
+  explicit PlannedAllocations(std::vector<PlannedAllocation> allocations);
+  ~PlannedAllocations();
+  PlannedAllocations(const PlannedAllocations&) = delete;
+  PlannedAllocations& operator=(const PlannedAllocations&) = delete;
+};
+
 /// Highest end of an allocation since `use_workspace` or `reset_workspace_peak`, in bytes from the base.
 [[nodiscard]] Bytes workspace_peak();
 /// The peak becomes the end of the highest live allocation.

@@ -10,24 +10,24 @@
 
 namespace sluice::model {
 
-/// One recorder per BlockTrace: ids go on from computation to computation, so that a saved tensor's release carries the
-/// id of its allocation. Memory from before the first `record` is not seen.
+/// Memory from before a `record` is not seen in it.
 class TraceRecorder final : public AllocationObserver {
  public:
   /// Runs `computation` and returns its trace. Exceptions pass through.
   template <typename Computation>
   plan::ComputeTrace record(const Computation& computation) {
     trace_ = {};
-    start_ = highest_ = live_;
+    allocations_.clear();
+    next_id_ = 0;
     {
       const Observing observing(*this);
       const OpCostRecording costs(trace_.ops);
       computation();
     }
-    trace_.peak = highest_ - start_;
-    trace_.left = live_;
     return std::move(trace_);
   }
+  /// Ids of what the last `record` left allocated, by key.
+  [[nodiscard]] const std::unordered_map<const void*, std::int32_t>& live() const { return allocations_; }
   void allocated(const void* key, Bytes bytes) override;
   void released(const void* key) override;
 
@@ -38,14 +38,9 @@ class TraceRecorder final : public AllocationObserver {
     Observing(const Observing&) = delete;
     Observing& operator=(const Observing&) = delete;
   };
-  struct Allocation {
-    std::int32_t id = 0;
-    Bytes bytes = 0;
-  };
   plan::ComputeTrace trace_;
-  std::unordered_map<const void*, Allocation> allocations_;
+  std::unordered_map<const void*, std::int32_t> allocations_;  // live ones: id
   std::int32_t next_id_ = 0;
-  Bytes live_ = 0, highest_ = 0, start_ = 0;
 };
 
 }  // namespace sluice::model

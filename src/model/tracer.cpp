@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 
+#include "base/check.h"
 #include "model/compute.h"
 #include "model/init.h"
+#include "model/saved_layout.h"
 #include "model/trace_recorder.h"
 
 namespace sluice::model {
@@ -73,21 +76,70 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   return chunk;
 }
 
+namespace {
+
+// Which of the allocations that a forward left are saved, and where in the buffers of their classes.
+std::vector<plan::SavedAllocation> saved_allocations(const SavedLayout& layout, const TraceRecorder& recorder,
+                                                     const std::string& block) {
+  std::vector<plan::SavedAllocation> saved;
+  for (const SavedLayout::Storage& storage : layout.storages()) {
+    const auto found = recorder.live().find(storage.key);
+    SLUICE_CHECK(found != recorder.live().end(), block, " saves a tensor that its forward did not make");
+    saved.push_back({found->second, storage.saved_class, storage.offset});
+  }
+  SLUICE_CHECK(saved.size() == recorder.live().size(), block, " leaves memory allocated that it did not save");
+  std::ranges::sort(saved, {}, &plan::SavedAllocation::id);
+  return saved;
+}
+
+// Forward and backward with the classes in `mask` saved; in between these are moved into planned memory.
+void trace_saving(const Block& block, const BlockTensors& t, SavedMask mask, plan::BlockTrace& trace) {
+  TraceRecorder recorder;
+  SavedTensors saved;
+  plan::ComputeTrace forward = recorder.record([&] { saved = run_forward_saving(block, t, mask); });
+  const SavedLayout layout(saved);
+  forward.saved = saved_allocations(layout, recorder, block.name());
+  std::vector<std::vector<std::byte>> memory(saved.size());
+  SavedTensors planned;
+  if (t.parameters.front().is_meta()) {
+    planned = layout.bind_meta();
+  } else {
+    SavedBuffers buffers;
+    for (std::size_t c = 0; c < saved.size(); ++c) {
+      memory[c].resize(static_cast<std::size_t>(layout.bytes(static_cast<int>(c))));
+      buffers.push_back(memory[c].data());
+    }
+    planned = layout.bind(buffers);
+    for (std::size_t c = 0; c < saved.size(); ++c) {
+      for (std::size_t i = 0; i < saved[c].size(); ++i) planned[c][i].copy_(saved[c][i]);
+    }
+  }
+  saved.clear();
+  for (int c = 0; c < static_cast<int>(trace.saved_bytes.size()); ++c) {
+    if ((mask >> c & 1U) == 0) continue;
+    SLUICE_CHECK(trace.saved_bytes[c] == 0 || trace.saved_bytes[c] == layout.bytes(c), block.name(),
+                 " saves a class differently beside others");
+    trace.saved_bytes[c] = layout.bytes(c);
+  }
+  trace.forward.push_back(std::move(forward));
+  trace.backward.push_back(recorder.record([&] { run_backward(block, t, std::move(planned)); }));
+}
+
+}  // namespace
+
 plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape shape, c10::DeviceType device) {
   install_cpu_allocator();
   const Block& block = *model.blocks.at(static_cast<std::size_t>(block_index)).block;
   const BlockTensors t = make_tensors(model, block_index, shape, device);
   TraceRecorder recorder;
   plan::BlockTrace trace;
-  const bool ends_in_loss = dynamic_cast<const LossBlock*>(&block) != nullptr;
-  if (!ends_in_loss) {
-    trace.forward = recorder.record([&] { run_forward(block, t); });
-    const SavedMask everything = (1U << block.saved_classes().size()) - 1;
-    SavedTensors saved;
-    trace.forward_keep = recorder.record([&] { saved = run_forward_saving(block, t, everything); });
-    trace.backward_kept = recorder.record([&] { run_backward(block, t, std::move(saved)); });
+  trace.saved_classes = block.saved_classes();
+  trace.saved_bytes.resize(trace.saved_classes.size(), 0);
+  if (dynamic_cast<const LossBlock*>(&block) != nullptr) {
+    trace.backward.push_back(recorder.record([&] { static_cast<void>(run_backward(block, t)); }));
+  } else {
+    for (SavedMask mask = 0; mask <= trace.all_classes(); ++mask) trace_saving(block, t, mask, trace);
   }
-  trace.backward_recompute = recorder.record([&] { static_cast<void>(run_backward(block, t)); });
   trace.evaluate = recorder.record([&] { static_cast<void>(run_evaluate(block, t)); });
   return trace;
 }

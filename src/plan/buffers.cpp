@@ -22,14 +22,14 @@ Buffer chunk_buffer(BufferKind kind, int chunk, std::int64_t first, std::int64_t
 
 }  // namespace
 
-BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, Bytes slice_bytes)
+BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices)
     : num_moments_(recipe.num_moments) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     const std::int64_t elements = trace.chunks[chunk].num_elements;
     weights_.push_back(add(chunk_buffer(BufferKind::Weight, chunk, 0, elements, true)));
     gradients_.push_back(add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)));
     std::int64_t slice =
-        std::max<std::int64_t>(slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
+        std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
     slice = round_up(slice, kSliceGranularity);
     slice_elements_.push_back(slice);
     num_slices_.push_back(static_cast<int>((elements + slice - 1) / slice));
@@ -59,10 +59,28 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, Bytes sli
     boundary_gradients_.push_back(
         add({.kind = BufferKind::BoundaryGradient, .micro_batch = m, .bytes = round_up(widest, kPage)}));
   }
+  add_saved(trace, recipe, choices);
   caches_.assign(trace.blocks.size(), -1);
   for (int block = 0; block < static_cast<int>(trace.cache_bytes.size()); ++block) {
     const Bytes bytes = round_up(trace.cache_bytes[block], kPage);
     if (bytes > 0) caches_[block] = add({.kind = BufferKind::Cache, .block = block, .bytes = bytes});
+  }
+}
+
+void BufferTable::add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices) {
+  saved_.assign(trace.blocks.size(), std::vector<std::vector<BufferId>>(recipe.num_micro_batches));
+  for (int block = 0; block < static_cast<int>(choices.saved.size()); ++block) {
+    const std::vector<Bytes>& bytes = trace.traces[trace.blocks[block].trace].saved_bytes;
+    for (int m = 0; m < recipe.num_micro_batches; ++m) {
+      for (int c = 0; c < static_cast<int>(bytes.size()); ++c) {
+        if ((choices.saved[block] >> c & 1U) == 0) continue;
+        saved_[block][m].push_back(add({.kind = BufferKind::Saved,
+                                        .micro_batch = m,
+                                        .block = block,
+                                        .saved_class = c,
+                                        .bytes = round_up(bytes[c], kPage)}));
+      }
+    }
   }
 }
 

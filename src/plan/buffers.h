@@ -1,15 +1,17 @@
-// The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients, caches.
+// The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients, saved
+// activations, caches.
 #pragma once
+#include <span>
 #include <vector>
 
 #include "plan/step.h"
 
 namespace sluice::plan {
 
-/// Creates every buffer of a step once and finds it again. The same trace, recipe and slices give the same ids.
+/// Creates every buffer of a step once and finds it again. The same trace, recipe and choices give the same ids.
 class BufferTable {
  public:
-  BufferTable(const StepTrace& trace, const Recipe& recipe, Bytes slice_bytes);
+  BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   [[nodiscard]] BufferId weight(int chunk) const { return weights_[chunk]; }
   [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }
@@ -20,16 +22,20 @@ class BufferTable {
   [[nodiscard]] std::int64_t slice_elements(int chunk) const { return slice_elements_[chunk]; }
   [[nodiscard]] BufferId boundary(int boundary, int micro_batch) const { return boundaries_[boundary][micro_batch]; }
   [[nodiscard]] BufferId boundary_gradient(int micro_batch) const { return boundary_gradients_[micro_batch]; }
+  /// What the forward of a block saves for one micro-batch, by class.
+  [[nodiscard]] std::span<const BufferId> saved(int block, int micro_batch) const { return saved_[block][micro_batch]; }
   [[nodiscard]] BufferId cache(int block) const { return caches_[block]; }  ///< -1: the block keeps none
   [[nodiscard]] const std::vector<Buffer>& buffers() const { return buffers_; }
 
  private:
   BufferId add(Buffer buffer);
+  void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   int num_moments_ = 0;
   std::vector<Buffer> buffers_;
   std::vector<BufferId> weights_, gradients_, boundary_gradients_, caches_;
   std::vector<std::vector<BufferId>> moments_, boundaries_;
+  std::vector<std::vector<std::vector<BufferId>>> saved_;
   std::vector<int> num_slices_;
   std::vector<std::int64_t> slice_elements_;
 };

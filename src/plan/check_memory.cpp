@@ -2,8 +2,6 @@
 // one residence, or to the workspace, at every index.
 #include <algorithm>
 #include <map>
-#include <set>
-#include <utility>
 
 #include "plan/check_rules.h"
 #include "plan/describe.h"
@@ -35,10 +33,6 @@ class MemorySweep {
       for (const std::size_t r : starting_[i]) enter(r, index);
       check_workspace(index);
       for (const std::size_t r : ending_[i]) leave(r);
-    }
-    for (const auto& [block, micro_batch] : open_) {
-      report_.add("activations of block " + std::to_string(block) + " mb " + std::to_string(micro_batch) +
-                  ": kept by a forward, never used by a backward");
     }
     check_peaks();
   }
@@ -76,38 +70,16 @@ class MemorySweep {
                     std::to_string(std::max(stay.offset, other.offset)));
   }
 
-  // Saved activations are no buffers: between two block computations they hold the bottom of the arena.
   void check_workspace(std::int32_t i) {
-    const Action& action = plan_.actions[i];
-    top_[0] = std::max(top_[0], action.workspace);
-    widest_ = std::max(widest_, action.workspace);
-    keep_out(i, action.workspace, "its workspace");
-    keep_out(i, kept_, "the kept activations");
-    if (action.kind != ActionKind::Forward && action.kind != ActionKind::Backward) return;
-    if (action.keep) track_kept(i);
-    if (action.kept > action.workspace) report_.add(i, -1, "it keeps more bytes than its workspace has");
-    kept_ = action.kept;
-    if (kept_ > 0 && open_.empty()) report_.add(i, -1, "bytes stay allocated though no activations are kept");
-  }
-
-  void keep_out(std::int32_t i, Bytes floor, const std::string& what) {
-    for (auto it = live_[0].begin(); it != live_[0].end() && it->first < floor; ++it) {
+    const Bytes workspace = plan_.actions[i].workspace;
+    top_[0] = std::max(top_[0], workspace);
+    widest_ = std::max(widest_, workspace);
+    for (auto it = live_[0].begin(); it != live_[0].end() && it->first < workspace; ++it) {
       if (in_workspace_[it->second]) continue;
       in_workspace_[it->second] = true;
       report_.add(i, plan_.residences[it->second].buffer,
-                  "residence at offset " + std::to_string(it->first) + " overlaps " + what + " of " +
-                      std::to_string(floor) + " bytes");
-    }
-  }
-
-  void track_kept(std::int32_t i) {
-    const Action& action = plan_.actions[i];
-    const std::pair<int, int> key{action.block, action.micro_batch};
-    if (action.kind == ActionKind::Forward && !open_.emplace(key).second) {
-      report_.add(i, -1, "keeps activations that are kept already");
-    }
-    if (action.kind == ActionKind::Backward && open_.erase(key) == 0) {
-      report_.add(i, -1, "needs kept activations, but no forward before it kept them");
+                  "residence at offset " + std::to_string(it->first) + " overlaps its workspace of " +
+                      std::to_string(workspace) + " bytes");
     }
   }
 
@@ -140,10 +112,8 @@ class MemorySweep {
   std::vector<std::multimap<Bytes, std::size_t>> live_;  // per tier: offset -> residence
   std::vector<Bytes> top_;                               // per tier: highest byte used
   std::vector<std::vector<std::size_t>> starting_, ending_;
-  std::vector<bool> in_workspace_;      // reported
-  std::set<std::pair<int, int>> open_;  // block and micro-batch of kept activations
-  Bytes kept_ = 0;                      // bytes of kept activations between block computations
-  Bytes widest_ = 0;                    // workspace
+  std::vector<bool> in_workspace_;  // reported
+  Bytes widest_ = 0;                // workspace
 };
 
 }  // namespace

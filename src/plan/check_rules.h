@@ -51,7 +51,7 @@ class CheckReport {
 /// earlier actions. False: indices are broken and the other parts must not run.
 [[nodiscard]] bool check_structure(const Plan& plan, const Machine& machine, CheckReport& report);
 
-/// No overlap in an arena at any index of the list, saved activations kept safe, peaks true and within capacity.
+/// No overlap in an arena at any index of the list, peaks true and within capacity.
 void check_memory(const Plan& plan, const Machine& machine, CheckReport& report);
 
 /// Versions: the list run serially, with and without the skippable actions, over two periods.

@@ -18,6 +18,11 @@ std::string chunk_text(int chunk, const StepTrace* trace) {
   return named("chunk", chunk, trace != nullptr ? &trace->chunks : nullptr);
 }
 
+std::string class_text(const Buffer& saved, const StepTrace* trace) {
+  if (trace == nullptr) return std::to_string(saved.saved_class);
+  return trace->traces[trace->blocks[saved.block].trace].saved_classes[saved.saved_class];
+}
+
 }  // namespace
 
 std::string describe_buffer(const Plan& plan, BufferId buffer, const StepTrace* trace) {
@@ -27,6 +32,7 @@ std::string describe_buffer(const Plan& plan, BufferId buffer, const StepTrace* 
   if (what.moment >= 0) text += " " + std::to_string(what.moment);
   if (what.slice >= 0) text += numbered("slice", what.slice);
   if (what.chunk >= 0) text += chunk_text(what.chunk, trace);
+  if (what.saved_class >= 0) text += " " + class_text(what, trace);
   if (what.boundary >= 0) text += " " + std::to_string(what.boundary);
   if (what.micro_batch >= 0) text += numbered("mb", what.micro_batch);
   if (what.block >= 0) text += named("block", what.block, trace != nullptr ? &trace->blocks : nullptr);

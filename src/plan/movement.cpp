@@ -19,7 +19,7 @@ class MovePlanner {
     stay_of_use_ = std::move(found.of_use);
   }
 
-  Draft run(std::span<const RowWorkspace> workspace) && {
+  Draft run(std::span<const Bytes> workspace) && {
     for (std::size_t tier = 0; tier + 1 < machine_.tiers.size(); ++tier) {
       hoist_fetches(static_cast<int>(tier));
       extend_write_backs(static_cast<int>(tier));
@@ -108,23 +108,21 @@ class MovePlanner {
   }
 
   // The list: before each row the fetches placed there (deep hops first), after it the write-backs of what it made.
-  void assemble(std::span<const RowWorkspace> workspace) {
+  void assemble(std::span<const Bytes> workspace) {
     std::vector<std::vector<const Move*>> before(num_rows()), after(num_rows());
     for (const Move& move : moves_)
       (move.up ? before[wrapped(move.row - move.lead)] : after[move.row]).push_back(&move);
     std::vector<std::int32_t> action_of_row(num_rows(), 0);
-    Bytes held = 0;
     for (int row = 0; row < num_rows(); ++row) {
       std::stable_sort(before[row].begin(), before[row].end(), [&](const Move* a, const Move* b) {
         const int due_a = wrapped(a->row - row), due_b = wrapped(b->row - row);
         return due_a != due_b ? due_a < due_b : a->upper > b->upper;
       });
-      for (const Move* move : before[row]) add_move(*move, row, held);
+      for (const Move* move : before[row]) add_move(*move, row);
       action_of_row[row] = static_cast<std::int32_t>(draft_.actions.size());
       if (row == 0 && is_edge(row)) evict_unused();
       if (!is_edge(row)) add_compute(row, workspace[row]);
-      held = workspace[row].after;
-      for (const Move* move : after[row]) add_move(*move, row, held);
+      for (const Move* move : after[row]) add_move(*move, row);
     }
     drop_merged();
     finish_stays(action_of_row);
@@ -165,7 +163,7 @@ class MovePlanner {
     }
   }
 
-  void add_move(const Move& move, int row, Bytes held) {
+  void add_move(const Move& move, int row) {
     DraftAction draft;
     Action& action = draft.action;
     const bool store = machine_.tiers[move.upper + 1].kind == TierKind::Disk;
@@ -181,10 +179,10 @@ class MovePlanner {
     const int to_tier = move.up ? move.upper : move.upper + 1;
     action.slots = {{move.buffer, from_tier, -1, Access::Read}, {move.buffer, to_tier, -1, Access::Write}};
     draft.stays = {move.from_stay, move.to_stay};
-    append(std::move(draft), held);
+    append(std::move(draft), 0);
   }
 
-  void add_compute(int index, const RowWorkspace& workspace) {
+  void add_compute(int index, Bytes workspace) {
     const Row& row = step_.rows[index];
     DraftAction draft;
     Action& action = draft.action;
@@ -194,16 +192,14 @@ class MovePlanner {
     action.micro_batch = row.micro_batch;
     action.chunk = row.chunk;
     action.slice = row.slice;
-    action.keep = row.keep;
-    action.workspace = row.compute != nullptr ? workspace.during : 0;
-    action.kept = row.compute != nullptr ? workspace.after : 0;
+    action.workspace = workspace;
     action.bytes = row.bytes;
     action.duration = times_.duration(index);
     for (std::size_t u = 0; u < row.uses.size(); ++u) {
       action.slots.push_back({row.uses[u].buffer, row.uses[u].tier, -1, row.uses[u].access});
       draft.stays.push_back(stay_of_use_[index][u]);
     }
-    append(std::move(draft), workspace.during);
+    append(std::move(draft), workspace);
   }
 
   void append(DraftAction draft, Bytes floor) {
@@ -262,8 +258,8 @@ class MovePlanner {
 
 }  // namespace
 
-Draft plan_moves(const StepRows& step, Residency residency, const RowTimes& times,
-                 std::span<const RowWorkspace> workspace, const Machine& machine, std::span<const Bytes> limits) {
+Draft plan_moves(const StepRows& step, Residency residency, const RowTimes& times, std::span<const Bytes> workspace,
+                 const Machine& machine, std::span<const Bytes> limits) {
   return MovePlanner(step, std::move(residency), times, machine, limits).run(workspace);
 }
 

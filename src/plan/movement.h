@@ -15,7 +15,7 @@ struct Stay {
   int tier = 0;
   int first_row = 0, last_row = 0;  ///< uses; the stay wraps round the period's end when first > last
   bool whole_period = false;
-  bool pinned = false;  ///< of a variant that is no cycle: it is where it was before, or where it must be after
+  bool pinned = false;    ///< of a variant that is no cycle: it is where it was before, or where it must be after
   int lead = 0, lag = 0;  ///< rows added in front (fetched early) and behind (still being written)
   std::int32_t first_action = -1, last_action = -1;
   bool clean_at_wrap = false;  ///< if it waits between periods: the store holds the same bytes
@@ -31,17 +31,11 @@ struct DraftAction {
 struct Draft {
   std::vector<DraftAction> actions;
   std::vector<Stay> stays;
-  std::vector<Bytes>
-      workspace_floor;  ///< per action: bytes at the bottom of tier 0's arena that torch holds or may use
+  std::vector<Bytes> workspace_floor;  ///< per action: bytes at the bottom of tier 0's arena that torch may use
 };
 
-/// Workspace of one row: what torch uses while it runs, and what stays allocated after it (saved activations).
-struct RowWorkspace {
-  Bytes during = 0, after = 0;
-};
-
+/// `workspace`: per row, what torch uses while it runs.
 [[nodiscard]] Draft plan_moves(const StepRows& step, Residency residency, const RowTimes& times,
-                               std::span<const RowWorkspace> workspace, const Machine& machine,
-                               std::span<const Bytes> limits);
+                               std::span<const Bytes> workspace, const Machine& machine, std::span<const Bytes> limits);
 
 }  // namespace sluice::plan

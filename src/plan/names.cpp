@@ -28,6 +28,8 @@ const char* name(BufferKind kind) {
       return "boundary";
     case BufferKind::BoundaryGradient:
       return "boundary_gradient";
+    case BufferKind::Saved:
+      return "saved";
     case BufferKind::Cache:
       return "cache";
   }

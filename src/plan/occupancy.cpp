@@ -24,7 +24,7 @@ class OccupancySweep {
     std::vector<Bytes> curve;
     for (std::size_t i = 0; i < plan_.actions.size(); ++i) {
       for (const Residence* stay : starting_[i]) enter(*stay);
-      curve.push_back(live_bytes_ + (tier == 0 ? workspace_at(plan_.actions[i]) : 0));
+      curve.push_back(live_bytes_ + (tier == 0 ? plan_.actions[i].workspace : 0));
       for (const Residence* stay : ending_[i]) leave(*stay);
     }
     return curve;
@@ -43,17 +43,9 @@ class OccupancySweep {
   void enter(const Residence& stay) { live_bytes_ += plan_.buffers[stay.buffer].bytes; }
   void leave(const Residence& stay) { live_bytes_ -= plan_.buffers[stay.buffer].bytes; }
 
-  // Beside a computation only what it left allocated counts.
-  Bytes workspace_at(const Action& action) {
-    const bool block_math = action.kind == ActionKind::Forward || action.kind == ActionKind::Backward;
-    const Bytes in_use = std::max(action.workspace, kept_);
-    if (block_math) kept_ = action.kept;
-    return in_use;
-  }
-
   const Plan& plan_;
   std::vector<std::vector<const Residence*>> starting_, ending_;  // per action
-  Bytes live_bytes_ = 0, kept_ = 0;
+  Bytes live_bytes_ = 0;
 };
 
 }  // namespace

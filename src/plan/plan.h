@@ -10,13 +10,14 @@
 
 namespace sluice::plan {
 
-enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Cache };
+enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Saved, Cache };
 [[nodiscard]] const char* name(BufferKind kind);
 
 using BufferId = std::int32_t;
 
 /// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk, a
-/// moment buffer one slice of one moment of a chunk, a boundary one block edge of one micro-batch.
+/// moment buffer one slice of one moment of a chunk, a boundary one block edge of one micro-batch, a saved buffer one
+/// class of activations of one block and micro-batch.
 struct Buffer {
   BufferKind kind = BufferKind::Weight;
   int chunk = -1;                                    ///< Weight, Moment, Gradient
@@ -24,8 +25,9 @@ struct Buffer {
   int slice = -1;                                    ///< Moment: which slice of the chunk
   std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient)
   int boundary = -1;                                 ///< Boundary
-  int micro_batch = -1;                              ///< Boundary, BoundaryGradient
-  int block = -1;                                    ///< Cache: whose
+  int micro_batch = -1;                              ///< Boundary, BoundaryGradient, Saved
+  int block = -1;                                    ///< Saved, Cache: whose
+  int saved_class = -1;                              ///< Saved
   Bytes bytes = 0;                                   ///< a multiple of 4096
   bool persistent = false;  ///< belongs to the training state: lives across steps (weights, moments)
 };
@@ -37,7 +39,7 @@ enum class ActionKind {
   WriteBack,  ///< a dirty copy goes one tier down
   Convert,
   Forward,     ///< of one block and micro-batch
-  Backward,    ///< recompute (or saved activations) and backward; for the loss block loss and gradients
+  Backward,    ///< from saved activations, the others made again; for the loss block loss and gradients
   ReduceNorm,  ///< sum of squares of one chunk's gradient; after the last one the step's norm is known
   Update,      ///< the rule on one slice of one chunk
   AllGather,
@@ -84,13 +86,10 @@ struct Action {
   int micro_batch = -1;     ///< Forward, Backward
   int chunk = -1;           ///< ReduceNorm, Update
   int slice = -1;           ///< Update
-  bool keep = false;        ///< Forward: saves activations; Backward: uses them
   std::vector<Slot> slots;  ///< Fetch and WriteBack: {from, to}
-  Bytes workspace =
-      0;  ///< bytes at the bottom of tier 0's arena that torch may use while it runs (saved activations included)
-  Bytes kept = 0;        ///< Forward, Backward: bytes of the workspace still allocated when it ends (saved activations)
-  Bytes bytes = 0;       ///< moved (movement actions) or touched (Update, ReduceNorm)
-  Seconds duration = 0;  ///< predicted, alone on its lane
+  Bytes workspace = 0;      ///< bytes at the bottom of tier 0's arena that torch may use while it runs
+  Bytes bytes = 0;          ///< moved (movement actions) or touched (Update, ReduceNorm)
+  Seconds duration = 0;     ///< predicted, alone on its lane
   std::vector<Dependency> dependencies;
 };
 
@@ -123,7 +122,6 @@ struct Plan {
   std::vector<EntryState> entry;      ///< persistent and pending buffers that start and end in an arena, one place each
   std::vector<Bytes> arena_peak;      ///< per tier: highest byte used (workspace included); disk: bytes stored
   Bytes workspace_peak = 0;           ///< most of tier 0's arena that torch uses
-  int num_kept_blocks = 0;            ///< blocks whose activations are kept
   int num_micro_batches = 1;
   int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
   int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward; the others are made again

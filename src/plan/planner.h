@@ -8,19 +8,23 @@
 #include "plan/machine.h"
 #include "plan/plan.h"
 #include "plan/residency.h"
+#include "plan/saving.h"
 #include "plan/step.h"
 #include "plan/timeline.h"
 #include "plan/trace.h"
 
 namespace sluice::plan {
 
-enum class Activations { Auto, Keep, Recompute };
+/// Keep: all are saved and wait in tier 0. Spill: all are saved, in whatever tier. Recompute: none.
+enum class Activations { Auto, Keep, Spill, Recompute };
 
 struct PlanRequest {
   Recipe recipe;
   Activations activations = Activations::Auto;
-  int group_size = 0;       ///< StepChoices::group_size; 0: the planner chooses
-  int boundary_stride = 0;  ///< StepChoices::boundary_stride; 0: the planner chooses
+  int group_size = 0;                   ///< StepChoices::group_size; 0: the planner chooses
+  int boundary_stride = 0;              ///< StepChoices::boundary_stride; 0: the planner chooses
+  std::optional<SavingPattern> saving;  ///< what blocks save; else what `activations` says, or the planner chooses
+  Bytes disk_write_limit = 0;           ///< bytes a day that training may write to the disk; 0: any
   bool forward_only =
       false;  ///< evaluation alone (generation if the trace has passes): `train` and `flush` have no actions
   bool with_evaluate = false;  ///< held-out evaluation needs a plan of its own
@@ -42,7 +46,9 @@ struct PlanResult {
   std::optional<PlanSet> plans;
   int short_tier = -1;
   Bytes needed = 0, available = 0;  ///< of that tier; `needed` is the smallest capacity that works
-  std::string what;                 ///< the row that does not fit
+  /// Set when there are plans that fit, but each writes more to the disk than `disk_write_limit`: the least of them.
+  std::optional<Bytes> least_written_per_day;
+  std::string what;  ///< the row that does not fit
 };
 
 [[nodiscard]] PlanResult make_plan(const StepTrace& trace, const Machine& machine, const PlanRequest& request);

@@ -16,7 +16,7 @@ class StepEmitter {
         recipe_(recipe),
         choices_(choices),
         update_tier_(update_tier),
-        buffers_(trace, recipe, choices.slice_bytes),
+        buffers_(trace, recipe, choices),
         seen_(trace.chunks.size(), 0) {}
 
   // Group by group: forward through all blocks but the loss, then loss and backward; a block's update stands where the
@@ -87,20 +87,19 @@ class StepEmitter {
  private:
   void forward_only(int block, const ComputeTrace& compute) {
     Row row = compute_row(ActionKind::Forward, block, 0, compute);
-    use_weights(row, block, false);
+    use_weights(row, block);
     if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), 0), 0, Access::Read});
     if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), 0), 0, Access::Write});
     rows_.push_back(std::move(row));
   }
 
   void forward(int block) {
-    const bool keep = kept(block);
     for (int m = group_.first; m < group_.last; ++m) {
-      Row row = compute_row(ActionKind::Forward, block, m, keep ? traced(block).forward_keep : traced(block).forward);
-      row.keep = keep;
-      use_weights(row, block, keep);
-      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read, false, keep});
+      Row row = compute_row(ActionKind::Forward, block, m, traced(block).forward[saved(block)]);
+      use_weights(row, block);
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
       row.uses.push_back({buffers_.boundary(writes(block), m), 0, Access::Write});
+      use_saved(row, Access::Write);
       rows_.push_back(std::move(row));
     }
   }
@@ -108,13 +107,10 @@ class StepEmitter {
   // Gradients are summed into one zeroed buffer; the boundary's gradient is rewritten in place.
   void backward(int block) {
     const bool is_loss = block + 1 == num_blocks();
-    const bool keep = kept(block);
     if (is_made_again(block)) make_input_again(block);
     for (int m = group_.first; m < group_.last; ++m) {
-      Row row = compute_row(ActionKind::Backward, block, m,
-                            keep ? traced(block).backward_kept : traced(block).backward_recompute);
-      row.keep = keep;
-      use_weights(row, block, keep && m + 1 < group_.last);
+      Row row = compute_row(ActionKind::Backward, block, m, traced(block).backward[saved(block)]);
+      use_weights(row, block);
       for (const int chunk : trace_.blocks[block].chunks) {
         if (!trace_.chunks[chunk].trained) continue;
         const bool first = m == 0 && block == last_user(chunk);
@@ -123,6 +119,7 @@ class StepEmitter {
       if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
       const Access access = is_loss ? Access::Write : (reads(block) >= 0 ? Access::ReadWrite : Access::Read);
       row.uses.push_back({buffers_.boundary_gradient(m), 0, access});
+      use_saved(row, Access::ReadWrite);
       rows_.push_back(std::move(row));
     }
     if (group_.last < recipe_.num_micro_batches) return;
@@ -177,9 +174,15 @@ class StepEmitter {
     return {.kind = kind, .block = block, .micro_batch = micro_batch, .compute = &compute};
   }
 
-  void use_weights(Row& row, int block, bool hold) const {
-    for (const int chunk : trace_.blocks[block].chunks)
-      row.uses.push_back({buffers_.weight(chunk), 0, Access::Read, false, hold});
+  void use_weights(Row& row, int block) const {
+    for (const int chunk : trace_.blocks[block].chunks) row.uses.push_back({buffers_.weight(chunk), 0, Access::Read});
+  }
+
+  // A backward works in the memory of what was saved.
+  void use_saved(Row& row, Access access) const {
+    const bool hold = choices_.hold_saved && access == Access::Write;
+    for (const BufferId buffer : buffers_.saved(row.block, row.micro_batch))
+      row.uses.push_back({buffer, 0, access, false, hold});
   }
 
   int first_user(int chunk) const {
@@ -199,17 +202,19 @@ class StepEmitter {
     return std::find(chunks.begin(), chunks.end(), chunk) != chunks.end();
   }
 
-  bool kept(int block) const {
-    return block + 1 < num_blocks() && reads(block) >= 0 && block >= num_blocks() - 1 - choices_.num_kept_blocks;
-  }
-  // Runs of `boundary_stride` blocks are counted from the last block that recomputes: the input of each run's lowest
+  SavedMask saved(int block) const { return choices_.saved.empty() ? 0 : choices_.saved[block]; }
+  // Runs of `boundary_stride` blocks are counted from the last block that saves nothing: the input of each run's lowest
   // block lasts, and all of the highest run, whose backward comes next. So does what the first block writes.
   bool is_made_again(int block) const {
     const int above = last_recomputed() - block;
     return block >= 0 && above >= choices_.boundary_stride && (above + 1) % choices_.boundary_stride != 0 &&
            reads(block) >= 0 && reads(block - 1) >= 0;
   }
-  int last_recomputed() const { return num_blocks() - 2 - choices_.num_kept_blocks; }
+  int last_recomputed() const {
+    int block = num_blocks() - 2;
+    while (block >= 0 && saved(block) != 0) --block;
+    return block;
+  }
   bool waits_for_all(int block) const {
     const auto shared = [&](int chunk) { return trace_.chunks[chunk].trained && last_user(chunk) != block; };
     return reads(block) < 0 && std::ranges::any_of(trace_.blocks[block].chunks, shared);

@@ -24,8 +24,9 @@ struct Recipe {
 
 /// Choices that change memory and time but never a bit of the result.
 struct StepChoices {
-  int num_kept_blocks = 0;      ///< the last so many blocks before the loss keep their activations
-  Bytes slice_bytes = 4 * MiB;  ///< moments are updated in slices of at most this
+  std::vector<SavedMask> saved = {};  ///< per block: what its forwards save; empty: nothing anywhere
+  bool hold_saved = false;            ///< what is saved waits in tier 0
+  Bytes slice_bytes = 4 * MiB;        ///< moments are updated in slices of at most this
   int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
   int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward, which makes the others again
   bool hold_entry = false;  ///< Evaluate, Generate: what waits in an arena between periods stays there in them too
@@ -37,7 +38,7 @@ struct Use {
   int tier = 0;
   Access access = Access::Read;
   bool clean = false;         ///< of an entry row: the store holds the same bytes
-  bool hold_to_next = false;  ///< saved activations point into it: it must not move before its next use
+  bool hold_to_next = false;  ///< it must not move before its next use
   int hold_tier = 0;          ///< with hold_to_next: a lower tier where it waits instead
 };
 
@@ -45,7 +46,6 @@ struct Row {
   ActionKind kind = ActionKind::Forward;
   SkipWhen skip = SkipWhen::Never;
   int block = -1, micro_batch = -1, chunk = -1, slice = -1;
-  bool keep = false;
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
   Bytes bytes = 0;                        ///< touched by Update and ReduceNorm

@@ -20,6 +20,10 @@ struct Timeline {
   Seconds stall = 0;             ///< the compute lane waited for another lane
   std::vector<Bytes> tier_peak;  ///< per tier, highest byte in use
   Bytes disk_read = 0, disk_written = 0;
+  /// What a day of such periods writes to the disk.
+  [[nodiscard]] Bytes written_per_day() const {
+    return total > 0 ? static_cast<Bytes>(static_cast<double>(disk_written) / total * 86400.0) : 0;
+  }
 };
 
 }  // namespace sluice::plan

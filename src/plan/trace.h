@@ -11,11 +11,9 @@
 namespace sluice::plan {
 
 /// One allocation or release inside a computation, in the order in which the run-time allocator sees it.
-/// Ids are local to one BlockTrace: what `forward_keep` leaves allocated is released by `backward_kept` under the same
-/// id.
 struct AllocationEvent {
-  std::int32_t id = 0;
-  Bytes bytes = 0;  ///< > 0: allocation of that many bytes (already rounded as the allocator rounds); 0: release
+  std::int32_t id = 0;  ///< allocations count 0, 1, ... in their order
+  Bytes bytes = 0;      ///< > 0: allocation of that many bytes (already rounded as the allocator rounds); 0: release
 };
 
 enum class OpClass { MatMul, Attention, Memory };  ///< what bounds an operator: matrix units or memory
@@ -28,23 +26,32 @@ struct OpCost {
   std::int64_t m = 0, n = 0, k = 0;
 };
 
-/// One computation (forward, or backward) of one block for one micro-batch.
+/// An allocation of a forward that is saved for the backward: it lives in the buffer of its class from the start.
+struct SavedAllocation {
+  std::int32_t id = 0;  ///< of its event
+  int saved_class = 0;
+  Bytes offset = 0;  ///< in the class's buffer, a multiple of 64
+};
+
+/// One computation (forward, or backward) of one block for one micro-batch. Only what is saved outlives it.
 struct ComputeTrace {
   std::vector<AllocationEvent> events;
   std::vector<OpCost> ops;
-  Bytes peak = 0;  ///< most bytes live at once, above what was live at its start
-  Bytes left = 0;  ///< bytes still live at its end (what is saved for the backward)
+  std::vector<SavedAllocation> saved = {};  ///< of a forward, by id
 };
 
-/// All computations of one distinct block at one batch shape. The boundary output and gradients are copied into planned
-/// buffers, so only saved activations stay allocated between computations.
+/// A set of a block's classes of saved activations, a bit per class.
+using SavedMask = std::uint32_t;
+
+/// All computations of one distinct block at one batch shape. Boundaries, their gradients and saved activations are
+/// planned buffers, so nothing else stays allocated between computations.
 struct BlockTrace {
-  ComputeTrace forward;        ///< nothing saved
-  ComputeTrace forward_keep;   ///< activations saved for backward_kept
-  ComputeTrace backward_kept;  ///< from saved activations
-  ComputeTrace
-      backward_recompute;  ///< forward again, then backward; all that a loss block has (loss and gradients in one)
-  ComputeTrace evaluate;   ///< what evaluation runs: forward, or the loss alone for a loss block
+  std::vector<std::string> saved_classes;  ///< names; a class is saved as a whole or made again by the backward
+  std::vector<Bytes> saved_bytes;          ///< per class: its buffer, for one micro-batch
+  std::vector<ComputeTrace> forward;       ///< per mask of what is saved; none for a loss block
+  std::vector<ComputeTrace> backward;  ///< per mask of what was saved; a loss block's only one is loss and gradients
+  ComputeTrace evaluate;               ///< what evaluation runs: forward, or the loss alone for a loss block
+  [[nodiscard]] SavedMask all_classes() const { return (SavedMask{1} << saved_classes.size()) - 1; }
   std::vector<ComputeTrace> generate;  ///< one pass of generation; per StepTrace::pass_tokens
 };
 

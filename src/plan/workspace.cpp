@@ -1,36 +1,50 @@
 #include "plan/workspace.h"
 
+#include <algorithm>
 #include <map>
-#include <unordered_map>
-#include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "plan/first_fit.h"
 
 namespace sluice::plan {
+namespace {
 
-std::vector<RowWorkspace> replay_workspace(const StepRows& step) {
+Bytes peak_of(const ComputeTrace& compute) {
   FirstFit allocator;
-  std::map<std::pair<int, int>, std::unordered_map<std::int32_t, Bytes>> saved;  // (block, micro-batch): id -> offset
-  std::vector<RowWorkspace> result;
+  std::vector<Bytes> offsets;  // per id; -1: planned elsewhere, or released
+  auto planned = compute.saved.begin();
+  for (const AllocationEvent& event : compute.events) {
+    if (event.bytes > 0) {
+      SLUICE_CHECK(event.id == static_cast<std::int32_t>(offsets.size()), "the trace's allocations are out of order");
+      const bool saved = planned != compute.saved.end() && planned->id == event.id;
+      offsets.push_back(saved ? -1 : allocator.allocate(event.bytes));
+      planned += saved ? 1 : 0;
+    } else {
+      SLUICE_CHECK(event.id < static_cast<std::int32_t>(offsets.size()) && offsets[event.id] >= 0,
+                   "the trace releases what it did not allocate");
+      allocator.release(offsets[event.id]);
+      offsets[event.id] = -1;
+    }
+  }
+  SLUICE_CHECK(allocator.live_bytes() == 0, "a computation left bytes allocated that it did not save");
+  return allocator.peak();
+}
+
+}  // namespace
+
+std::vector<Bytes> replay_workspace(const StepRows& step) {
+  std::map<const ComputeTrace*, Bytes> peaks;
+  std::vector<Bytes> result;
   result.reserve(step.rows.size());
   for (const Row& row : step.rows) {
-    allocator.reset_peak();
-    if (row.compute != nullptr) {
-      auto& live = saved[{row.block, row.micro_batch}];
-      for (const AllocationEvent& event : row.compute->events) {
-        if (event.bytes > 0) {
-          live[event.id] = allocator.allocate(event.bytes);
-        } else {
-          const auto found = live.find(event.id);
-          SLUICE_CHECK(found != live.end(), "the trace releases what it did not allocate");
-          allocator.release(found->second);
-          live.erase(found);
-        }
-      }
-      if (live.empty()) saved.erase({row.block, row.micro_batch});
+    if (row.compute == nullptr) {
+      result.push_back(0);
+      continue;
     }
-    result.push_back({allocator.peak(), allocator.top()});
+    const auto [found, is_new] = peaks.emplace(row.compute, 0);
+    if (is_new) found->second = peak_of(*row.compute);
+    result.push_back(found->second);
   }
   return result;
 }

@@ -1,14 +1,13 @@
-// What torch's workspace will use: the run-time allocator's own algorithm replayed over the traced allocations of a
-// whole variant, so fragmentation is predicted too.
+// What torch's workspace will use: the run-time allocator's own algorithm replayed over the traced allocations, so
+// fragmentation is predicted too. What is saved lives in planned buffers and is left out.
 #pragma once
 #include <vector>
 
-#include "plan/movement.h"
 #include "plan/step.h"
 
 namespace sluice::plan {
 
-/// Per row: the highest byte during it and after it. Rows without computation keep what is held.
-[[nodiscard]] std::vector<RowWorkspace> replay_workspace(const StepRows& step);
+/// Per row: the highest byte while it runs. The workspace is empty between rows.
+[[nodiscard]] std::vector<Bytes> replay_workspace(const StepRows& step);
 
 }  // namespace sluice::plan

@@ -110,8 +110,6 @@ void check_precision(const Settings& settings) {
 }
 
 void check_execution(const Settings& settings) {
-  if (settings.activations == ActivationMode::Spill) refuse("--activations spill", "--activations auto");
-  if (settings.disk_write_limit) refuse("--disk-write-limit", "sluice plan, which shows the bytes written a step");
   if (settings.nproc.value_or(1) > 1) refuse("--nproc " + std::to_string(*settings.nproc), "--nproc 1");
   if (settings.zero_stage.value_or(1) > 1) {
     refuse("--zero-stage " + std::to_string(*settings.zero_stage), "--zero-stage 1, or a spill folder on one rank");
@@ -184,8 +182,9 @@ plan::Activations plan_activations(const Settings& settings) {
       return plan::Activations::Keep;
     case ActivationMode::Recompute:
       return plan::Activations::Recompute;
-    case ActivationMode::Auto:
     case ActivationMode::Spill:
+      return plan::Activations::Spill;
+    case ActivationMode::Auto:
       break;
   }
   return plan::Activations::Auto;

@@ -51,10 +51,6 @@ Bytes planned_peak(const PlanForecast& forecast, plan::TierKind kind) {
   return tier < 0 ? 0 : forecast.result.plans->arena_peak[tier];
 }
 
-double per_day(const plan::Timeline& predicted) {
-  return predicted.total > 0 ? static_cast<double>(predicted.disk_written) / predicted.total * 86400.0 : 0;
-}
-
 [[gnu::format(printf, 2, 3)]] void add_line(std::string& text, const char* format, ...) {
   std::va_list arguments;
   va_start(arguments, format);
@@ -101,14 +97,6 @@ void add_memory(std::string& text, const PlanForecast& forecast) {
           format_bytes(forecast.smallest_budget) + (device ? " of device memory" : " (--host-memory)"));
 }
 
-std::string kept_text(const PlanForecast& forecast) {
-  const auto& kept = forecast.kept_blocks;
-  std::string text = std::to_string(kept.size()) + " of " + std::to_string(forecast.num_layers) + " layers kept";
-  if (kept.size() == 1) text += " (" + kept.front() + ")";
-  if (kept.size() > 1) text += " (" + kept.front() + " to " + kept.back() + ")";
-  return static_cast<int>(kept.size()) < forecast.num_layers ? text + ", the others recomputed" : text;
-}
-
 void add_step(std::string& text, const PlanForecast& forecast, const recipe::Settings& settings) {
   const plan::PlanSet& plans = *forecast.result.plans;
   const plan::Timeline& step = plans.predicted;
@@ -119,13 +107,13 @@ void add_step(std::string& text, const PlanForecast& forecast, const recipe::Set
   const double gap = plans.bound > 0 ? (step.total / plans.bound - 1) * 100 : 0;
   add_row(text, "lower bound", format_seconds(plans.bound) + " (the plan is " + formatted("%.1f", gap) + " % above)");
   add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
-  add_row(text, "activations", kept_text(forecast));
+  add_row(text, "activations", plan::describe_activations(forecast.activations, forecast.machine.tiers[0].kind));
   add_row(text, "order", plan::describe_order(plans.train));
   if (forecast.machine.tier_index(plan::TierKind::Disk) < 0) return;
   add_row(text, "disk read, written", format_bytes(step.disk_read) + ", " + format_bytes(step.disk_written));
-  std::string wear = format_bytes(static_cast<Bytes>(per_day(step))) + " a day";
+  std::string wear = format_bytes(step.written_per_day()) + " a day";
   if (settings.disk_write_limit) {
-    wear += per_day(step) > static_cast<double>(*settings.disk_write_limit) ? ", above" : ", within";
+    wear += step.written_per_day() > *settings.disk_write_limit ? ", above" : ", within";
     wear += " --disk-write-limit " + format_bytes(*settings.disk_write_limit);
   }
   add_row(text, "disk wear", wear);
@@ -157,8 +145,8 @@ void add_plan(Json& json, const PlanForecast& forecast) {
   json["stall_seconds"] = step.stall;
   json["disk_read_bytes"] = step.disk_read;
   json["disk_write_bytes"] = step.disk_written;
-  json["disk_write_bytes_per_day"] = per_day(step);
-  json["kept_blocks"] = forecast.kept_blocks;
+  json["disk_write_bytes_per_day"] = step.written_per_day();
+  json["activations"] = activations_json(forecast.activations);
   json["micro_batch_group"] = plans.train.group_size;
   json["boundary_stride"] = plans.train.boundary_stride;
   json["actions"] = plans.train.actions.size();
@@ -166,22 +154,27 @@ void add_plan(Json& json, const PlanForecast& forecast) {
 
 }  // namespace
 
+Json activations_json(const plan::ActivationSummary& summary) {
+  return {{"held", summary.held},
+          {"spilled", summary.spilled},
+          {"in_part", summary.in_part},
+          {"recomputed", summary.recomputed},
+          {"spilled_bytes", summary.spilled_bytes}};
+}
+
 PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
                            const plan::PlanRequest& request) {
   PlanForecast forecast{.model = std::move(model),
                         .machine = machine,
                         .num_parameters = trace.num_parameters(),
                         .tokens_per_step = trace.tokens_per_micro_batch * request.recipe.num_micro_batches,
-                        .num_layers = std::max(0, static_cast<int>(trace.blocks.size()) - 2),
-                        .kept_blocks = {},
+                        .activations = {},
                         .result = plan::make_plan(trace, machine, request),
                         .budgets = {}};
   forecast.smallest_budget = beside_arena(machine) + plan::smallest_arena(trace, machine, request);
   if (!forecast.result.plans) return forecast;
   const plan::Plan& train = forecast.result.plans->train;
-  const int last = static_cast<int>(trace.blocks.size()) - 1;
-  for (int block = std::max(0, last - train.num_kept_blocks); block < last; ++block)
-    forecast.kept_blocks.push_back(trace.blocks[block].name);
+  forecast.activations = plan::summarize_activations(train, trace);
   if (train.actions.size() <= kQuickActions)
     forecast.budgets = plan_budgets(trace, machine, request, forecast.smallest_budget);
   return forecast;
@@ -197,7 +190,8 @@ std::string to_text(const PlanForecast& forecast, const recipe::Settings& settin
               settings.optimizer);
   add_memory(text, forecast);
   if (!forecast.result.plans) {
-    text += "does not fit\n";
+    const auto& least = forecast.result.least_written_per_day;
+    text += least ? "every plan writes at least " + format_bytes(*least) + " a day\n" : "does not fit\n";
     return text;
   }
   add_step(text, forecast, settings);
@@ -223,6 +217,10 @@ Json to_json(const PlanForecast& forecast, const recipe::Settings& settings) {
                 {"capacity_bytes", forecast.machine.tiers[tier].capacity}};
     if (forecast.result.plans) row["planned_bytes"] = forecast.result.plans->arena_peak[tier];
     json["tiers"].push_back(row);
+  }
+  if (forecast.result.least_written_per_day) {
+    json["disk_write_bytes_per_day"] = *forecast.result.least_written_per_day;
+    return json;
   }
   if (!forecast.result.plans) {
     json["short_tier"] = plan::name(forecast.machine.tiers[forecast.result.short_tier].kind);

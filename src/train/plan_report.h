@@ -7,6 +7,7 @@
 
 #include "plan/machine.h"
 #include "plan/planner.h"
+#include "plan/saving.h"
 #include "plan/trace.h"
 #include "recipe/settings.h"
 
@@ -25,12 +26,14 @@ struct PlanForecast {
   plan::Machine machine;
   std::int64_t num_parameters = 0;
   std::int64_t tokens_per_step = 0;
-  int num_layers = 0;
-  std::vector<std::string> kept_blocks;  ///< names of the blocks that keep activations
-  plan::PlanResult result;               ///< without `plans` when it does not fit
-  Bytes smallest_budget = 0;             ///< as BudgetRow::budget
-  std::vector<BudgetRow> budgets;        ///< empty when the plan is so large that each would take seconds
+  plan::ActivationSummary activations;
+  plan::PlanResult result;         ///< without `plans` when it does not fit
+  Bytes smallest_budget = 0;       ///< as BudgetRow::budget
+  std::vector<BudgetRow> budgets;  ///< empty when the plan is so large that each would take seconds
 };
+
+/// Layers by what becomes of their activations: held, spilled, in_part, recomputed, and spilled_bytes a step.
+[[nodiscard]] nlohmann::ordered_json activations_json(const plan::ActivationSummary& summary);
 
 /// Plans `trace` on `machine` and, where that is quick, for a few other budgets.
 [[nodiscard]] PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,

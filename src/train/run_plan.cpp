@@ -84,8 +84,10 @@ int run_plan(const recipe::Settings& settings) {
   plan::PlanRequest request = plan_request(settings, *rule);
   request.with_evaluate = recipe::has_held_out(settings);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
-  const bool disk_short = !forecast.result.plans && machine.tiers.size() > 1 &&
-                          machine.tiers[forecast.result.short_tier].kind == plan::TierKind::Disk;
+  const plan::PlanResult& result = forecast.result;
+  const bool disk_short =
+      !result.plans && machine.tiers.size() > 1 &&
+      (result.least_written_per_day || machine.tiers[result.short_tier].kind == plan::TierKind::Disk);
   if (disk_short && settings.spill_dir.empty()) {
     machine.tiers.pop_back();  // nobody asked for the disk: perhaps memory alone is enough
     PlanForecast without = make_forecast(settings.model, trace, machine, request);

@@ -9,6 +9,7 @@
 #include "plan/simulator.h"
 #include "plan/trace_json.h"
 #include "tier/limits.h"
+#include "train/plan_report.h"
 
 #ifndef SLUICE_VERSION
 #define SLUICE_VERSION "0.1.0"
@@ -36,7 +37,8 @@ Json plan_json(const Session& session) {
           {"lower_bound_seconds", plans.bound},
           {"disk_read_bytes", plans.predicted.disk_read},
           {"disk_write_bytes", plans.predicted.disk_written},
-          {"kept_blocks", plans.train.num_kept_blocks},
+          {"disk_write_bytes_per_day", plans.predicted.written_per_day()},
+          {"activations", activations_json(plan::summarize_activations(plans.train, session.trace))},
           {"micro_batch_group", plans.train.group_size},
           {"boundary_stride", plans.train.boundary_stride},
           {"actions", plans.train.actions.size()}};
@@ -53,11 +55,11 @@ std::string plan_summary(const Session& session) {
   text += ")";
   if (session.machine.tier_index(TierKind::Disk) >= 0) {
     text += "; disk " + format_bytes(session.planned(TierKind::Disk)) + ", " + format_bytes(plans.predicted.disk_read) +
-            " read and " + format_bytes(plans.predicted.disk_written) + " written a step";
+            " read and " + format_bytes(plans.predicted.disk_written) + " written a step (" +
+            format_bytes(plans.predicted.written_per_day()) + " a day)";
   }
-  const int layers = static_cast<int>(session.trace.blocks.size()) - 2;
-  text += "; activations of " + std::to_string(plans.train.num_kept_blocks) + " of " + std::to_string(layers) +
-          " layers kept";
+  text += "; activations: " + plan::describe_activations(plan::summarize_activations(plans.train, session.trace),
+                                                         session.machine.tiers[0].kind);
   text += "; " + plan::describe_order(plans.train);
   return text + "; step " + format_seconds(plans.predicted.total) + " (bound " + format_seconds(plans.bound) + ")";
 }

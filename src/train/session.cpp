@@ -34,6 +34,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.num_moments = static_cast<int>(rule.states().size());
   request.recipe.update = recipe::update_when(settings);
   request.activations = recipe::plan_activations(settings);
+  request.disk_write_limit = settings.disk_write_limit.value_or(0);
   request.group_size = settings.schedule == recipe::ScheduleOrder::Horizontal ? 1 : 0;
   return request;
 }
@@ -54,6 +55,12 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
 }
 
 void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine) {
+  if (result.least_written_per_day) {
+    throw CapacityError("plan", "every plan writes more to the disk than --disk-write-limit",
+                        "the least possible is " + format_bytes(*result.least_written_per_day) + " a day (" +
+                            std::to_string(*result.least_written_per_day) + " bytes)",
+                        "raise --disk-write-limit or --host-memory");
+  }
   const plan::TierKind kind = machine.tiers[result.short_tier].kind;
   const std::string missing = format_bytes(result.needed - result.available) + " are missing";
   if (kind == plan::TierKind::Disk) {

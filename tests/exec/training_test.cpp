@@ -21,14 +21,17 @@ void expect_correct_plans(const Training& training) {
 
 // Where bits may not depend on: from everything in memory down to the least that works.
 std::vector<Place> places(const TracedWork& work) {
-  std::vector<Place> found = {{.activations = plan::Activations::Keep}, {.activations = plan::Activations::Recompute}};
+  std::vector<Place> found = {{.activations = plan::Activations::Keep},
+                              {.activations = plan::Activations::Recompute},
+                              {.store = "disk", .activations = plan::Activations::Spill}};
   const Bytes floor = work.floor({.store = "null"});
   for (const double factor : {1.0, 1.03, 1.15, 1.5, 2.0, 3.0}) {
     const Bytes capacity = round_up(static_cast<Bytes>(static_cast<double>(floor) * factor), 4096);
     found.push_back({capacity, "null"});
     if (factor == 1.0 || factor == 1.5) found.push_back({capacity, "disk"});
   }
-  for (const plan::Activations activations : {plan::Activations::Keep, plan::Activations::Recompute}) {
+  for (const plan::Activations activations :
+       {plan::Activations::Keep, plan::Activations::Spill, plan::Activations::Recompute}) {
     Place least{.store = "null", .activations = activations};
     least.capacity = work.floor(least);
     found.push_back(least);
@@ -101,6 +104,29 @@ TEST(Training, GivesTheSameBitsAtManySizesOfTheArena) {
   }
 }
 
+// Every set of classes, in memory and spilled: what is not saved is made again, what is saved comes back from anywhere.
+TEST(Training, GivesTheSameBitsForEverySetOfSavedClasses) {
+  const TracedWork work({.num_layers = 4, .accumulation = 2});
+  const Outcome expected = Training(work, {}).run();
+  const Bytes tight = work.floor({.store = "null"}) * 5 / 4 / 4096 * 4096;
+  Bytes spilled = 0;
+  for (const plan::SavedMask classes : {1U, 2U, 3U}) {
+    for (const int num_last : {0, 1}) {
+      for (const Bytes capacity : {tight, kPlenty}) {
+        const bool on_disk = classes == 3 && num_last == 0;
+        Place place{.capacity = capacity, .store = on_disk ? "disk" : "null"};
+        place.saving = plan::SavingPattern{num_last, 3, classes};
+        Training training(work, place);
+        expect_correct_plans(training);
+        EXPECT_TRUE(training.run() == expected) << classes << " of " << num_last;
+        EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
+        spilled += plan::summarize_activations(training.plans().train, work.trace).spilled_bytes;
+      }
+    }
+  }
+  EXPECT_GT(spilled, 0);
+}
+
 // In groups of micro-batches, and with boundaries made again, the same numbers are added in the same order.
 TEST(Training, GivesTheSameBitsInEveryOrderOfMicroBatchesAndBlocks) {
   for (const plan::UpdateWhen update : {plan::UpdateWhen::NextForward, plan::UpdateWhen::Backward}) {
@@ -115,7 +141,7 @@ TEST(Training, GivesTheSameBitsInEveryOrderOfMicroBatchesAndBlocks) {
         Training training(work, place);
         EXPECT_EQ(training.plans().train.group_size, group_size);
         EXPECT_TRUE(training.run() == expected);
-        EXPECT_EQ(training.executor().arena_peak(), training.plans().arena_peak[0]);
+        EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
       }
     }
   }

@@ -12,12 +12,16 @@ namespace {
 
 void expect_equal(const plan::ComputeTrace& meta, const plan::ComputeTrace& real, const std::string& what) {
   SCOPED_TRACE(what);
-  EXPECT_EQ(meta.peak, real.peak);
-  EXPECT_EQ(meta.left, real.left);
   ASSERT_EQ(meta.events.size(), real.events.size());
   for (std::size_t i = 0; i < meta.events.size(); ++i) {
     ASSERT_EQ(meta.events[i].id, real.events[i].id) << "event " << i;
     ASSERT_EQ(meta.events[i].bytes, real.events[i].bytes) << "event " << i;
+  }
+  ASSERT_EQ(meta.saved.size(), real.saved.size());
+  for (std::size_t i = 0; i < meta.saved.size(); ++i) {
+    ASSERT_EQ(meta.saved[i].id, real.saved[i].id) << "saved " << i;
+    ASSERT_EQ(meta.saved[i].saved_class, real.saved[i].saved_class) << "saved " << i;
+    ASSERT_EQ(meta.saved[i].offset, real.saved[i].offset) << "saved " << i;
   }
   ASSERT_EQ(meta.ops.size(), real.ops.size());
   for (std::size_t i = 0; i < meta.ops.size(); ++i) {
@@ -28,10 +32,13 @@ void expect_equal(const plan::ComputeTrace& meta, const plan::ComputeTrace& real
 }
 
 void expect_equal(const plan::BlockTrace& meta, const plan::BlockTrace& real) {
-  expect_equal(meta.forward, real.forward, "forward");
-  expect_equal(meta.forward_keep, real.forward_keep, "forward_keep");
-  expect_equal(meta.backward_kept, real.backward_kept, "backward_kept");
-  expect_equal(meta.backward_recompute, real.backward_recompute, "backward_recompute");
+  EXPECT_EQ(meta.saved_bytes, real.saved_bytes);
+  ASSERT_EQ(meta.forward.size(), real.forward.size());
+  for (std::size_t mask = 0; mask < meta.forward.size(); ++mask)
+    expect_equal(meta.forward[mask], real.forward[mask], "forward that saves " + std::to_string(mask));
+  ASSERT_EQ(meta.backward.size(), real.backward.size());
+  for (std::size_t mask = 0; mask < meta.backward.size(); ++mask)
+    expect_equal(meta.backward[mask], real.backward[mask], "backward from saved " + std::to_string(mask));
   expect_equal(meta.evaluate, real.evaluate, "evaluate");
 }
 
@@ -138,7 +145,8 @@ TEST(Tracer, TracesEqualLayersOnceAndLaysOutChunks) {
     }
     EXPECT_LE(end, chunk.num_elements);
   }
-  EXPECT_TRUE(step.traces[2].forward.events.empty());
+  EXPECT_TRUE(step.traces[2].forward.empty());
+  EXPECT_EQ(step.traces[1].forward.size(), 4U);
 }
 
 TEST(Tracer, CountsTheFlopsOfALayer) {
@@ -151,10 +159,10 @@ TEST(Tracer, CountsTheFlopsOfALayer) {
     return flops;
   };
   const double projections = 16 * 16 * 2 + 16 * 8 * 2, mlp = 3 * 16 * 24;
-  EXPECT_EQ(matmul(trace.forward), 2.0 * tokens * (projections + mlp));
-  EXPECT_EQ(matmul(trace.backward_kept), 4.0 * tokens * (projections + mlp));
+  EXPECT_EQ(matmul(trace.forward[0]), 2.0 * tokens * (projections + mlp));
+  EXPECT_EQ(matmul(trace.backward[3]), 4.0 * tokens * (projections + mlp));
   // The output of the last product is not needed for the backward.
-  EXPECT_EQ(matmul(trace.backward_recompute), 6.0 * tokens * (projections + mlp) - 2.0 * tokens * 16 * 24);
+  EXPECT_EQ(matmul(trace.backward[0]), 6.0 * tokens * (projections + mlp) - 2.0 * tokens * 16 * 24);
 }
 
 TEST(Tracer, FirstFitReplayOfTheMetaTraceGivesTheWorkspacePeakOfARealRun) {
@@ -173,7 +181,7 @@ TEST(Tracer, FirstFitReplayOfTheMetaTraceGivesTheWorkspacePeakOfARealRun) {
     if (t.input.defined()) t.input_gradient = at::empty_like(t.input);
     plan::FirstFit placement;
     std::unordered_map<std::int32_t, Bytes> offsets;
-    for (const auto& event : trace.backward_recompute.events) {
+    for (const auto& event : trace.backward[0].events) {
       if (event.bytes > 0) offsets[event.id] = placement.allocate(event.bytes);
       if (event.bytes == 0) placement.release(offsets.at(event.id));
     }

@@ -95,20 +95,17 @@ const Breakage kBreakages[] = {
      "gradient chunk 0", "overlaps the residence of boundary 0 mb 0"},
     {"WorkspaceOverResidence", [](Plan& p) { p.actions[kBackward].workspace = p.workspace_peak = 5 * kPage; },
      "action 2 (backward block 0 mb 0), weight chunk 0", "overlaps its workspace of 20480 bytes"},
-    {"MoveIntoKeptActivations",
+    {"WorkspaceOverSavedActivations", [](Plan& p) { p.actions[kBackward].workspace = p.workspace_peak = 4 * kPage; },
+     "action 2 (backward block 0 mb 0), saved 0 mb 0 block 0", "overlaps its workspace"},
+    {"MoveIntoSavedActivations",
      [](Plan& p) {
-       p.actions.insert(p.actions.begin() + 2, fetch(on_disk(kMoment), at(kMoment, 0), {after_previous(7)}));
-       for (Residence& stay : p.residences) {
-         stay.first += stay.first >= 2;
-         stay.last += stay.last >= 2;
-       }
-       p.residences.push_back(stay(kMoment, 0, 2, 2));
+       p.actions[kFetchMoment].slots[1].offset = 3 * kPage;
+       std::swap(p.actions[kFetchMoment], p.actions[kBackward]);
+       p.residences.push_back(stay(kMoment, 3, kBackward, kWriteMoment));
      },
-     "action 2 (fetch moment 0 slice 0 chunk 0)", "overlaps the kept activations"},
-    {"KeptTwice", [](Plan& p) { p.actions[kBackward].kind = ActionKind::Forward; }, "action 2", "kept already"},
-    {"KeptForNothing", [](Plan& p) { p.actions[kBackward].keep = false; }, "block 0 mb 0", "never used by a backward"},
-    {"NothingKept", [](Plan& p) { p.actions[kForward].keep = false; }, "action 2", "no forward before it kept"},
-    {"KeepsMoreThanItsWorkspace", [](Plan& p) { p.actions[kForward].kept = 3 * kPage; }, "action 1", "keeps more"},
+     "saved 0 mb 0 block 0", "overlaps the residence of"},
+    {"NothingSaved", [](Plan& p) { p.actions[kForward].slots.pop_back(); }, "saved 0 mb 0 block 0",
+     "before anything is written"},
     {"DirtyBufferDropped",
      [](Plan& p) {
        p.actions[kWriteMoment].kind = ActionKind::ReduceNorm;

@@ -59,6 +59,9 @@ inline Buffer buffer(BufferKind kind, int chunk) {
   if (kind == BufferKind::Boundary) {
     made.boundary = chunk;
     made.micro_batch = 0;
+  } else if (kind == BufferKind::Saved) {
+    made.block = chunk;
+    made.micro_batch = made.saved_class = 0;
   } else {
     made.chunk = chunk;
   }
@@ -86,20 +89,22 @@ inline Machine device_host_disk() {
 }
 
 /// Buffers and actions of `training_plan`, by name.
-enum : BufferId { kWeight, kMoment, kGradient, kFrozen, kBoundary };
+enum : BufferId { kWeight, kMoment, kGradient, kFrozen, kBoundary, kSaved };
 enum : std::int32_t { kFetchWeight, kForward, kBackward, kFetchMoment, kUpdate, kWriteWeight, kWriteMoment };
 
-/// One block with kept activations; weight and moment come from the disk and go back, a frozen weight stays.
+/// One block with saved activations; weight and moment come from the disk and go back, a frozen weight stays.
 inline Plan training_plan() {
   Plan plan;
-  plan.buffers = {buffer(BufferKind::Weight, 0), buffer(BufferKind::Moment, 0), buffer(BufferKind::Gradient, 0),
-                  buffer(BufferKind::Weight, 1), buffer(BufferKind::Boundary, 0)};
+  plan.buffers = {buffer(BufferKind::Weight, 0), buffer(BufferKind::Moment, 0),   buffer(BufferKind::Gradient, 0),
+                  buffer(BufferKind::Weight, 1), buffer(BufferKind::Boundary, 0), buffer(BufferKind::Saved, 0)};
   plan.actions = {
       fetch(on_disk(kWeight), at(kWeight, 4), {after_previous(kWriteWeight)}),
-      compute(ActionKind::Forward, 0, 2, {at(kWeight, 4), at(kFrozen, 5), at(kBoundary, 6, Access::Write)},
+      compute(ActionKind::Forward, 0, 2,
+              {at(kWeight, 4), at(kFrozen, 5), at(kBoundary, 6, Access::Write), at(kSaved, 3, Access::Write)},
               {after(kFetchWeight)}),
       compute(ActionKind::Backward, 0, 3,
-              {at(kWeight, 4), at(kFrozen, 5), at(kBoundary, 6), at(kGradient, 7, Access::Write)}),
+              {at(kWeight, 4), at(kFrozen, 5), at(kBoundary, 6), at(kGradient, 7, Access::Write),
+               at(kSaved, 3, Access::ReadWrite)}),
       fetch(on_disk(kMoment), at(kMoment, 8), {after_previous(kWriteMoment)}),
       compute(ActionKind::Update, 0, 0,
               {at(kWeight, 4, Access::ReadWrite), at(kGradient, 7), at(kMoment, 8, Access::ReadWrite)},
@@ -107,12 +112,10 @@ inline Plan training_plan() {
       write_back(at(kWeight, 4), on_disk(kWeight), {after(kUpdate)}),
       write_back(at(kMoment, 8), on_disk(kMoment), {after(kUpdate)}),
   };
-  plan.actions[kForward].keep = plan.actions[kBackward].keep = true;
-  plan.actions[kForward].kept = kPage;
   plan.actions[kUpdate].skip = SkipWhen::NoUpdate;
   plan.residences = {stay(kWeight, 4, kFetchWeight, kWriteWeight), stay(kMoment, 8, kFetchMoment, kWriteMoment),
-                     stay(kGradient, 7, kBackward, kUpdate), stay(kFrozen, 5, 0, kWriteMoment),
-                     stay(kBoundary, 6, kForward, kBackward)};
+                     stay(kGradient, 7, kBackward, kUpdate),       stay(kFrozen, 5, 0, kWriteMoment),
+                     stay(kBoundary, 6, kForward, kBackward),      stay(kSaved, 3, kForward, kBackward)};
   plan.entry = {{.buffer = kFrozen, .tier = 0, .offset = 5 * kPage}};
   plan.arena_peak = {9 * kPage, 3 * kPage};
   plan.workspace_peak = 3 * kPage;

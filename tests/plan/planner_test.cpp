@@ -47,7 +47,7 @@ TEST_P(PlannerOnRandomModels, ProvesEveryOrderOfMicroBatchesAndBlocks) {
   for (int group_size = 1; group_size <= request.recipe.num_micro_batches; ++group_size) {
     request.group_size = group_size;
     request.boundary_stride = random.pick(1, 3);
-    request.activations = static_cast<Activations>(random.pick(0, 2));
+    request.activations = static_cast<Activations>(random.pick(0, 3));
     const Bytes floor = smallest_arena(trace, machine, request);
     for (const Bytes capacity : {floor, floor * 3 / 2, Bytes{1} << 40}) {
       machine.tiers[0].capacity = capacity / 4096 * 4096;
@@ -81,7 +81,7 @@ TEST(Planner, LowersTheFloorWithoutADiskBySmallerGroupsAndFewerBoundaries) {
   ComputeTrace computation;
   computation.events = {{0, MiB}, {0, 0}};
   computation.ops = {{OpClass::Memory, 0, MiB}};
-  trace.traces = {{computation, computation, computation, computation, computation, {}}};
+  trace.traces = {{.forward = {computation}, .backward = {computation}, .evaluate = computation}};
   constexpr int kLayers = 16;
   for (int i = 0; i < kLayers + 2; ++i) {
     trace.chunks.push_back({"chunk" + std::to_string(i), {}, 1024});

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "plan/planner.h"
 
@@ -17,7 +20,7 @@ class RandomModel {
     const int num_layers = pick(1, 6);
     const bool tied = pick(0, 1) == 1;
     trace.tokens_per_micro_batch = pick(1, 64);
-    trace.traces = {block_trace(), block_trace(), block_trace()};
+    trace.traces = {block_trace(0), block_trace(pick(1, 3)), block_trace(0)};
     for (int i = 0; i < num_layers + 2; ++i) {
       trace.chunks.push_back(chunk(i, i == 0 ? 8000 : 2000));
       Block block{
@@ -33,7 +36,7 @@ class RandomModel {
   StepTrace generation_trace() {
     StepTrace trace = this->trace();
     trace.pass_tokens = {pick(2, 64), 1};
-    for (BlockTrace& block : trace.traces) block.generate = {computation({}, 0, 0), computation({}, 0, 0)};
+    for (BlockTrace& block : trace.traces) block.generate = {computation(), computation()};
     for (const Block& block : trace.blocks)
       trace.cache_bytes.push_back(block.reads < 0 ? 0 : Bytes{pick(1, 40)} * 1000);
     for (Chunk& chunk : trace.chunks) chunk.trained = false;
@@ -81,45 +84,67 @@ class RandomModel {
     return chunk;
   }
 
-  // Allocations and releases in random order; those left at the end are `saved`.
-  ComputeTrace computation(std::vector<std::pair<int, Bytes>> live, int num_left, int first_id) {
+  // Allocations and releases in random order, and somewhere between them those that are `saved`.
+  ComputeTrace computation(std::vector<std::pair<SavedAllocation, Bytes>> saved = {}) {
     ComputeTrace trace;
-    int next_id = first_id;
+    std::vector<int> live;
+    int next_id = 0;
     const int num_events = pick(2, 20);
-    std::vector<int> own;
-    for (int i = 0; i < num_events || static_cast<int>(live.size()) < num_left; ++i) {
-      if (!live.empty() && pick(0, 2) == 0 && static_cast<int>(live.size()) > num_left) {
+    for (int i = 0; i < num_events || !saved.empty(); ++i) {
+      if (!saved.empty() && pick(0, 2) == 0) {
+        saved.back().first.id = next_id;
+        trace.saved.push_back(saved.back().first);
+        trace.events.push_back({next_id++, saved.back().second});
+        saved.pop_back();
+      } else if (!live.empty() && pick(0, 2) == 0) {
         release(trace, live, pick(0, static_cast<int>(live.size()) - 1));
       } else {
-        const Bytes bytes = Bytes{pick(1, 2000)} * 64;
-        live.emplace_back(next_id, bytes);
-        trace.events.push_back({next_id++, bytes});
+        live.push_back(next_id);
+        trace.events.push_back({next_id++, Bytes{pick(1, 2000)} * 64});
       }
     }
-    while (static_cast<int>(live.size()) > num_left) release(trace, live, pick(0, static_cast<int>(live.size()) - 1));
-    saved_ = live;
+    while (!live.empty()) release(trace, live, pick(0, static_cast<int>(live.size()) - 1));
     trace.ops.push_back({OpClass::MatMul, 1e6 * pick(1, 100), Bytes{pick(1, 1000)} * 1000, 64, 64, 64});
     trace.ops.push_back({OpClass::Memory, 0, Bytes{pick(1, 1000)} * 1000});
     return trace;
   }
 
-  static void release(ComputeTrace& trace, std::vector<std::pair<int, Bytes>>& live, int which) {
-    trace.events.push_back({live[which].first, 0});
+  static void release(ComputeTrace& trace, std::vector<int>& live, int which) {
+    trace.events.push_back({live[which], 0});
     live.erase(live.begin() + which);
   }
 
-  BlockTrace block_trace() {
+  // Each class saves one to three allocations; a backward that must make more again takes longer.
+  BlockTrace block_trace(int num_classes) {
     BlockTrace block;
-    block.forward = computation({}, 0, 0);
-    block.forward_keep = computation({}, pick(1, 5), 0);
-    block.backward_kept = computation(saved_, 0, 1000);
-    block.backward_recompute = computation({}, 0, 0);
-    block.evaluate = computation({}, 0, 0);
+    std::vector<std::vector<std::pair<SavedAllocation, Bytes>>> classes(num_classes);
+    for (int c = 0; c < num_classes; ++c) {
+      block.saved_classes.push_back("class" + std::to_string(c));
+      block.saved_bytes.push_back(0);
+      for (int i = pick(1, 3); i > 0; --i) {
+        const Bytes bytes = Bytes{pick(1, 2000)} * 64;
+        classes[c].push_back({{.saved_class = c, .offset = block.saved_bytes[c]}, bytes});
+        block.saved_bytes[c] += bytes;
+      }
+    }
+    for (SavedMask mask = 0; mask <= block.all_classes(); ++mask) {
+      std::vector<std::pair<SavedAllocation, Bytes>> saved;
+      ComputeTrace backward = computation();
+      for (int c = 0; c < num_classes; ++c) {
+        if ((mask >> c & 1U) != 0) {
+          saved.insert(saved.end(), classes[c].begin(), classes[c].end());
+        } else {
+          backward.ops.push_back({OpClass::MatMul, 1e7 * pick(1, 100), 64, 64, 64, 64});
+        }
+      }
+      block.forward.push_back(computation(saved));
+      block.backward.push_back(std::move(backward));
+    }
+    block.evaluate = computation();
     return block;
   }
 
   std::mt19937 random_;
-  std::vector<std::pair<int, Bytes>> saved_;
 };
 
 }  // namespace sluice::plan

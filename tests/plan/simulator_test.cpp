@@ -227,7 +227,7 @@ TEST(Occupancy, FollowsResidencesAndWorkspaceAlongTheList) {
   const auto curves = occupancy(training_plan(), 2);
   // Weight, frozen weight and boundary, workspace of 2; then the gradient and a workspace of 3; then the moment alone.
   EXPECT_EQ(curves[0],
-            (std::vector<Bytes>{2 * kPage, 5 * kPage, 7 * kPage, 4 * kPage, 4 * kPage, 3 * kPage, 2 * kPage}));
+            (std::vector<Bytes>{2 * kPage, 6 * kPage, 8 * kPage, 4 * kPage, 4 * kPage, 3 * kPage, 2 * kPage}));
   EXPECT_EQ(curves[1], std::vector<Bytes>(7, 3 * kPage));
 }
 

@@ -157,6 +157,23 @@ TEST_F(Budgets, OfTheDiskAreRefusedWithTheShortfall) {
   expect_failure(train("small", spill() + "--disk-memory 1MiB " + budget(smallest_budget() + MiB)), 3, "disk");
 }
 
+TEST_F(Budgets, ObeyALimitOfDiskWearOrNameTheLeastPossible) {
+  const Bytes small = smallest_budget() + kSpread;
+  EXPECT_EQ(train("free", spill() + budget(small)).exit_code, 0);
+  const auto free = metrics("free").front().at("plan").at("disk_write_bytes_per_day").get<Bytes>();
+  ASSERT_GT(free, 0);
+  const auto refused = train("limited", spill() + "--disk-write-limit 1/day " + budget(small));
+  expect_failure(refused, 3, "--disk-write-limit");
+  const std::size_t number = refused.err.find("a day (");
+  ASSERT_NE(number, std::string::npos) << refused.err;
+  const Bytes least = std::stoll(refused.err.substr(number + 7));
+  EXPECT_LE(least, free);
+  EXPECT_EQ(
+      train("limited", spill() + "--disk-write-limit " + std::to_string(least + least / 50) + "/day " + budget(small))
+          .exit_code,
+      0);
+}
+
 TEST_F(Budgets, ChangeNoBitForAnyRuleActivationsOrUpdateOrder) {
   const Bytes small = smallest_budget() + kSpread;
   const std::string plain = weights_after("plenty");
@@ -165,8 +182,9 @@ TEST_F(Budgets, ChangeNoBitForAnyRuleActivationsOrUpdateOrder) {
     const int group = metrics("small").front().at("plan").at("micro_batch_group");
     EXPECT_TRUE(group == 1 || std::string(order) == "--schedule vertical") << group;
   }
-  for (const char* variant : {"--optimizer sgd --momentum 0.9", "--activations recompute", "--activations keep",
-                              "--optimizer lomo --max-grad-norm 0", "--max-grad-norm 0 --update backward"}) {
+  for (const char* variant :
+       {"--optimizer sgd --momentum 0.9", "--activations recompute", "--activations keep", "--activations spill",
+        "--optimizer lomo --max-grad-norm 0", "--max-grad-norm 0 --update backward"}) {
     SCOPED_TRACE(variant);
     const std::string expected = weights_after("plenty", std::string(variant) + " --resume never");
     const auto result = train("small", std::string(variant) + " --resume never " + spill() + budget(small));
