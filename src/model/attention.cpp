@@ -18,7 +18,10 @@ namespace {
 // Products of one pass: scores and output (2), or scores, dV, dP, dQ, dK (5); causality leaves out half of each.
 plan::OpCost attention_cost(const at::Tensor& q, const at::Tensor& k, int num_products, int num_q_sized) {
   plan::OpCost cost;
-  cost.kind = plan::OpClass::Attention;
+  cost.kind = num_products == 2 ? plan::OpClass::Attention : plan::OpClass::AttentionBackward;
+  cost.m = q.size(1);
+  cost.n = q.size(0) * q.size(2);
+  cost.k = q.size(3);
   cost.flops = num_products * static_cast<Flops>(q.numel()) * static_cast<Flops>(q.size(1));
   cost.bytes = (num_q_sized * q.numel() + num_q_sized * k.numel()) * static_cast<Bytes>(q.element_size());
   return cost;

@@ -1,6 +1,7 @@
 // Where a plan runs: tiers with capacities, links with rates, and how fast the compute place computes. Measured by
 // `sluice doctor`, shipped for known machines, or written by hand; planner and simulator know nothing else of hardware.
 #pragma once
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,26 +17,50 @@ enum class TierKind { Device, Host, Disk };
 /// One place and the link to the next lower one (the last has none).
 struct Tier {
   TierKind kind = TierKind::Host;
-  Bytes capacity = 0;        ///< what the plan may use (the process's own needs already taken off)
-  BytesPerSecond down = 0;   ///< copy or write rate to the next lower tier
-  BytesPerSecond up = 0;     ///< copy or read rate from the next lower tier
-  Seconds latency = 0;       ///< per transfer on that link
-  bool shared_link = false;  ///< up and down share one rate (a disk), or are independent (PCIe)
+  Bytes capacity = 0;                         ///< what the plan may use (the process's own needs already taken off)
+  BytesPerSecond down = 0;                    ///< copy or write rate to the next lower tier
+  BytesPerSecond up = 0;                      ///< copy or read rate from the next lower tier
+  Seconds latency = 0;                        ///< per transfer on that link
+  bool shared_link = false;                   ///< up and down share one rate (a disk), or are independent (PCIe)
+  BytesPerSecond down_both = 0, up_both = 0;  ///< on a shared link while both are under way; 0: half of each
 };
 
-/// Speed of the place where block math runs.
+/// A measured rate for a shape (OpCost says what m, n and k are).
+struct ShapeRate {
+  std::int64_t m = 1, n = 1, k = 1;
+  Flops rate = 0;
+};
+
+/// A measured rate for operators that touch so many bytes.
+struct SizeRate {
+  Bytes bytes = 0;
+  BytesPerSecond rate = 0;
+};
+
+/// Speed of the place where block math runs. The curves may be empty: then the one rate beside them holds for all.
 struct ComputeRate {
   Flops matmul = 0;           ///< FLOP/s of large products in the compute dtype
   Flops attention = 0;        ///< FLOP/s of the fused attention kernel
-  BytesPerSecond memory = 0;  ///< bytes/s of element-wise operators
+  BytesPerSecond memory = 0;  ///< bytes/s of element-wise operators that no cache holds
   Seconds launch = 0;         ///< fixed cost per operator
+  std::vector<ShapeRate> products = {};
+  std::vector<ShapeRate> attention_forward = {}, attention_backward = {};
+  std::vector<SizeRate> memory_by_size = {};  ///< ascending sizes
+};
+
+/// Lanes share cores and memory: speed beside another lane, as a share of the speed alone, in (0, 1].
+struct Contention {
+  double compute_beside_read = 1, compute_beside_write = 1, compute_beside_both = 1;
+  double read_beside_compute = 1, write_beside_compute = 1;
 };
 
 struct Machine {
   std::string name;
   std::vector<Tier> tiers;           ///< tier 0 is where block math runs
   ComputeRate compute;               ///< of tier 0
+  Contention contention;             ///< between the compute lane and those of the disk
   BytesPerSecond update_memory = 0;  ///< bytes/s of the update kernels where updates run
+  BytesPerSecond norm_memory = 0;    ///< bytes/s of the exact gradient norm; 0: as element-wise operators
   int update_tier = 0;               ///< index of the tier where updates run (1 on a GPU run with CPU updates)
   int num_threads = 1;
   Bytes process_overhead = 0;    ///< RAM of the process beside the arena (libraries, stacks, I/O buffers)

@@ -4,6 +4,7 @@
 
 #include "plan/arena.h"
 #include "plan/buffers.h"
+#include "plan/op_time.h"
 #include "plan/simulator.h"
 #include "plan/workspace.h"
 
@@ -211,17 +212,27 @@ void PlanBuilder::finish(Plan& plan, Draft draft, const StepRows& step, const St
 RowTimes PlanBuilder::row_times(const StepRows& step) const {
   RowTimes times;
   times.start.push_back(0);
-  for (const Row& row : step.rows) {
-    Seconds seconds = 0;
-    if (row.compute != nullptr)
-      seconds = predict_compute(*row.compute, machine_);
-    else if (row.kind == ActionKind::Update)
-      seconds = static_cast<double>(row.bytes) / machine_.update_memory;
-    else if (row.kind == ActionKind::ReduceNorm)
-      seconds = static_cast<double>(row.bytes) / machine_.compute.memory;
-    times.start.push_back(times.start.back() + seconds);
-  }
+  for (const Row& row : step.rows) times.start.push_back(times.start.back() + row_seconds(step, row));
   return times;
+}
+
+Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
+  const auto at_rate = [](Bytes bytes, BytesPerSecond rate) {
+    return rate > 0 ? static_cast<double>(bytes) / rate : 0.0;
+  };
+  if (row.kind == ActionKind::Update) return at_rate(row.bytes, machine_.update_memory);
+  if (row.kind == ActionKind::ReduceNorm)
+    return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
+  if (row.compute == nullptr) return 0;
+  const auto [found, is_new] = compute_seconds_.try_emplace(row.compute, 0);
+  if (is_new) found->second = predict_compute(*row.compute, machine_);
+  Seconds seconds = found->second;
+  for (const Use& use : row.uses) {  // sums of gradients start from zero
+    const Buffer& buffer = step.buffers[use.buffer];
+    if (buffer.kind == BufferKind::Gradient && use.access == Access::Write)
+      seconds += at_rate(buffer.bytes, machine_.compute.memory);
+  }
+  return seconds;
 }
 
 }  // namespace sluice::plan

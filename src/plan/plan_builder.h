@@ -1,5 +1,6 @@
 // One attempt of the planner made into plans: rows, residency, moves, addresses, for every variant of a run.
 #pragma once
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -44,11 +45,13 @@ class PlanBuilder {
   bool never_fits(const Residency& residency) const;
   void finish(Plan& plan, Draft draft, const StepRows& step, const StepChoices& choices) const;
   RowTimes row_times(const StepRows& step) const;
+  Seconds row_seconds(const StepRows& step, const Row& row) const;
 
   const StepTrace& trace_;
   const Machine& machine_;
   const PlanRequest& request_;
   const bool has_store_;
+  mutable std::map<const ComputeTrace*, Seconds> compute_seconds_;  // priced once
   int arenas_ = 1;
   Bytes entry_floor_ = 0;  // workspace of evaluation and generation: what waits between periods is not in its way
 };

@@ -9,27 +9,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "plan/lane_rates.h"
 
 namespace sluice::plan {
 namespace {
 
 constexpr Seconds kNever = std::numeric_limits<Seconds>::infinity();
-constexpr int kCompute = static_cast<int>(Lane::Compute);
-
-/// For each lane the one that it shares a link with, or -1.
-std::array<int, kNumLanes> link_partners(const Machine& machine) {
-  std::array<int, kNumLanes> partners{};
-  partners.fill(-1);
-  for (std::size_t t = 0; t + 1 < machine.tiers.size(); ++t) {
-    if (!machine.tiers[t].shared_link) continue;
-    const bool disk = machine.tiers[t + 1].kind == TierKind::Disk;
-    const int up = static_cast<int>(disk ? Lane::DiskRead : Lane::HostToDevice);
-    const int down = static_cast<int>(disk ? Lane::DiskWrite : Lane::DeviceToHost);
-    partners[up] = down;
-    partners[down] = up;
-  }
-  return partners;
-}
 
 /// Spans of `num_periods` periods on lanes that are idle at time 0; positions are period * actions + index.
 class EventLoop {
@@ -37,7 +22,7 @@ class EventLoop {
   EventLoop(const Plan& plan, const Machine& machine, int num_periods)
       : plan_(plan),
         num_actions_(static_cast<std::int32_t>(plan.actions.size())),
-        partners_(link_partners(machine)),
+        rates_(machine),
         spans_(static_cast<std::size_t>(num_actions_) * num_periods, Span{-1, kNever, kNever}) {
     for (std::int32_t position = 0; position < static_cast<std::int32_t>(spans_.size()); ++position) {
       lanes_[static_cast<std::size_t>(action_at(position).lane)].queue.push_back(position);
@@ -96,10 +81,13 @@ class EventLoop {
   }
 
   void share_links() {
+    std::array<bool, kNumLanes> running{};
+    for (int index = 0; index < kNumLanes; ++index) running[index] = lanes_[index].running;
     for (int index = 0; index < kNumLanes; ++index) {
       LaneState& lane = lanes_[index];
-      const double rate = partners_[index] >= 0 && lanes_[partners_[index]].running ? 0.5 : 1.0;
-      if (!lane.running || lane.rate == rate) continue;
+      if (!lane.running) continue;
+      const double rate = rates_.share(static_cast<Lane>(index), running);
+      if (lane.rate == rate) continue;
       lane.remaining = std::max(0.0, lane.remaining - (now_ - lane.since) * lane.rate);
       lane.since = now_;
       lane.rate = rate;
@@ -119,7 +107,7 @@ class EventLoop {
 
   const Plan& plan_;
   const std::int32_t num_actions_;
-  const std::array<int, kNumLanes> partners_;
+  const LaneRates rates_;
   std::vector<Span> spans_;
   std::array<LaneState, kNumLanes> lanes_;
   Seconds now_ = 0;
@@ -156,38 +144,11 @@ void add_totals(const Plan& plan, const Machine& machine, Timeline& timeline) {
 
 }  // namespace
 
-Seconds predict_compute(const ComputeTrace& compute, const Machine& machine) {
-  const ComputeRate& rate = machine.compute;
-  // A rate of 0 is one that nobody measured: it limits nothing.
-  const auto at_rate = [](double amount, double per_second) { return per_second > 0 ? amount / per_second : 0.0; };
-  Seconds total = 0;
-  for (const OpCost& op : compute.ops) {
-    Seconds math = 0;
-    switch (op.kind) {
-      case OpClass::MatMul:
-        math = at_rate(op.flops, rate.matmul);
-        break;
-      case OpClass::Attention:
-        math = at_rate(op.flops, rate.attention);
-        break;
-      case OpClass::Memory:
-        break;
-    }
-    total += std::max(math, at_rate(static_cast<double>(op.bytes), rate.memory)) + rate.launch;
-  }
-  return total;
-}
-
 Seconds lower_bound(const Plan& plan, const Machine& machine) {
   std::array<Seconds, kNumLanes> work{};
   for (const Action& action : plan.actions)
     work[static_cast<std::size_t>(action.lane)] += std::max(0.0, action.duration);
-  const auto partners = link_partners(machine);
-  Seconds bound = 0;
-  for (int lane = 0; lane < kNumLanes; ++lane) {
-    bound = std::max(bound, work[lane] + (partners[lane] >= 0 ? work[partners[lane]] : 0));
-  }
-  return bound;
+  return LaneRates(machine).least_time(work);
 }
 
 Timeline simulate(const Plan& plan, const Machine& machine) {

@@ -16,9 +16,11 @@ struct AllocationEvent {
   Bytes bytes = 0;      ///< > 0: allocation of that many bytes (already rounded as the allocator rounds); 0: release
 };
 
-enum class OpClass { MatMul, Attention, Memory };  ///< what bounds an operator: matrix units or memory
+/// What bounds an operator: matrix units or memory.
+enum class OpClass { MatMul, Attention, AttentionBackward, Memory };
 
-/// Cost of one operator call. `m`, `n`, `k` are set for MatMul (m x k times k x n, batch folded into m).
+/// Cost of one operator call. `m`, `n`, `k` are set for MatMul (m x k times k x n, batch folded into m) and attention
+/// (m positions, n heads of all sequences, k elements per head).
 struct OpCost {
   OpClass kind = OpClass::Memory;
   Flops flops = 0;

@@ -1,88 +1,18 @@
 #include "recipe/machine_file.h"
 
-#include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/file.h"
 #include "format/strict_json.h"
+#include "recipe/compute_json.h"
+#include "recipe/object_reader.h"
 
 namespace sluice::recipe {
 namespace {
 
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
-
-/// The keys of one JSON object; `finish` refuses those that nobody read.
-class ObjectReader {
- public:
-  ObjectReader(const nlohmann::json& object, std::string where) : object_(object), where_(std::move(where)) {
-    if (!object.is_object()) fail("", "an object of keys");
-  }
-
-  double number(const char* key, double lowest, double highest = 1e30) {
-    const nlohmann::json& value = find(key);
-    if (!value.is_number()) fail(key, "a number");
-    const double number = value.get<double>();
-    if (!(number >= lowest && number <= highest)) fail(key, "a number in range");
-    return number;
-  }
-
-  Bytes bytes(const char* key) {
-    const nlohmann::json& value = find(key);
-    if (value.is_string()) return parse_bytes(value.get<std::string>(), where_ + "." + key);
-    return static_cast<Bytes>(number(key, 0, 0x1p62));
-  }
-
-  int integer(const char* key, int lowest, int highest) {
-    const double value = number(key, lowest, highest);
-    if (value != std::floor(value)) fail(key, "a whole number");
-    return static_cast<int>(value);
-  }
-
-  std::string text(const char* key) {
-    const nlohmann::json& value = find(key);
-    if (!value.is_string()) fail(key, "a text");
-    return value.get<std::string>();
-  }
-
-  bool boolean(const char* key) {
-    const nlohmann::json& value = find(key);
-    if (!value.is_boolean()) fail(key, "true or false");
-    return value.get<bool>();
-  }
-
-  const nlohmann::json& find(const char* key) {
-    read_.insert(key);
-    const auto found = object_.find(key);
-    if (found == object_.end())
-      throw ConfigError("machine", where_ + " lacks a key", std::string("expected '") + key + "', got none");
-    return *found;
-  }
-
-  void finish() const {
-    for (const auto& [key, value] : object_.items()) {
-      if (!read_.contains(key)) {
-        throw ConfigError(
-            "machine", where_ + " has an unknown key '" + key + "'", {},
-            "did you mean '" + nearest_name(key, std::vector<std::string>(read_.begin(), read_.end())) + "'?");
-      }
-    }
-  }
-
-  [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
-    const std::string place = key.empty() ? where_ : where_ + "." + key;
-    const nlohmann::json& value = key.empty() ? object_ : object_.at(key);
-    throw ConfigError("machine", place + " cannot be read",
-                      "expected " + expected + ", got " + value.dump().substr(0, 60));
-  }
-
- private:
-  const nlohmann::json& object_;
-  std::string where_;
-  std::set<std::string> read_;
-};
 
 constexpr plan::TierKind kKinds[] = {plan::TierKind::Device, plan::TierKind::Host, plan::TierKind::Disk};
 
@@ -100,8 +30,14 @@ const char* kind_text(plan::TierKind kind) {
 }
 
 Json tier_json(const plan::Tier& tier) {
-  return {{"kind", kind_text(tier.kind)},   {"capacity_bytes", tier.capacity}, {"down_bytes_per_second", tier.down},
-          {"up_bytes_per_second", tier.up}, {"latency_seconds", tier.latency}, {"shared_link", tier.shared_link}};
+  return {{"kind", kind_text(tier.kind)},
+          {"capacity_bytes", tier.capacity},
+          {"down_bytes_per_second", tier.down},
+          {"up_bytes_per_second", tier.up},
+          {"latency_seconds", tier.latency},
+          {"shared_link", tier.shared_link},
+          {"down_both_bytes_per_second", tier.down_both},
+          {"up_both_bytes_per_second", tier.up_both}};
 }
 
 plan::Tier read_tier(const nlohmann::json& json, const std::string& where) {
@@ -121,25 +57,10 @@ plan::Tier read_tier(const nlohmann::json& json, const std::string& where) {
   tier.up = reader.number("up_bytes_per_second", 0);
   tier.latency = reader.number("latency_seconds", 0, 60);
   tier.shared_link = reader.boolean("shared_link");
+  tier.down_both = reader.number_or("down_both_bytes_per_second", 0, 0);
+  tier.up_both = reader.number_or("up_both_bytes_per_second", 0, 0);
   reader.finish();
   return tier;
-}
-
-Json compute_json(const plan::ComputeRate& rate) {
-  return {{"matmul_flops", rate.matmul},
-          {"attention_flops", rate.attention},
-          {"memory_bytes_per_second", rate.memory},
-          {"launch_seconds", rate.launch}};
-}
-
-plan::ComputeRate read_compute(const nlohmann::json& json, const std::string& where) {
-  ObjectReader reader(json, where);
-  const plan::ComputeRate rate{.matmul = reader.number("matmul_flops", 1),
-                               .attention = reader.number("attention_flops", 1),
-                               .memory = reader.number("memory_bytes_per_second", 1),
-                               .launch = reader.number("launch_seconds", 0, 60)};
-  reader.finish();
-  return rate;
 }
 
 /// Tiers must go from fast to large and be linked; updates run where block math runs or one tier below.
@@ -179,7 +100,9 @@ void write_json(const fs::path& path, const Json& json) { write_text(path, json.
 std::string machine_to_json(const plan::Machine& machine) {
   Json json = {{"name", machine.name}, {"tiers", Json::array()}, {"compute", compute_json(machine.compute)}};
   for (const plan::Tier& tier : machine.tiers) json["tiers"].push_back(tier_json(tier));
+  json["contention"] = contention_json(machine.contention);
   json["update_bytes_per_second"] = machine.update_memory;
+  json["norm_bytes_per_second"] = machine.norm_memory;
   json["update_tier"] = machine.update_tier;
   json["threads"] = machine.num_threads;
   json["process_overhead_bytes"] = machine.process_overhead;
@@ -198,7 +121,9 @@ plan::Machine machine_from_json(std::string_view text, std::string_view origin) 
     machine.tiers.push_back(read_tier(tiers[i], where + ".tiers[" + std::to_string(i) + "]"));
   }
   machine.compute = read_compute(reader.find("compute"), where + ".compute");
+  if (reader.has("contention")) machine.contention = read_contention(reader.find("contention"), where + ".contention");
   machine.update_memory = reader.number("update_bytes_per_second", 1);
+  machine.norm_memory = reader.number_or("norm_bytes_per_second", 0, 0);
   machine.update_tier = reader.integer("update_tier", 0, static_cast<int>(tiers.size()) - 1);
   machine.num_threads = reader.integer("threads", 1, 4096);
   machine.process_overhead = reader.bytes("process_overhead_bytes");
@@ -248,7 +173,9 @@ plan::Machine this_machine() {
 
 void write_compute_measurement(const fs::path& path, const ComputeMeasurement& measurement) {
   write_json(path, {{"compute", compute_json(measurement.compute)},
+                    {"contention", contention_json(measurement.contention)},
                     {"update_bytes_per_second", measurement.update_memory},
+                    {"norm_bytes_per_second", measurement.norm_memory},
                     {"process_overhead_bytes", measurement.process_overhead}});
 }
 
@@ -258,7 +185,9 @@ ComputeMeasurement read_compute_measurement(const fs::path& path) {
   ObjectReader reader(json, where);
   ComputeMeasurement measurement;
   measurement.compute = read_compute(reader.find("compute"), where + ".compute");
+  measurement.contention = read_contention(reader.find("contention"), where + ".contention");
   measurement.update_memory = reader.number("update_bytes_per_second", 1);
+  measurement.norm_memory = reader.number("norm_bytes_per_second", 1);
   measurement.process_overhead = reader.bytes("process_overhead_bytes");
   reader.finish();
   return measurement;

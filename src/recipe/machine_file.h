@@ -59,7 +59,8 @@ plan::Machine this_machine();
 /// What only the engine can measure.
 struct ComputeMeasurement {
   plan::ComputeRate compute;
-  BytesPerSecond update_memory = 0;
+  plan::Contention contention = {};
+  BytesPerSecond update_memory = 0, norm_memory = 0;
   Bytes process_overhead = 0;
 };
 

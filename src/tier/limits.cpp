@@ -146,6 +146,14 @@ int physical_cores(const SystemRoots& roots) {
   return std::clamp(cpu_quota(roots).value_or(allowed), 1, allowed);
 }
 
+std::string cpu_model(const SystemRoots& roots) {
+  const std::optional<std::string> text = read_small_file(roots.proc / "cpuinfo");
+  const auto value = text ? value_of(*text, "model name") : std::nullopt;
+  if (!value) return "cpu";
+  const std::size_t name = value->find_first_not_of(" \t:");
+  return name == std::string_view::npos ? "cpu" : std::string(value->substr(name));
+}
+
 Bytes free_disk_space(const std::filesystem::path& folder) {
   struct statvfs status {};
   if (::statvfs(folder.c_str(), &status) != 0)

@@ -52,6 +52,9 @@ ProcessWork process_work();
 /// (rounded up). At least 1.
 int physical_cores(const SystemRoots& roots = {});
 
+/// The processor as it names itself in /proc/cpuinfo; "cpu" when it does not.
+std::string cpu_model(const SystemRoots& roots = {});
+
 /// Bytes that an ordinary user may still write below `folder`. Throws IoError.
 Bytes free_disk_space(const std::filesystem::path& folder);
 

@@ -1,10 +1,14 @@
 #include "tier/measure.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <memory>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -40,12 +44,8 @@ struct Line {
       : bytes(size), buffer(kPiece), channel(store.open_channel()), object(store.reserve(size, 1, "measurement")) {
     fill(buffer);
   }
-  void write() {
-    for (Bytes at = 0; at < bytes; at += kPiece) channel->write(object, at, piece(at));
-  }
-  void read() {
-    for (Bytes at = 0; at < bytes; at += kPiece) channel->read(object, at, piece(at));
-  }
+  void write(Bytes at) { channel->write(object, at, piece(at)); }
+  void read(Bytes at) { channel->read(object, at, piece(at)); }
   std::span<std::byte> piece(Bytes at) {
     return {buffer.data(), static_cast<std::size_t>(std::min(kPiece, bytes - at))};
   }
@@ -55,9 +55,78 @@ struct Line {
   ObjectId object;
 };
 
+using Transfer = void (Line::*)(Bytes at);
+
+struct Job {
+  Line* line;
+  Transfer transfer;
+  BytesPerSecond rate = 0;  // result
+};
+
+// Each job moves its line's bytes from front to back and goes on from the front until all have done so: every rate is
+// one beside all others. Meanwhile `beside` runs here; returns how often it did per second.
+double run_together(std::span<Job> jobs, const std::function<void()>& beside) {
+  std::atomic<std::size_t> behind = jobs.size();
+  std::vector<std::exception_ptr> failed(jobs.size());
+  const auto play = [&](std::size_t index) {
+    Job& job = jobs[index];
+    const Seconds begin = now();
+    Bytes moved = 0, at = 0;
+    bool through = false;
+    const auto pass = [&] {
+      if (!through) --behind;
+      through = true;
+    };
+    try {
+      while (behind > 0) {
+        (job.line->*job.transfer)(at);
+        moved += static_cast<Bytes>(job.line->piece(at).size());
+        at = at + kPiece < job.line->bytes ? at + kPiece : 0;
+        if (at == 0) pass();
+      }
+    } catch (...) {
+      failed[index] = std::current_exception();
+    }
+    pass();
+    job.rate = static_cast<BytesPerSecond>(moved) / std::max(now() - begin, 1e-9);
+  };
+  const Seconds begin = now();
+  double calls = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < jobs.size(); ++i) threads.emplace_back(play, i);
+    for (; beside && behind > 0; ++calls) beside();
+  }
+  const Seconds seconds = now() - begin;
+  for (const std::exception_ptr& error : failed) {
+    if (error) std::rethrow_exception(error);
+  }
+  return calls / std::max(seconds, 1e-9);
+}
+
+// What remains of a transfer's time when its bytes are taken off: from transfers of two sizes.
+Seconds transfer_latency(Line& line) {
+  constexpr Bytes kSmall = kStripeBytes;
+  constexpr int kTransfers = 24;
+  const auto seconds_of = [&](Bytes bytes) {
+    std::vector<Seconds> seconds;
+    for (int i = 0; i < kTransfers; ++i) {
+      const Bytes at = i * kPiece % line.bytes;
+      const Seconds begin = now();
+      line.channel->read(line.object, at, line.piece(at).first(static_cast<std::size_t>(bytes)));
+      seconds.push_back(now() - begin);
+    }
+    std::ranges::nth_element(seconds, seconds.begin() + kTransfers / 2);
+    return seconds[kTransfers / 2];
+  };
+  if (line.bytes % kPiece != 0) return 0;
+  constexpr double kRatio = static_cast<double>(kPiece / kSmall);
+  return std::max(0.0, (kRatio * seconds_of(kSmall) - seconds_of(kPiece)) / (kRatio - 1));
+}
+
 }  // namespace
 
-DiskRates measure_disk(const std::filesystem::path& folder, Bytes bytes) {
+DiskRates measure_disk(const std::filesystem::path& folder, Bytes bytes, const std::function<void()>& beside) {
   SLUICE_CHECK(bytes >= kPiece, "measure_disk of ", bytes, " bytes");
   bytes = bytes / kStoreAlignment * kStoreAlignment;
   const auto store = make_disk_store({.folders = {folder}});
@@ -66,26 +135,18 @@ DiskRates measure_disk(const std::filesystem::path& folder, Bytes bytes) {
   DiskRates rates;
   rates.engine = first.channel->engine();
   // The extents are fresh, which costs a file system more than rewriting them: both are written once before timing.
-  first.write();
-  second.write();
-  rates.write = rate_of(bytes, [&] { first.write(); });
-  rates.read = rate_of(bytes, [&] { first.read(); });
-  std::exception_ptr failed;
-  std::thread reader([&] {
-    try {
-      rates.mixed_read = rate_of(bytes, [&] { first.read(); });
-    } catch (...) {
-      failed = std::current_exception();
-    }
-  });
-  try {
-    rates.mixed_write = rate_of(bytes, [&] { second.write(); });
-  } catch (...) {
-    reader.join();
-    throw;
+  for (Line* line : {&first, &second}) {
+    for (Bytes at = 0; at < bytes; at += kPiece) line->write(at);
   }
-  reader.join();
-  if (failed) std::rethrow_exception(failed);
+  std::array<Job, 2> jobs = {{{&first, &Line::write}, {&second, &Line::read}}};
+  rates.beside_write = run_together(std::span(jobs).first(1), beside);
+  rates.write = jobs[0].rate;
+  rates.beside_read = run_together(std::span(jobs).last(1), beside);
+  rates.read = jobs[1].rate;
+  rates.beside_both = run_together(jobs, beside);
+  rates.mixed_write = jobs[0].rate;
+  rates.mixed_read = jobs[1].rate;
+  if (!beside) rates.latency = transfer_latency(first);
   return rates;
 }
 

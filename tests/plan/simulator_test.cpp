@@ -84,6 +84,38 @@ TEST(Simulator, LetsReadsAndWritesShareADisk) {
   EXPECT_DOUBLE_EQ(timeline.total, 5);
 }
 
+TEST(Simulator, SharesADiskAsItWasMeasured) {
+  // Beside each other the write has 3/4 of its speed and the read 1/2: until the read of 1 s is done at 2 + 2, the
+  // write does 2 + 1.5, and half a second is left.
+  Machine machine = host_and_disk();
+  machine.tiers[0].down_both = 0.75 * machine.tiers[0].down;
+  machine.tiers[0].up_both = 0.5 * machine.tiers[0].up;
+  const Plan plan = plan_of({write_disk(4), work(2), read_disk(1, {after(1)})}, Variant::Flush);
+  const Timeline timeline = simulate(plan, machine);
+  expect_span(timeline, 2, 2, 4);
+  expect_span(timeline, 0, 0, 4.5);
+  EXPECT_DOUBLE_EQ(lower_bound(plan, machine), 4.5);
+}
+
+TEST(Simulator, SlowsComputingWhileTheDiskIsBusyAndTheDiskWhileComputing) {
+  // Read of 2 s at 0.8 beside computing: done at 2.5. Computing of 3 s at 0.6 until then: 1.5 s are left.
+  Machine machine = host_and_disk();
+  machine.contention = {.compute_beside_read = 0.6, .read_beside_compute = 0.8};
+  const Timeline timeline = simulate(plan_of({work(3), read_disk(2)}, Variant::Evaluate), machine);
+  expect_span(timeline, 1, 0, 2.5);
+  expect_span(timeline, 0, 0, 4);
+  EXPECT_DOUBLE_EQ(timeline.compute, 4);
+}
+
+TEST(Simulator, SlowsComputingMostWhileBothDirectionsAreBusy) {
+  // Both run from 0: computing at 1/2 until the write ends at 2, at 3/4 until the read ends at 6, then alone.
+  Machine machine = host_and_disk();
+  machine.tiers[0].shared_link = false;
+  machine.contention = {.compute_beside_read = 0.75, .compute_beside_write = 0.9, .compute_beside_both = 0.5};
+  const Timeline timeline = simulate(plan_of({work(10), write_disk(2), read_disk(6)}, Variant::Evaluate), machine);
+  expect_span(timeline, 0, 0, 12);
+}
+
 TEST(Simulator, GivesEachDirectionItsOwnLinkWhereItHasOne) {
   Machine machine = host_and_disk();
   machine.tiers[0].shared_link = false;
@@ -157,6 +189,12 @@ TEST(LowerBound, IsTheBusiestLaneOrLink) {
   EXPECT_DOUBLE_EQ(lower_bound(plan, machine), 5);
 }
 
+TEST(LowerBound, CountsWhatTheDiskTakesFromComputing) {
+  Machine machine = host_and_disk();
+  machine.contention = {.compute_beside_read = 0.5, .compute_beside_write = 0.8, .compute_beside_both = 0.4};
+  EXPECT_DOUBLE_EQ(lower_bound(plan_of({work(9), read_disk(3), write_disk(4)}), machine), 9 + 0.2 * 4);
+}
+
 Plan random_plan(std::mt19937& random, Variant variant) {
   const auto below = [&](int bound) { return static_cast<int>(random() % static_cast<unsigned>(bound)); };
   std::vector<Action> actions;
@@ -184,8 +222,14 @@ TEST(Simulator, NeverBeatsTheLowerBound) {
   std::mt19937 random(1);
   for (int i = 0; i < 300; ++i) {
     const Plan plan = random_plan(random, i % 2 == 0 ? Variant::Train : Variant::Flush);
-    const Timeline timeline = simulate(plan, host_and_disk());
-    EXPECT_GE(timeline.total, lower_bound(plan, host_and_disk()) - 1e-9);
+    Machine machine = host_and_disk();
+    const auto share = [&] { return 0.2 + static_cast<double>(random() % 9) * 0.1; };
+    machine.tiers[0].shared_link = random() % 4 != 0;
+    machine.tiers[0].down_both = share() * machine.tiers[0].down;
+    machine.tiers[0].up_both = share() * machine.tiers[0].up;
+    machine.contention = {share(), share(), share(), share(), share()};
+    const Timeline timeline = simulate(plan, machine);
+    EXPECT_GE(timeline.total, lower_bound(plan, machine) - 1e-9);
     EXPECT_NEAR(timeline.total, timeline.compute + timeline.stall, 1e-9);
   }
 }
@@ -210,17 +254,6 @@ TEST(Simulator, KeepsLaneOrderAndDependenciesOnRandomPlans) {
       }
     }
   }
-}
-
-TEST(PredictCompute, TakesTheSlowerOfMathAndMemoryPerOperator) {
-  Machine machine;
-  machine.compute = {.matmul = 100, .attention = 10, .memory = 50, .launch = 0.5};
-  ComputeTrace compute;
-  compute.ops = {{.kind = OpClass::MatMul, .flops = 1000, .bytes = 50},
-                 {.kind = OpClass::MatMul, .flops = 10, .bytes = 100},
-                 {.kind = OpClass::Attention, .flops = 30, .bytes = 50},
-                 {.kind = OpClass::Memory, .flops = 1e9, .bytes = 200}};
-  EXPECT_DOUBLE_EQ(predict_compute(compute, machine), 10 + 2 + 3 + 4 + 4 * 0.5);
 }
 
 TEST(Occupancy, FollowsResidencesAndWorkspaceAlongTheList) {

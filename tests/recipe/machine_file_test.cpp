@@ -48,12 +48,25 @@ TEST(MachineFile, WritesAndReadsAFile) {
   plan::Machine machine = default_cpu_machine(3, 5 * GiB);
   machine.name = "mine";
   machine.compute.matmul = 1.0 / 3 * 1e12;
+  machine.compute.products = {{64, 576, 1536, 1e11 / 3}, {2048, 49152, 576, 2e11}};
+  machine.compute.attention_backward = {{512, 9, 64, 3e10}};
+  machine.compute.memory_by_size = {{1 << 20, 4e10}, {1 << 26, 1e10}};
+  machine.contention = {.compute_beside_both = 0.75, .write_beside_compute = 0.5};
+  machine.norm_memory = 7e9;
+  machine.tiers[0].up_both = 3e8;
   write_machine_file(path, machine);
   const plan::Machine back = machine_by_name_or_file(path.string());
   EXPECT_EQ(back.name, "mine");
   EXPECT_EQ(back.num_threads, 3);
   EXPECT_EQ(back.tiers.at(0).capacity, 5 * GiB);
   EXPECT_EQ(back.compute.matmul, machine.compute.matmul);
+  EXPECT_EQ(machine_to_json(back), machine_to_json(machine));
+  ASSERT_EQ(back.compute.products.size(), 2U);
+  EXPECT_EQ(back.compute.products[0].n, 576);
+  EXPECT_EQ(back.compute.products[0].rate, 1e11 / 3);
+  EXPECT_EQ(back.compute.memory_by_size[1].bytes, 1 << 26);
+  EXPECT_EQ(back.contention.compute_beside_both, 0.75);
+  EXPECT_EQ(back.tiers[0].up_both, 3e8);
   setenv("SLUICE_MACHINE", path.c_str(), 1);
   EXPECT_EQ(this_machine().name, "mine");
   unsetenv("SLUICE_MACHINE");
@@ -84,7 +97,13 @@ TEST(MachineFile, RefusesWhatNoMachineCanBe) {
         with(good, "\"kind\": \"host\"", "\"kind\": \"disk\""), with(good, "\"kind\": \"disk\"", "\"kind\": \"tape\""),
         with(good, "\"update_tier\": 0", "\"update_tier\": 1"), with(good, "\"update_tier\": 0", "\"update_tier\": 7"),
         with(good, "\"shared_link\": true", "\"shared_link\": 1"), with(good, "\"launch_seconds\"", "\"launch\""),
-        with(good, "\"name\": \"default-cpu\"", "\"name\": 5")}) {
+        with(good, "\"name\": \"default-cpu\"", "\"name\": 5"),
+        with(good, "\"products\": {}", "\"products\": {\"8 x 8\": 1e9}"),
+        with(good, "\"products\": {}", "\"products\": {\"8 x 8 x 8\": 0}"),
+        with(good, "\"products\": {}", "\"products\": []"),
+        with(good, "\"memory_by_size\": {}", "\"memory_by_size\": {\"1MiB\": 1e9}"),
+        with(good, "\"compute_beside_read\": 1.0", "\"compute_beside_read\": 1.5"),
+        with(good, "\"compute_beside_read\": 1.0", "\"compute_beside_read\": 0.0")}) {
     EXPECT_THROW(machine_from_json(text, "test"), ConfigError) << text;
   }
 }
@@ -101,12 +120,17 @@ TEST(MachineFile, NamesTheShippedMachinesForAnUnknownOne) {
 
 TEST(MachineFile, ComputeMeasurementsReadBackExactly) {
   const fs::path path = fs::path(testing::TempDir()) / "sluice_measurement.json";
-  write_compute_measurement(path,
-                            {.compute = {1e11 / 3, 2e10, 3e10, 4e-6}, .update_memory = 5e9, .process_overhead = 7});
+  write_compute_measurement(path, {.compute = {1e11 / 3, 2e10, 3e10, 4e-6},
+                                   .contention = {.read_beside_compute = 0.25},
+                                   .update_memory = 5e9,
+                                   .norm_memory = 6e9,
+                                   .process_overhead = 7});
   const ComputeMeasurement back = read_compute_measurement(path);
   EXPECT_EQ(back.compute.matmul, 1e11 / 3);
   EXPECT_EQ(back.compute.launch, 4e-6);
   EXPECT_EQ(back.update_memory, 5e9);
+  EXPECT_EQ(back.norm_memory, 6e9);
+  EXPECT_EQ(back.contention.read_beside_compute, 0.25);
   EXPECT_EQ(back.process_overhead, 7);
   fs::remove(path);
 }

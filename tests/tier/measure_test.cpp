@@ -13,6 +13,15 @@ TEST(Measure, DiskRatesArePositiveAndNothingIsLeft) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
+TEST(Measure, CountsWhatRunsBesideTheDisk) {
+  const TemporaryFolder folder;
+  int calls = 0;
+  const DiskRates rates = measure_disk(folder.path(), 16 * MiB, [&] { ++calls; });
+  EXPECT_GT(calls, 0);
+  EXPECT_GT(rates.beside_write + rates.beside_read + rates.beside_both, 0);
+  EXPECT_EQ(measure_disk(folder.path(), 16 * MiB).beside_read, 0);
+}
+
 TEST(Measure, DiskErrorsComeThrough) {
   const TemporaryFolder folder;
   for (const auto* point : {"disk.complete_write@30=EIO", "disk.complete_read@15=EIO"}) {
