@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -49,6 +50,8 @@ std::string rate_text(double per_second, const char* unit) {
   return text.data();
 }
 
+std::string percent_text(double share) { return std::to_string(std::lround(share * 100)) + " %"; }
+
 Bytes check_memory(Advice& advice) {
   std::cout << "memory\n";
   for (const tier::MemoryLimit& limit : tier::host_memory_limits()) {
@@ -72,8 +75,8 @@ Bytes check_memory(Advice& advice) {
 
 struct DiskFindings {
   Bytes capacity = 0;
-  tier::DiskRates rates;  ///< of all folders together
-  bool measured = false;
+  tier::DiskRates rates;     ///< of all folders together
+  fs::path measured_folder;  ///< the first that was; empty: none
 };
 
 void check_folder(const fs::path& folder, Bytes sample, Advice& advice, DiskFindings& findings) {
@@ -90,12 +93,17 @@ void check_folder(const fs::path& folder, Bytes sample, Advice& advice, DiskFind
                " has too little free space to measure its rates: free some, or name another --spill-dir");
     return;
   }
+  log_info("measuring the disk of " + folder.string());
   const tier::DiskRates rates = tier::measure_disk(folder, sample);
   print_row("  read, write", rate_text(rates.read, "GB/s, ") + rate_text(rates.write, "GB/s (") + rates.engine + ")");
   print_row("  both at once", rate_text(rates.mixed_read, "GB/s read, ") + rate_text(rates.mixed_write, "GB/s write"));
+  print_row("  a transfer's latency", format_seconds(rates.latency));
   findings.rates.read += rates.read;
   findings.rates.write += rates.write;
-  findings.measured = true;
+  findings.rates.mixed_read += rates.mixed_read;
+  findings.rates.mixed_write += rates.mixed_write;
+  findings.rates.latency = std::max(findings.rates.latency, rates.latency);
+  findings.measured_folder = findings.measured_folder.empty() ? folder : findings.measured_folder;
 }
 
 DiskFindings check_disks(const Arguments& arguments, Advice& advice) {
@@ -113,7 +121,7 @@ DiskFindings check_disks(const Arguments& arguments, Advice& advice) {
 }
 
 /// The engine's figures by way of a file that is gone afterwards.
-void measure_compute(plan::Machine& machine, bool use_engine, Advice& advice) {
+void measure_compute(plan::Machine& machine, const fs::path& folder, bool use_engine, Advice& advice) {
   std::cout << "compute\n";
   print_row("cores", std::to_string(machine.num_threads));
   machine.update_memory = tier::measure_memory_copy(machine.num_threads);
@@ -129,6 +137,7 @@ void measure_compute(plan::Machine& machine, bool use_engine, Advice& advice) {
   }
   recipe::Settings settings;
   settings.threads = machine.num_threads;
+  if (!folder.empty()) settings.spill_dir = {folder.string()};
   const fs::path file = fs::temp_directory_path() / ("sluice-doctor-" + std::to_string(getpid()) + ".json");
   settings.json = file.string();
   const int code = run_in_engine("doctor", settings);
@@ -140,12 +149,20 @@ void measure_compute(plan::Machine& machine, bool use_engine, Advice& advice) {
   std::error_code ignored;
   fs::remove(file, ignored);
   machine.compute = measured.compute;
+  machine.contention = measured.contention;
   machine.update_memory = measured.update_memory;
+  machine.norm_memory = measured.norm_memory;
   machine.process_overhead = measured.process_overhead;
   print_row("matrix products", rate_text(measured.compute.matmul, "GFLOP/s"));
   print_row("attention", rate_text(measured.compute.attention, "GFLOP/s"));
   print_row("element-wise", rate_text(measured.compute.memory, "GB/s"));
   print_row("updates", rate_text(measured.update_memory, "GB/s"));
+  print_row("gradient norm", rate_text(measured.norm_memory, "GB/s"));
+  if (!folder.empty()) {
+    print_row("beside a busy disk", percent_text(measured.contention.compute_beside_both) + " of the speed alone");
+    print_row("the disk beside it", percent_text(measured.contention.read_beside_compute) + " reading, " +
+                                        percent_text(measured.contention.write_beside_compute) + " writing");
+  }
   print_row("the process itself", format_bytes(measured.process_overhead));
 }
 
@@ -182,11 +199,15 @@ int run_doctor(const Arguments& arguments) {
   plan::Machine machine = recipe::default_cpu_machine(num_threads);
   machine.name = host_name();
   machine.tiers[1].capacity = std::max<Bytes>(disk.capacity, 0);
-  if (disk.measured) {
-    machine.tiers[0].down = disk.rates.write;
-    machine.tiers[0].up = disk.rates.read;
+  if (!disk.measured_folder.empty()) {
+    plan::Tier& host = machine.tiers[0];
+    host.down = disk.rates.write;
+    host.up = disk.rates.read;
+    host.down_both = disk.rates.mixed_write;
+    host.up_both = disk.rates.mixed_read;
+    host.latency = disk.rates.latency;
   }
-  measure_compute(machine, !arguments.has("no-compute"), advice);
+  measure_compute(machine, disk.measured_folder, !arguments.has("no-compute"), advice);
   machine.tiers[0].capacity = std::max<Bytes>(memory - memory / 10 - machine.process_overhead, 0);
   const fs::path file = arguments.value("output").value_or(recipe::machine_file_path().string());
   recipe::write_machine_file(file, machine);

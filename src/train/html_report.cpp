@@ -141,31 +141,26 @@ std::string memory_section(const RunReport& report) {
 }
 
 std::string time_section(const RunReport& report) {
-  if (report.measured_step <= 0 && report.predicted_step <= 0) return {};
-  std::string html = "<table>" + row({"step time", "", "measured is"}, "th");
+  if (report.forecasts.empty()) return {};
+  const StepFigures& measured = report.forecasts.back();
+  std::string html =
+      "<table>" + row({"a steady step", "time", "measured is", "compute", "stall", "disk read", "written"}, "th");
   html += row({"lower bound of the plan", seconds_or_dash(report.lower_bound),
-               percent(report.lower_bound, report.measured_step)});
-  html += row({"predicted from the machine file", seconds_or_dash(report.predicted_step),
-               percent(report.predicted_step, report.measured_step)});
-  if (report.refined_step > 0) {
-    html += row({"predicted with rates of this run", seconds_or_dash(report.refined_step),
-                 percent(report.refined_step, report.measured_step)});
+               percent(report.lower_bound, measured.total), "", "", "", ""});
+  for (const StepFigures& figures : report.forecasts) {
+    html +=
+        row({figures.name, seconds_or_dash(figures.total),
+             &figures == &measured ? "" : percent(figures.total, measured.total), seconds_or_dash(figures.compute),
+             seconds_or_dash(figures.stall), bytes_or_dash(figures.disk_read), bytes_or_dash(figures.disk_written)});
   }
-  html += row({"measured", seconds_or_dash(report.measured_step), ""}) + "</table>";
+  html += "</table>";
   return html + line_chart({curve("step seconds", "loss", report.steps, report.step_seconds)});
 }
 
 std::string disk_section(const RunReport& report) {
-  if (report.predicted_disk_read + report.predicted_disk_written + report.disk_read + report.disk_written == 0)
-    return {};
-  const auto steps = static_cast<Bytes>(report.steps.size());
-  const auto a_step = [&](Bytes bytes) { return steps > 0 ? bytes_or_dash(bytes / steps) : "-"; };
-  return "<table>" + row({"", "predicted a step", "measured a step", "whole run"}, "th") +
-         row({"read", bytes_or_dash(report.predicted_disk_read), a_step(report.disk_read),
-              bytes_or_dash(report.disk_read)}) +
-         row({"written", bytes_or_dash(report.predicted_disk_written), a_step(report.disk_written),
-              bytes_or_dash(report.disk_written)}) +
-         "</table>";
+  if (report.disk_read + report.disk_written == 0) return {};
+  return "<p>The run read " + format_bytes(report.disk_read) + " and wrote " + format_bytes(report.disk_written) +
+         ".</p>";
 }
 
 std::string lanes_section(const RunReport& report) {

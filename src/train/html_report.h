@@ -17,6 +17,13 @@ struct MemoryRow {
   Bytes budget = 0;  ///< 0: none
 };
 
+/// One step as it was forecast or measured.
+struct StepFigures {
+  std::string name;  ///< "machine file", "after the first steps", "measured"
+  Seconds total = 0, compute = 0, stall = 0;
+  Bytes disk_read = 0, disk_written = 0;
+};
+
 /// What the page shows. Empty vectors and zeros leave their part out.
 struct RunReport {
   std::string model, machine, version;
@@ -30,12 +37,9 @@ struct RunReport {
   std::vector<std::pair<std::int64_t, double>> held_out;  ///< step and held-out loss
 
   std::vector<MemoryRow> memory;
-  Seconds predicted_step = 0;  ///< from the machine file
-  Seconds refined_step = 0;    ///< with rates measured in this run
-  Seconds measured_step = 0;
   Seconds lower_bound = 0;
-  Bytes predicted_disk_read = 0, predicted_disk_written = 0;  ///< a step
-  Bytes disk_read = 0, disk_written = 0;                      ///< of the whole run
+  std::vector<StepFigures> forecasts;     ///< a steady step, in the order in which they were made; measured last
+  Bytes disk_read = 0, disk_written = 0;  ///< of the whole run
 
   const plan::Plan* plan = nullptr;    ///< what the timelines' actions index; not owned
   plan::Timeline predicted, measured;  ///< one train period each

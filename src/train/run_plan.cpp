@@ -15,6 +15,7 @@
 #include "recipe/support.h"
 #include "tier/limits.h"
 #include "train/plan_report.h"
+#include "train/quick_machine.h"
 #include "train/run_data.h"
 #include "train/session.h"
 #include "train/verbs.h"
@@ -54,7 +55,11 @@ void set_budgets(plan::Machine& machine, const recipe::Settings& settings) {
 
 plan::Machine planned_machine(const recipe::Settings& settings) {
   const bool here = settings.machine.empty();
-  plan::Machine machine = here ? recipe::this_machine() : recipe::machine_by_name_or_file(settings.machine);
+  if (here) {
+    at::set_num_threads(settings.threads.value_or(tier::physical_cores()));
+    measure_unknown_machine(settings);
+  }
+  plan::Machine machine = here ? known_machine(settings) : recipe::machine_by_name_or_file(settings.machine);
   if (!settings.spill_dir.empty()) add_disk(machine);
   if (here) {
     machine.num_threads = settings.threads.value_or(tier::physical_cores());

@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "plan/describe.h"
-#include "plan/simulator.h"
+#include "plan/refine.h"
 #include "plan/trace_json.h"
 #include "tier/limits.h"
 #include "train/plan_report.h"
@@ -21,10 +21,21 @@ namespace {
 using Json = nlohmann::ordered_json;
 using plan::TierKind;
 
-double median(std::vector<Seconds> values) {
-  if (values.empty()) return 0;
+template <typename Value>
+Value median(std::vector<Value> values) {
+  if (values.empty()) return {};
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
   return values[values.size() / 2];
+}
+
+// The first step pays for first touches of files and kernels, and may have nothing to update.
+template <typename Value>
+Value steady(const std::vector<Value>& values) {
+  return values.size() < 2 ? median(values) : median(std::vector<Value>(values.begin() + 1, values.end()));
+}
+
+StepFigures figures(const char* name, const plan::Timeline& timeline) {
+  return {name, timeline.total, timeline.compute, timeline.stall, timeline.disk_read, timeline.disk_written};
 }
 
 Json plan_json(const Session& session) {
@@ -42,6 +53,19 @@ Json plan_json(const Session& session) {
           {"micro_batch_group", plans.train.group_size},
           {"boundary_stride", plans.train.boundary_stride},
           {"actions", plans.train.actions.size()}};
+}
+
+Json forecasts_json(const std::vector<StepFigures>& rows) {
+  Json json = Json::array();
+  for (const StepFigures& row : rows) {
+    json.push_back({{"name", row.name},
+                    {"step_seconds", row.total},
+                    {"compute_seconds", row.compute},
+                    {"stall_seconds", row.stall},
+                    {"disk_read_bytes", row.disk_read},
+                    {"disk_write_bytes", row.disk_written}});
+  }
+  return json;
 }
 
 }  // namespace
@@ -66,9 +90,7 @@ std::string plan_summary(const Session& session) {
 
 RunRecords::RunRecords(Session& session, MetricsFile& metrics) : session_(session), metrics_(metrics) {}
 
-Seconds RunRecords::steady_step_seconds() const {
-  return step_seconds_.size() < 2 ? median(step_seconds_) : median({step_seconds_.begin() + 1, step_seconds_.end()});
-}
+Seconds RunRecords::steady_step_seconds() const { return steady(step_seconds_); }
 
 void RunRecords::start(std::int64_t first_step, std::int64_t max_steps) {
   metrics_.write({{"event", "start"},
@@ -115,6 +137,10 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   steps_.push_back(step);
   losses_.push_back(outcome.loss);
   step_seconds_.push_back(outcome.seconds);
+  compute_seconds_.push_back(outcome.compute);
+  stall_seconds_.push_back(outcome.stall);
+  step_read_.push_back(read - disk_read_);
+  step_written_.push_back(written - disk_written_);
   total_ += outcome.seconds;
   tokens_ += outcome.tokens;
   progress_.step({.step = step,
@@ -133,13 +159,28 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   disk_read_ = read;
   disk_written_ = written;
   measured_ = session_.executor->timeline();
+  learn(static_cast<std::int64_t>(steps_.size()), max_steps);
 }
 
-// What the simulator says once it knows how long each action really takes alone.
-Seconds RunRecords::refined_step() const {
-  plan::Plan plan = session_.plans.train;
-  for (const plan::Span& span : measured_.spans) plan.actions[span.action].duration = span.end - span.start;
-  return plan::simulate(plan, session_.machine).total;
+// From the second step (the first is of its own kind) or from the only one.
+void RunRecords::learn(std::int64_t steps_here, std::int64_t max_steps) {
+  if (steps_here > 2) return;
+  refined_ = plan::refine(session_.plans.train, session_.machine, measured_);
+  if (steps_here < 2) return;
+  const std::int64_t left = max_steps - steps_.back();
+  note("forecast of a step: " + format_seconds(session_.plans.predicted.total) + ", now " +
+       format_seconds(refined_.total) +
+       (left > 0 ? "; " + format_seconds(refined_.total * static_cast<double>(left)) + " left" : ""));
+}
+
+std::vector<StepFigures> RunRecords::forecasts() const {
+  std::vector<StepFigures> rows = {figures("machine file", session_.plans.predicted)};
+  if (!steps_.empty()) {
+    rows.push_back(figures("after the first steps", refined_));
+    rows.push_back({"measured", steady(step_seconds_), steady(compute_seconds_), steady(stall_seconds_),
+                    steady(step_read_), steady(step_written_)});
+  }
+  return rows;
 }
 
 RunReport RunRecords::report() const {
@@ -165,12 +206,8 @@ RunReport RunRecords::report() const {
   if (session_.store)
     report.memory.push_back(
         {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
-  report.predicted_step = plans.predicted.total;
-  report.refined_step = refined_step();
-  report.measured_step = steady_step_seconds();
   report.lower_bound = plans.bound;
-  report.predicted_disk_read = plans.predicted.disk_read;
-  report.predicted_disk_written = plans.predicted.disk_written;
+  report.forecasts = forecasts();
   report.disk_read = disk_read_;
   report.disk_written = disk_written_;
   report.plan = &plans.train;
@@ -221,7 +258,8 @@ void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
                   {"predicted_disk_peak_bytes", session_.planned(TierKind::Disk)},
                   {"disk_peak_bytes", session_.store ? session_.store->info().used : 0},
                   {"predicted_step_seconds", plans.predicted.total},
-                  {"refined_step_seconds", refined_step()},
+                  {"refined_step_seconds", refined_.total},
+                  {"forecasts", forecasts_json(forecasts())},
                   {"step_seconds", measured},
                   {"disk_read_bytes", session_.store ? session_.store->bytes_read() : 0},
                   {"disk_write_bytes", session_.store ? session_.store->bytes_written() : 0}});

@@ -39,7 +39,8 @@ class RunRecords {
 
  private:
   Bytes arena_peak(plan::TierKind kind) const;
-  Seconds refined_step() const;
+  void learn(std::int64_t steps_here, std::int64_t max_steps);
+  std::vector<StepFigures> forecasts() const;
   RunReport report() const;
 
   Session& session_;
@@ -48,9 +49,10 @@ class RunRecords {
   Bytes disk_read_ = 0, disk_written_ = 0;  // at the end of the step before
   std::vector<std::int64_t> steps_;
   std::vector<double> losses_;
-  std::vector<Seconds> step_seconds_;
+  std::vector<Seconds> step_seconds_, compute_seconds_, stall_seconds_;
+  std::vector<Bytes> step_read_, step_written_;
   std::vector<std::pair<std::int64_t, double>> held_out_;
-  plan::Timeline measured_;
+  plan::Timeline measured_, refined_;
   Seconds total_ = 0;
   std::int64_t tokens_ = 0;
 };

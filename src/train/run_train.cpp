@@ -10,6 +10,7 @@
 #include "tier/limits.h"
 #include "train/loading.h"
 #include "train/make_folders.h"
+#include "train/quick_machine.h"
 #include "train/run_data.h"
 #include "train/run_records.h"
 #include "train/saving.h"
@@ -61,6 +62,10 @@ class TrainRun {
     config_ = open_run_config(settings_, tokenizer);
     if (config_.dropout > 0) log_warning("the model's config asks for dropout: it is not applied");
     prepare_process(settings_);
+    for (const std::string& folder : settings_.spill_dir) {
+      if (!settings_.dry_run) make_folders(folder);  // the quick measurement looks at their disk
+    }
+    measure_unknown_machine(settings_);
     side_files_ = model_side_files(settings_, config_, std::move(tokenizer.files));
     TrainData data = open_train_data(settings_, config_, tokenizer);
     settings_.seq_len = data.train->seq_len();

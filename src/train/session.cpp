@@ -11,11 +11,11 @@
 #include "model/tracer.h"
 #include "plan/checker.h"
 #include "recipe/device.h"
-#include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
 #include "tier/limits.h"
 #include "train/make_folders.h"
+#include "train/quick_machine.h"
 
 namespace sluice::train {
 
@@ -40,7 +40,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
 }
 
 plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget) {
-  plan::Machine machine = recipe::this_machine();
+  plan::Machine machine = known_machine(settings);
   machine.process_overhead = budget.overhead;
   machine.tiers[0].capacity = budget.arena() / 4096 * 4096;
   if (settings.spill_dir.empty()) {

@@ -11,8 +11,9 @@ int run_eval(const recipe::Settings& settings);
 int run_sample(const recipe::Settings& settings);
 int run_export(const recipe::Settings& settings);
 
-/// Measures this machine's matrix products, attention, element-wise and update rates and the process's own memory with
-/// `settings.threads` threads, and writes them to `settings.json` (recipe::write_compute_measurement).
+/// Measures this machine's kernels and the process's own memory with `settings.threads` threads and, with a
+/// `settings.spill_dir`, how computing and the disk slow each other; writes it to `settings.json`
+/// (recipe::write_compute_measurement).
 int run_doctor_compute(const recipe::Settings& settings);
 
 }  // namespace sluice::train

@@ -42,14 +42,16 @@ class Scratch {
   std::filesystem::path folder_;
 };
 
-/// `sluice ARGUMENTS` through the shell; `before` stands in front of it ("VARIABLE=x").
+/// `sluice ARGUMENTS` through the shell; `before` stands in front of it ("VARIABLE=x"). The machine is a file with
+/// fixed rates, so that plans do not depend on a measurement.
 inline ProgramResult run_program(const Scratch& scratch, const std::string& arguments, const std::string& input = {},
                                  const std::string& before = {}) {
   const std::string in = scratch.write("stdin", input);
   const std::string out = scratch.file("stdout").string();
   const std::string err = scratch.file("stderr").string();
-  const std::string home =
-      " XDG_CACHE_HOME=" + scratch.file("cache").string() + " XDG_CONFIG_HOME=" + scratch.file("config").string() + " ";
+  const std::string home = " XDG_CACHE_HOME=" + scratch.file("cache").string() +
+                           " XDG_CONFIG_HOME=" + scratch.file("config").string() +
+                           " SLUICE_MACHINE=" SLUICE_TEST_DATA "/cli/machine.json ";
   const std::string command =
       home + before + " " + SLUICE_PROGRAM + " " + arguments + " <" + in + " >" + out + " 2>" + err;
   const int status = std::system(command.c_str());

@@ -158,6 +158,7 @@ TEST_F(Program, DoctorWritesAMachineFile) {
   const plan::Machine read = recipe::read_machine_file(machine);
   EXPECT_EQ(read.num_threads, 1);
   EXPECT_GT(read.tiers.at(0).down, 0);
+  EXPECT_GT(read.tiers.at(0).up_both, 0);
   EXPECT_TRUE(std::filesystem::is_empty(scratch_.file("spill")));
 }
 

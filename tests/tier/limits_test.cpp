@@ -35,6 +35,12 @@ class Limits : public testing::Test {
   TemporaryFolder folder_;
 };
 
+TEST_F(Limits, TheProcessorNamesItself) {
+  EXPECT_EQ(cpu_model(roots()), "cpu");
+  write("proc/cpuinfo", "processor\t: 0\nmodel name\t: A Core 9 @ 2.0GHz\nflags\t: fpu\n");
+  EXPECT_EQ(cpu_model(roots()), "A Core 9 @ 2.0GHz");
+}
+
 TEST_F(Limits, WithoutGroupsMemAvailableCounts) {
   EXPECT_EQ(available_host_memory(roots()), 8 * GiB);
   EXPECT_EQ(host_memory_limits(roots()).size(), 1U);

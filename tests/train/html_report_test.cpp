@@ -17,11 +17,10 @@ RunReport filled() {
   report.step_seconds = {2.5, 2, 2, 1.5};
   report.held_out = {{2, 3.5}, {4, 2.75}};
   report.memory = {{"host arena", 100 * MiB, 99 * MiB, 0}, {"process RAM", 256 * MiB, 240 * MiB, 300 * MiB}};
-  report.predicted_step = 1.6;
-  report.refined_step = 1.9;
-  report.measured_step = 2.0;
+  report.forecasts = {{"machine file", 1.6, 1.5, 0.1, 5 * MiB, 0},
+                      {"after the first steps", 1.9, 1.75, 0.15, 5 * MiB, 0},
+                      {"measured", 2.0, 1.8, 0.2, 6 * MiB, 0}};
   report.lower_bound = 1.0;
-  report.predicted_disk_read = 5 * MiB;
   report.disk_read = 20 * MiB;
   report.settings_json = R"({"seq_len":512,"model":"<b>"})";
   return report;
@@ -30,7 +29,8 @@ RunReport filled() {
 TEST(HtmlReport, ShowsWhatThePlanSaidBesideWhatHappened) {
   const std::string html = html_report(filled());
   for (const char* part : {"<h2>Loss</h2>", "<h2>Memory</h2>", "<h2>Step time</h2>", "<h2>Disk</h2>", "300.0 MiB",
-                           "+25.0 %", "+5.3 %", "held out", "&quot;seq_len&quot;: 512", "prefers-color-scheme:dark"})
+                           "+25.0 %", "+5.3 %", "after the first steps", "<td>1.8 s</td>", "<td>6.0 MiB</td>",
+                           "held out", "&quot;seq_len&quot;: 512", "prefers-color-scheme:dark"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
   EXPECT_EQ(html.find("lane by lane"), std::string::npos);
 }

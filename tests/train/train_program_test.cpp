@@ -66,6 +66,26 @@ TEST_F(TrainingProgram, WritesMetricsWithEveryFieldOfTheFormat) {
                           "predicted_disk_peak_bytes", "disk_peak_bytes", "predicted_step_seconds", "step_seconds"})
     EXPECT_TRUE(lines.back().contains(key)) << key;
   EXPECT_EQ(lines.back().at("steps"), 6);
+  const Json& forecasts = lines.back().at("forecasts");
+  ASSERT_EQ(forecasts.size(), 3U);
+  EXPECT_EQ(forecasts[0].at("step_seconds"), lines.back().at("predicted_step_seconds"));
+  EXPECT_EQ(forecasts[2].at("step_seconds"), lines.back().at("step_seconds"));
+  for (const Json& row : forecasts) EXPECT_GT(row.at("compute_seconds"), 0) << row;
+}
+
+TEST_F(TrainingProgram, MeasuresAMachineThatNobodyKnowsOnce) {
+  const std::string unknown = "SLUICE_MACHINE=" + path("unknown/machine.json");
+  const std::string dry = train_arguments("out", "--dry-run");
+  const auto first = run(dry, unknown);
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_NE(first.err.find("sluice doctor"), std::string::npos) << first.err;
+  ASSERT_EQ(std::distance(fs::directory_iterator(path("unknown")), fs::directory_iterator()), 1);
+  const fs::path kept = fs::directory_iterator(path("unknown"))->path();
+  EXPECT_TRUE(kept.filename().string().starts_with("quick-")) << kept;
+  EXPECT_GT(Json::parse(cli::read_whole(kept)).at("compute").at("products").size(), 0U);
+  const auto second = run(dry, unknown);
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_EQ(second.err.find("sluice doctor"), std::string::npos) << second.err;
 }
 
 TEST_F(TrainingProgram, LeavesAModelFolderThatEvaluatesToTheHeldOutLossOfTheRun) {

@@ -1,0 +1,92 @@
+#include "train/quick_machine.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "recipe/machine_file.h"
+#include "tier/limits.h"
+#include "tier/measure.h"
+#include "train/compute_rates.h"
+
+namespace sluice::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Bytes kDiskSample = 64 * MiB;
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+int threads_of(const recipe::Settings& settings) { return settings.threads.value_or(tier::physical_cores()); }
+
+// "quick-amd-epyc-2-threads-disk-fe01.json"
+fs::path quick_file(const recipe::Settings& settings) {
+  std::string name = "quick-";
+  for (const char c : tier::cpu_model()) {
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0)
+      name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    else if (name.back() != '-')
+      name += '-';
+  }
+  name += (name.back() == '-' ? "" : "-") + std::to_string(threads_of(settings)) + "-threads";
+  struct stat status = {};
+  if (!settings.spill_dir.empty() && ::stat(settings.spill_dir.front().c_str(), &status) == 0)
+    name += "-disk-" + std::to_string(status.st_dev);
+  return recipe::machine_file_path().parent_path() / (name + ".json");
+}
+
+Bytes memory_for(const recipe::Settings& settings) {
+  const Bytes used = tier::read_process_memory().resident;
+  const Bytes free = std::min(tier::available_host_memory(), settings.host_memory.value_or(GiB) - used);
+  return std::clamp<Bytes>(free / 2, 16 * MiB, 96 * MiB);
+}
+
+plan::Machine measured_machine(const recipe::Settings& settings) {
+  plan::Machine machine = recipe::default_cpu_machine(threads_of(settings));
+  machine.name = tier::cpu_model();
+  const recipe::ComputeMeasurement measured = measure_compute(Effort::Quick, memory_for(settings));
+  machine.compute = measured.compute;
+  machine.update_memory = measured.update_memory;
+  machine.norm_memory = measured.norm_memory;
+  if (settings.spill_dir.empty() || !is_there(settings.spill_dir.front())) return machine;
+  const fs::path folder = settings.spill_dir.front();
+  if (tier::free_disk_space(folder) < 8 * kDiskSample) return machine;
+  const tier::DiskRates disk = tier::measure_disk(folder, kDiskSample);
+  plan::Tier& host = machine.tiers[0];
+  host.down = disk.write;
+  host.up = disk.read;
+  host.down_both = disk.mixed_write;
+  host.up_both = disk.mixed_read;
+  host.latency = disk.latency;
+  return machine;
+}
+
+}  // namespace
+
+void measure_unknown_machine(const recipe::Settings& settings) {
+  if (is_there(recipe::machine_file_path())) return;
+  const fs::path file = quick_file(settings);
+  if (is_there(file)) return;
+  log_info("no machine file: measuring for a second; `sluice doctor` measures this machine once and for all");
+  try {
+    recipe::write_machine_file(file, measured_machine(settings));
+  } catch (const Error& error) {
+    log_warning(std::string("the quick measurement is lost, time is forecast from cautious rates: ") + error.what());
+  }
+}
+
+plan::Machine known_machine(const recipe::Settings& settings) {
+  if (is_there(recipe::machine_file_path())) return recipe::this_machine();
+  const fs::path file = quick_file(settings);
+  return is_there(file) ? recipe::read_machine_file(file) : recipe::this_machine();
+}
+
+}  // namespace sluice::train
