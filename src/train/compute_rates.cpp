@@ -127,9 +127,9 @@ Seconds product_seconds(const Measuring& measuring, const ProductPoint& point) {
   const std::int64_t turning = to_gradient ? point.m * point.n : point.n * point.k;
   const std::int64_t copies =
       std::clamp<std::int64_t>(std::min(kCaches, measuring.memory() / 2) / (turning * Bytes{4}), 1, 64);
-  const at::Tensor weights = at::rand({copies, turning});
-  const at::Tensor a = at::rand({to_gradient ? point.k : point.m, to_gradient ? point.m : point.k});
-  const at::Tensor b = to_gradient ? at::rand({point.k, point.n}) : at::Tensor();
+  const at::Tensor weights = at::ones({copies, turning});
+  const at::Tensor a = at::ones({to_gradient ? point.k : point.m, to_gradient ? point.m : point.k});
+  const at::Tensor b = to_gradient ? at::ones({point.k, point.n}) : at::Tensor();
   at::Tensor out = to_gradient ? at::Tensor() : at::empty({point.m, point.n});
   std::int64_t turn = 0;
   return measuring.seconds_of([&] {
