@@ -144,6 +144,27 @@ plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape sha
   return trace;
 }
 
+PlayableBackward make_playable_backward(const Model& model, int block_index, BatchShape shape) {
+  install_cpu_allocator();
+  const Block& block = *model.blocks.at(static_cast<std::size_t>(block_index)).block;
+  const BlockTensors on_meta = make_tensors(model, block_index, shape, c10::DeviceType::Meta);
+  TraceRecorder recorder;
+  plan::ComputeTrace trace = recorder.record([&] { static_cast<void>(run_backward(block, on_meta)); });
+  PlayableBackward backward;
+  backward.ops = std::move(trace.ops);
+  std::map<std::int32_t, Bytes> live;
+  Bytes sum = 0;
+  for (const plan::AllocationEvent& event : trace.events) {
+    sum += event.bytes - (event.bytes > 0 ? 0 : live[event.id]);
+    live[event.id] = event.bytes;
+    backward.peak = std::max(backward.peak, sum);
+  }
+  backward.play = [&block, tensors = make_tensors(model, block_index, shape, c10::DeviceType::CPU)] {
+    static_cast<void>(run_backward(block, tensors));
+  };
+  return backward;
+}
+
 plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape shape, c10::DeviceType device) {
   install_cpu_allocator();
   const Block& block = *model.blocks.at(static_cast<std::size_t>(block_index)).block;

@@ -4,6 +4,7 @@
 #include <c10/core/DeviceType.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "model/model.h"
@@ -36,6 +37,14 @@ struct GenerationShape {
 /// Trace of one block: on c10::DeviceType::Meta without memory, or on CPU with real tensors and values.
 [[nodiscard]] plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape shape,
                                            c10::DeviceType device);
+
+/// A block's backward with its forward made again, on real tensors, for whoever measures how long it takes.
+struct PlayableBackward {
+  std::function<void()> play;     ///< once; owns its tensors
+  std::vector<plan::OpCost> ops;  ///< what one play costs
+  Bytes peak = 0;                 ///< most bytes that one play allocates at once
+};
+[[nodiscard]] PlayableBackward make_playable_backward(const Model& model, int block_index, BatchShape shape);
 
 /// Trace of one block's pass of `num_tokens` tokens from `position` on.
 struct PassShape {
