@@ -12,6 +12,7 @@
 #include "tier/limits.h"
 #include "tier/measure.h"
 #include "train/compute_rates.h"
+#include "train/contention.h"
 
 namespace sluice::train {
 namespace {
@@ -66,6 +67,7 @@ plan::Machine measured_machine(const recipe::Settings& settings) {
   host.down_both = disk.mixed_write;
   host.up_both = disk.mixed_read;
   host.latency = disk.latency;
+  machine.contention = measure_contention(folder, kDiskSample, disk);
   return machine;
 }
 
