@@ -76,8 +76,11 @@ plan::Machine measured_machine(const recipe::Settings& settings) {
 void measure_unknown_machine(const recipe::Settings& settings) {
   if (is_there(recipe::machine_file_path())) return;
   const fs::path file = quick_file(settings);
-  if (is_there(file)) return;
-  log_info("no machine file: measuring for a second; `sluice doctor` measures this machine once and for all");
+  if (is_there(file)) {
+    log_info("time is forecast from a quick measurement; `sluice doctor` makes a better one");
+    return;
+  }
+  log_info("no machine file: measuring this machine for a second; `sluice doctor` does it thoroughly");
   try {
     recipe::write_machine_file(file, measured_machine(settings));
   } catch (const Error& error) {
