@@ -111,7 +111,7 @@ DiskFindings check_disks(const Arguments& arguments, Advice& advice) {
   const bool ring = tier::make_uring_engine({}) != nullptr;
   print_row("io_uring", ring ? "yes" : "no: threads are used");
   if (!ring) advice.add("io_uring is refused here (kernel or container): allow it for fewer threads and less CPU time");
-  const Bytes sample = parse_bytes(arguments.value("sample").value_or("256MiB"), "sample");
+  const Bytes sample = parse_bytes(arguments.value("sample").value_or("512MiB"), "sample");
   if (sample < 8 * MiB) recipe::throw_bad_value("sample", "at least 8MiB", *arguments.value("sample"));
   std::vector<std::string> folders = recipe::split_list(arguments.value("spill-dir").value_or(""));
   if (folders.empty()) folders.push_back(fs::current_path().string());
@@ -179,7 +179,7 @@ std::vector<FlagSpec> doctor_flags() {
        .argument = "DIR[,DIR]",
        .help = "folders whose disks are measured",
        .default_text = "the current folder"},
-      {.name = "sample", .argument = "SIZE", .help = "bytes to write and read per disk", .default_text = "256MiB"},
+      {.name = "sample", .argument = "SIZE", .help = "bytes to write and read per disk", .default_text = "512MiB"},
       {.name = "threads", .argument = "N", .help = "compute threads", .default_text = "physical cores"},
       {.name = "no-compute", .help = "do not start the engine: matrix rates are estimates"},
       {.name = "output",
