@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -59,6 +60,7 @@ inline void write_tokens(const std::filesystem::path& path, std::int64_t num_row
 class TrainingProgram : public testing::Test {
  protected:
   void SetUp() override {
+    setenv("SLUICE_MACHINE", SLUICE_TEST_DATA "/cli/machine.json", 1);  // for what scripts start, too
     std::filesystem::create_directories(scratch_.file("model"));
     scratch_.write("model/config.json", tiny_config().dump(1));
     write_tokens(scratch_.file("data.safetensors"), 24, kVocabulary, 1);
