@@ -1,7 +1,6 @@
 #include "plan/refine.h"
 
 #include <map>
-#include <utility>
 
 #include "plan/simulator.h"
 
@@ -23,14 +22,14 @@ Machine without_contention(Machine machine) {
 }  // namespace
 
 Timeline refine(const Plan& plan, const Machine& machine, const Timeline& measured) {
-  std::map<std::pair<ActionKind, bool>, Sums> kinds;
+  std::map<ActionKind, Sums> kinds;
   std::map<Lane, Sums> lanes;
   Plan learnt = plan;
   std::vector<char> known(plan.actions.size(), 0);
   for (const Span& span : measured.spans) {
     const Action& action = plan.actions[span.action];
     const Seconds seconds = span.end - span.start;
-    for (Sums* sums : {&kinds[{action.kind, action.keep}], &lanes[action.lane]}) {
+    for (Sums* sums : {&kinds[action.kind], &lanes[action.lane]}) {
       sums->measured += seconds;
       sums->predicted += action.duration;
     }
@@ -40,7 +39,7 @@ Timeline refine(const Plan& plan, const Machine& machine, const Timeline& measur
   for (std::size_t i = 0; i < learnt.actions.size(); ++i) {
     if (known[i] != 0) continue;
     Action& action = learnt.actions[i];
-    const Sums &kind = kinds[{action.kind, action.keep}], &lane = lanes[action.lane];
+    const Sums &kind = kinds[action.kind], &lane = lanes[action.lane];
     if (kind.known() || lane.known()) action.duration *= kind.known() ? kind.ratio() : lane.ratio();
   }
   return simulate(learnt, without_contention(machine));
