@@ -46,10 +46,10 @@ std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
     }
   };
   for (const plan::BlockTrace& block : trace.traces) {
-    add(block.forward);
-    add(block.backward_recompute);
+    for (const auto* computations : {&block.forward, &block.backward, &block.generate}) {
+      for (const plan::ComputeTrace& compute : *computations) add(compute);
+    }
     add(block.evaluate);
-    for (const plan::ComputeTrace& pass : block.generate) add(pass);
   }
   return shapes;
 }
