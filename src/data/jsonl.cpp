@@ -69,6 +69,15 @@ std::string show_run(const Tokenizer* tokenizer, std::span<const std::int64_t> r
   return text + ' ';
 }
 
+// How much of a row to show: of a run of one token at its end that is no target, the first.
+std::size_t without_padding(std::span<const std::int64_t> ids, std::span<const std::int64_t> labels) {
+  std::size_t size = ids.size();
+  while (size > 1 && labels[size - 1] == kIgnoreLabel && labels[size - 2] == kIgnoreLabel &&
+         ids[size - 1] == ids[size - 2])
+    --size;
+  return size;
+}
+
 }  // namespace
 
 std::int64_t encode_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out, EncodeOptions options) {
@@ -111,9 +120,10 @@ void inspect_rows(const Dataset& dataset, const Tokenizer* tokenizer, std::ostre
     const auto num_targets =
         std::count_if(labels.begin() + 1, labels.end(), [](auto label) { return label != kIgnoreLabel; });
     out << "--- row " << row << ": " << num_targets << " targets of " << width << " tokens\n";
-    for (std::size_t begin = 0, end = 0; begin < width; begin = end) {
+    const std::size_t shown = without_padding(ids, labels);
+    for (std::size_t begin = 0, end = 0; begin < shown; begin = end) {
       const bool masked = labels[begin] == kIgnoreLabel;
-      while (end < width && (labels[end] == kIgnoreLabel) == masked) ++end;
+      while (end < shown && (labels[end] == kIgnoreLabel) == masked) ++end;
       const std::string text = show_run(tokenizer, std::span(ids).subspan(begin, end - begin));
       if (masked) {
         out << (options.colours ? "\x1b[2m" : "[[") << text << (options.colours ? "\x1b[0m" : "]]");
@@ -121,6 +131,7 @@ void inspect_rows(const Dataset& dataset, const Tokenizer* tokenizer, std::ostre
         out << text;
       }
     }
+    if (shown < width) out << " (" << width - shown << " more of the last)";
     out << '\n';
   }
 }

@@ -79,6 +79,7 @@ TEST(InspectRows, MarksWhatIsNoTarget) {
   inspect_rows(*dataset, tokenizer.get(), out);
   EXPECT_NE(out.str().find("Hi[["), std::string::npos) << out.str();
   EXPECT_NE(out.str().find("row 0: 1 targets of 8"), std::string::npos) << out.str();
+  EXPECT_NE(out.str().find("]] (5 more of the last)"), std::string::npos) << out.str();
   std::stringstream ids;
   inspect_rows(*dataset, nullptr, ids, {.first_row = 0, .num_rows = 1, .colours = true});
   EXPECT_NE(ids.str().find("\x1b[2m"), std::string::npos);
