@@ -84,7 +84,8 @@ TEST_F(Failures, OfTheDiskHaveTheCodeOfTheirKind) {
   scratch_.write("file", "not a folder");
   expect_failure(train("out", "--spill-dir " + path("file")), 4, "file");
   expect_failure(train("out", "--spill-dir " + path("file/below")), 4, "file/below");
-  expect_failure(train("out", "--spill-dir /proc/nowhere"), 3, "disk");  // no byte is free there
+  expect_failure(train("out", "--spill-dir /proc/nowhere"), 4, "/proc/nowhere");  // cannot be made
+  expect_failure(train("out", "--spill-dir /proc"), 3, "disk");                   // no byte is free there
   expect_failure(train("out", tight, "SLUICE_FAIL=disk.reserve=ENOSPC"), 3, "spill");
   expect_failure(train("out", tight, "SLUICE_FAIL=disk.open=EPERM"), 4, "spill");
   for (const char* fault : {"disk.read@20=EIO", "disk.write@40=EIO", "disk.complete_read@20=EIO"})
