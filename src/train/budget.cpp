@@ -78,11 +78,15 @@ void prepare_process(const recipe::Settings& settings) {
   warm_kernels();
 }
 
-Budget measure_budget(const recipe::Settings& settings) {
+Bytes process_overhead() {
   ::malloc_trim(0);
+  return round_up(tier::read_process_memory().resident + kGrowth, 4096);
+}
+
+Budget measure_budget(const recipe::Settings& settings) {
   Budget budget;
+  budget.overhead = process_overhead();
   const Bytes resident = tier::read_process_memory().resident;
-  budget.overhead = round_up(resident + kGrowth, 4096);
   budget.device = recipe::emulated_bytes(settings);
   const Bytes free = (resident + tier::available_host_memory()) / 10 * 9 - budget.device;
   budget.process = settings.host_memory.value_or(free) / 4096 * 4096;

@@ -23,6 +23,9 @@ void prepare_process(const recipe::Settings& settings);
 /// Takes, for a moment, less memory than a step will.
 void warm_products(const plan::StepTrace& trace);
 
+/// What this process needs beside the arenas as it is now, with room for what appears only while training.
+[[nodiscard]] Bytes process_overhead();
+
 /// Reads the process and the limits of the machine. Call when what lives beside the arena is there (data opened,
 /// tokenizer gone). Throws CapacityError when the process alone is over the budget.
 [[nodiscard]] Budget measure_budget(const recipe::Settings& settings);

@@ -1,16 +1,23 @@
 #include "train/quick_machine.h"
 
+#include <ATen/Parallel.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <exception>
 #include <filesystem>
+#include <functional>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "recipe/machine_file.h"
 #include "tier/limits.h"
 #include "tier/measure.h"
+#include "train/budget.h"
 #include "train/compute_rates.h"
 #include "train/contention.h"
 
@@ -57,6 +64,7 @@ plan::Machine measured_machine(const recipe::Settings& settings) {
   machine.compute = measured.compute;
   machine.update_memory = measured.update_memory;
   machine.norm_memory = measured.norm_memory;
+  machine.process_overhead = process_overhead();
   if (settings.spill_dir.empty() || !is_there(settings.spill_dir.front())) return machine;
   const fs::path folder = settings.spill_dir.front();
   if (tier::free_disk_space(folder) < 8 * kDiskSample) return machine;
@@ -71,6 +79,27 @@ plan::Machine measured_machine(const recipe::Settings& settings) {
   return machine;
 }
 
+// In a process of its own: the heap and the library's buffers of a measurement would count in this one's budget.
+bool succeeds_in_child(const std::function<void()>& work) {
+  const pid_t child = ::fork();
+  if (child < 0) return false;
+  if (child == 0) {
+    int code = 1;
+    try {
+      work();
+      code = 0;
+    } catch (const std::exception& error) {
+      log_warning(error.what());
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return false;
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 }  // namespace
 
 void measure_unknown_machine(const recipe::Settings& settings) {
@@ -81,11 +110,11 @@ void measure_unknown_machine(const recipe::Settings& settings) {
     return;
   }
   log_info("no machine file: measuring this machine for a second; `sluice doctor` does it thoroughly");
-  try {
+  const bool kept = succeeds_in_child([&] {
+    at::set_num_threads(threads_of(settings));
     recipe::write_machine_file(file, measured_machine(settings));
-  } catch (const Error& error) {
-    log_warning(std::string("the quick measurement is lost, time is forecast from cautious rates: ") + error.what());
-  }
+  });
+  if (!kept) log_warning("the quick measurement failed: time is forecast from cautious rates");
 }
 
 plan::Machine known_machine(const recipe::Settings& settings) {

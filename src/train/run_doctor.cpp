@@ -13,10 +13,9 @@ namespace sluice::train {
 int run_doctor_compute(const recipe::Settings& settings) {
   constexpr Bytes kMemory = 512 * MiB, kDiskSample = 256 * MiB;
   prepare_process(settings);
-  const Bytes overhead = measure_budget(settings).overhead;  // before the measurements' own tensors
   log_info("measuring computations");
   recipe::ComputeMeasurement measured = measure_compute(Effort::Thorough, kMemory);
-  measured.process_overhead = overhead;
+  measured.process_overhead = process_overhead();  // the library's buffers are as large as they get
   if (!settings.spill_dir.empty()) {
     log_info("measuring computing beside the disk");
     const std::string& folder = settings.spill_dir.front();

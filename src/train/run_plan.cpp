@@ -55,10 +55,7 @@ void set_budgets(plan::Machine& machine, const recipe::Settings& settings) {
 
 plan::Machine planned_machine(const recipe::Settings& settings) {
   const bool here = settings.machine.empty();
-  if (here) {
-    at::set_num_threads(settings.threads.value_or(tier::physical_cores()));
-    measure_unknown_machine(settings);
-  }
+  if (here) measure_unknown_machine(settings);
   plan::Machine machine = here ? known_machine(settings) : recipe::machine_by_name_or_file(settings.machine);
   if (!settings.spill_dir.empty()) add_disk(machine);
   if (here) {

@@ -61,11 +61,11 @@ class TrainRun {
     RunTokenizer tokenizer = open_tokenizer(settings_);
     config_ = open_run_config(settings_, tokenizer);
     if (config_.dropout > 0) log_warning("the model's config asks for dropout: it is not applied");
-    prepare_process(settings_);
     for (const std::string& folder : settings_.spill_dir) {
       if (!settings_.dry_run) make_folders(folder);  // the quick measurement looks at their disk
     }
     measure_unknown_machine(settings_);
+    prepare_process(settings_);
     side_files_ = model_side_files(settings_, config_, std::move(tokenizer.files));
     TrainData data = open_train_data(settings_, config_, tokenizer);
     settings_.seq_len = data.train->seq_len();
