@@ -21,11 +21,11 @@ class DataProgram : public TrainingProgram {
               .dump() +
           "\n";
     }
-    scratch_.write("text.txt", text);
-    scratch_.write("chats.jsonl", chats);
-    scratch_.write("chat.jinja",
-                   "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
-                   "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}");
+    (void)scratch_.write("text.txt", text);
+    (void)scratch_.write("chats.jsonl", chats);
+    (void)scratch_.write("chat.jinja",
+                         "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
+                         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}");
   }
 
   cli::ProgramResult train_on(const std::string& data, const std::string& output, const std::string& more) {
