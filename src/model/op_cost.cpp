@@ -32,9 +32,7 @@ Bytes bytes_of(const c10::IValue& value) {
 }
 
 // Operators that are costed by hand still hide what they call inside.
-bool hides_inner(const std::string& name) {
-  return name == "aten::index_select";
-}
+bool hides_inner(const std::string& name) { return name == "aten::index_select"; }
 
 bool has_cost(const at::RecordFunction& call, const std::string& name) {
   if (name.starts_with("aten::empty") || name.starts_with("aten::_local_scalar")) return false;
