@@ -61,8 +61,9 @@ struct QueryTile {
   template <typename Body>
   void for_key_tiles(const Body& body) const {
     const std::int64_t end = first + count;
-    for (std::int64_t key = 0; key < end; key += AttentionSizes::key_tile()) {
-      body(key, std::min(AttentionSizes::key_tile(), end - key));
+    const std::int64_t tile = group.sizes.key_tile();
+    for (std::int64_t key = 0; key < end; key += tile) {
+      body(key, std::min(tile, end - key));
     }
   }
   [[nodiscard]] kernel::ScoreRows scores(std::int64_t first_key, std::int64_t num_keys, float* values) const {
@@ -107,7 +108,7 @@ void backward_tile(const AttentionBackward& a, const QueryTile& tile, float* scr
   float* const mean = dq + most_rows * dim;
   float* const logsumexp = mean + most_rows;
   float* const scores = logsumexp + most_rows;
-  float* const gradients = scores + most_rows * AttentionSizes::key_tile();
+  float* const gradients = scores + most_rows * f.sizes.key_tile();
   tile.pack(f.q, score_scale(f.sizes), q);
   tile.pack(a.dout, 1.0F, dout);
   for (std::int64_t member = 0; member < f.sizes.group(); ++member) {
@@ -148,8 +149,10 @@ Group group_of(const AttentionSizes& sizes, std::int64_t index) {
 
 std::int64_t AttentionSizes::query_tile() const {
   const auto fitting = static_cast<std::uint64_t>(std::max<std::int64_t>(1, 256 / group()));
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::bit_floor(fitting)), 16, 128);
+  return std::min(seq_len, std::clamp<std::int64_t>(static_cast<std::int64_t>(std::bit_floor(fitting)), 16, 128));
 }
+
+std::int64_t AttentionSizes::key_tile() const { return std::min<std::int64_t>(seq_len, 256); }
 
 std::int64_t AttentionSizes::forward_scratch() const {
   return group() * query_tile() * (2 * head_dim + 2 + key_tile());

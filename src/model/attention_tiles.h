@@ -10,9 +10,10 @@ struct AttentionSizes {
   std::int64_t batch, seq_len, num_heads, num_kv_heads, head_dim;
 
   [[nodiscard]] std::int64_t group() const { return num_heads / num_kv_heads; }
-  /// Queries of one head in a tile: few enough that scores stay in a second-level cache, a power of two <= key_tile().
+  /// Queries of one head in a tile: few enough that scores stay in a second-level cache. A key tile is a whole number
+  /// of them, or there is but one.
   [[nodiscard]] std::int64_t query_tile() const;
-  [[nodiscard]] static std::int64_t key_tile() { return 256; }
+  [[nodiscard]] std::int64_t key_tile() const;
   /// Elements of scratch memory for one thread.
   [[nodiscard]] std::int64_t forward_scratch() const;
   [[nodiscard]] std::int64_t backward_scratch() const;
