@@ -68,7 +68,7 @@ class Chooser {
         if (to.use.access == Access::Write) continue;  // dead content
         Gap gap{.buffer = buffer, .from = from.use, .to = to.use, .from_row = from.row, .to_row = to.row};
         gap.wraps = i + 1 == list.size();
-        gap.must_hold = from.use.hold_to_next || !options_.has_store;
+        gap.must_hold = from.use.hold_to_next;
         gap.hold_tier = from.use.hold_tier;
         gap.must_park = (gap.wraps && !options_.cyclic) || leaves_clean(gap, list);
         if (gap.must_park && (!options_.has_store || ends_here(gap))) continue;
@@ -133,7 +133,8 @@ class Chooser {
       }
     }
     const Bytes size = bytes(gap.buffer);
-    if (!gap.must_hold && result_.profile.most(level, first, last) + size > options_.limits[level]) return false;
+    const bool must = gap.must_hold || (!options_.has_store && level + 1 == static_cast<int>(options_.limits.size()));
+    if (!must && result_.profile.most(level, first, last) + size > options_.limits[level]) return false;
     result_.profile.add(level, first, last, size);
     gap.level = level;
     return true;

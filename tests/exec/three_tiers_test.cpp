@@ -9,32 +9,31 @@
 namespace sluice::exec {
 namespace {
 
-// From a device and a host that hardly hold what passes through them up to plenty.
+// What `place` needs of the host at least.
+Bytes least_host(const TracedWork& work, const Place& place) {
+  plan::Machine machine = machine_for(place);
+  machine.tiers[1].capacity = 4096;
+  const plan::PlanResult result = plan::make_plan(work.trace, machine, request_for(work.work, place));
+  EXPECT_EQ(result.short_tier, 1);
+  return result.needed;
+}
+
+// A device and a host that hardly hold what passes through them, more of one, more of the other, and no store.
 std::vector<Place> places_with_device(const TracedWork& work) {
   std::vector<Place> found;
   for (const int update_tier : {1, 0}) {
     Place place{.store = "null", .host = kPlenty, .update_tier = update_tier};
-    const Bytes floor = work.floor(place);
-    for (const double factor : {1.0, 1.2, 1.6, 2.5}) {
-      place.capacity = round_up(static_cast<Bytes>(static_cast<double>(floor) * factor), 4096);
-      place.store = "null";
-      place.host = kPlenty;
-      found.push_back(place);
-      const plan::PlanRequest request = request_for(work.work, place);
-      plan::Machine machine = machine_for(place);
-      machine.tiers[1].capacity = 4096;
-      const plan::PlanResult least = plan::make_plan(work.trace, machine, request);
-      for (const Bytes more : {Bytes{0}, MiB / 2, 2 * MiB}) {
-        place.host = least.needed + more;
-        found.push_back(place);
-      }
-      if (factor == 1.2) {
-        place.store = "disk";
-        found.push_back(place);
-      }
-    }
-    found.push_back({.capacity = floor, .host = kPlenty, .update_tier = update_tier});
-    found.push_back({.host = kPlenty, .update_tier = update_tier});
+    place.capacity = work.floor(place);
+    found.push_back(place);
+    place.capacity = round_up(place.capacity * 5 / 4, 4096);
+    place.host = least_host(work, place);
+    found.push_back(place);
+    place.host += MiB;
+    place.store = update_tier == 1 ? "disk" : "null";
+    found.push_back(place);
+    Place without{.host = kPlenty, .update_tier = update_tier};
+    without.capacity = work.floor(without);
+    found.push_back(without);
   }
   return found;
 }
