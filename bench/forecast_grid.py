@@ -34,22 +34,19 @@ MODELS = {
 
 # model, sequence, micro-batch, accumulation, budget ("all": no limit and no disk; else a factor of the smallest that works), activations
 POINTS = [
-    ("128x4", 64, 8, 1, "all", "auto"),
-    ("128x4", 256, 4, 2, "all", "recompute"),
-    ("128x4", 1024, 1, 1, "all", "auto"),
-    ("128x4", 512, 2, 2, "1.1", "auto"),
-    ("256x6", 64, 1, 1, "all", "auto"),
-    ("256x6", 64, 4, 4, "1.2", "auto"),
-    ("256x6", 128, 8, 1, "all", "keep"),
-    ("256x6", 512, 1, 2, "all", "auto"),
+    ("128x4", 256, 8, 2, "all", "recompute"),
+    ("128x4", 1024, 4, 1, "all", "auto"),
+    ("256x6", 64, 8, 2, "all", "auto"),
+    ("256x6", 64, 8, 4, "1.2", "auto"),
+    ("256x6", 128, 8, 4, "all", "keep"),
     ("256x6", 512, 4, 1, "1.5", "auto"),
     ("256x6", 1024, 2, 1, "all", "recompute"),
-    ("384x8", 128, 2, 1, "all", "auto"),
+    ("384x8", 128, 4, 1, "all", "auto"),
     ("384x8", 256, 4, 1, "1.05", "auto"),
     ("384x8", 256, 4, 1, "all", "auto"),
     ("384x8", 512, 2, 2, "2", "auto"),
     ("384x8", 1024, 1, 1, "1.3", "recompute"),
-    ("384x8", 1024, 2, 1, "all", "keep"),
+    ("384x8", 1024, 4, 1, "all", "keep"),
     ("512x12", 64, 2, 1, "all", "auto"),
     ("512x12", 128, 8, 1, "all", "auto"),
     ("512x12", 256, 2, 2, "1.1", "auto"),
@@ -70,6 +67,7 @@ POINTS = [
     ("smol", 256, 2, 1, "all", "auto"),
     ("smol", 512, 1, 2, "1.5", "auto"),
     ("smol", 512, 2, 1, "1.1", "auto"),
+    ("smol", 512, 4, 1, "1.2", "auto"),
 ]
 
 

@@ -37,12 +37,13 @@ void warm_kernels() {
 }
 
 using ProductShape = std::array<std::int64_t, 3>;  // m, k, n
+constexpr std::int64_t kLongestSum = 1024;         // the library goes along k in blocks
 
 std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
   std::set<ProductShape> shapes;
   const auto add = [&](const plan::ComputeTrace& compute) {
     for (const plan::OpCost& op : compute.ops) {
-      if (op.kind == plan::OpClass::MatMul) shapes.insert({op.m, op.k, op.n});
+      if (op.kind == plan::OpClass::MatMul) shapes.insert({op.m, std::min(op.k, kLongestSum), op.n});
     }
   };
   for (const plan::BlockTrace& block : trace.traces) {
@@ -58,14 +59,18 @@ std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
 
 // A product is one of three: y = x W^T, dx = dy W, dW = dy^T x.
 void warm_products(const plan::StepTrace& trace) {
-  constexpr std::int64_t kLongestSum = 1024;  // the library goes along k in blocks
-  for (const auto& [m, whole_k, n] : product_shapes(trace)) {
-    const std::int64_t k = std::min(whole_k, kLongestSum);
+  for (const auto& [m, k, n] : product_shapes(trace)) {
     at::Tensor c = at::empty({m, n});
     at::mm_out(c, at::zeros({m, k}), at::zeros({n, k}).t());
     at::mm_out(c, at::zeros({m, k}), at::zeros({k, n}));
     at::mm_out(c, at::zeros({k, m}).t(), at::zeros({k, n}));
   }
+}
+
+Bytes warming_bytes(const plan::StepTrace& trace) {
+  std::int64_t most = 0;
+  for (const auto& [m, k, n] : product_shapes(trace)) most = std::max(most, m * n + m * k + n * k);
+  return most * static_cast<Bytes>(sizeof(float));
 }
 
 void prepare_process(const recipe::Settings& settings) {

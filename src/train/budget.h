@@ -22,6 +22,8 @@ void prepare_process(const recipe::Settings& settings);
 /// Runs every matrix product of the trace once, on zeros: the library keeps buffers whose sizes follow from the shapes.
 /// Takes, for a moment, less memory than a step will.
 void warm_products(const plan::StepTrace& trace);
+/// Most bytes that `warm_products` takes at once.
+[[nodiscard]] Bytes warming_bytes(const plan::StepTrace& trace);
 
 /// What this process needs beside the arenas as it is now, with room for what appears only while training.
 [[nodiscard]] Bytes process_overhead();

@@ -14,6 +14,7 @@
 #include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/limits.h"
+#include "train/budget.h"
 #include "train/plan_report.h"
 #include "train/quick_machine.h"
 #include "train/run_data.h"
@@ -53,22 +54,40 @@ void set_budgets(plan::Machine& machine, const recipe::Settings& settings) {
   }
 }
 
-plan::Machine planned_machine(const recipe::Settings& settings) {
+plan::Machine base_machine(const recipe::Settings& settings) {
   const bool here = settings.machine.empty();
   if (here) measure_unknown_machine(settings);
   plan::Machine machine = here ? known_machine(settings) : recipe::machine_by_name_or_file(settings.machine);
   if (!settings.spill_dir.empty()) add_disk(machine);
+  machine.num_threads = settings.threads.value_or(here ? tier::physical_cores() : machine.num_threads);
+  return machine;
+}
+
+// On this machine the process is warmed as training will, so that its own memory is known and not guessed; unless even
+// that would take much memory.
+plan::StepTrace traced(plan::Machine& machine, const model::Model& model, const recipe::Settings& settings) {
+  const bool here = settings.machine.empty();
+  if (here) prepare_process(settings);
+  at::set_num_threads(machine.num_threads);
+  plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
+  if (here && warming_bytes(trace) < tier::available_host_memory() / 8) {
+    warm_products(trace);
+    machine.process_overhead = process_overhead();
+  }
+  at::set_num_threads(1);  // the idle threads of a large machine would spin on this one
+  return trace;
+}
+
+void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
+  const bool here = settings.machine.empty();
   if (here) {
-    machine.num_threads = settings.threads.value_or(tier::physical_cores());
     const Bytes free = tier::available_host_memory() / 10 * 9 - recipe::emulated_bytes(settings);
     machine.tiers[0].capacity = (free - machine.process_overhead) / kPage * kPage;
     if (!settings.spill_dir.empty())
       machine.tiers.back().capacity = std::max<Bytes>(tier::free_spill_space(settings.spill_dir), 1);
   }
-  machine.num_threads = settings.threads.value_or(machine.num_threads);
   set_budgets(machine, settings);
   if (here) recipe::add_emulated_device(machine, settings);
-  return machine;
 }
 
 }  // namespace
@@ -77,11 +96,10 @@ int run_plan(const recipe::Settings& settings) {
   const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
   const format::ModelConfig config =
       own_vocabulary ? open_run_config(settings, open_tokenizer(settings)) : open_config(settings);
-  plan::Machine machine = planned_machine(settings);
-  at::set_num_threads(machine.num_threads);
+  plan::Machine machine = base_machine(settings);
   const model::Model model = model::make_model(config);
-  const plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
-  at::set_num_threads(1);  // the idle threads of a large machine would spin on this one
+  const plan::StepTrace trace = traced(machine, model, settings);
+  set_capacities(machine, settings);
   const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
   plan::PlanRequest request = plan_request(settings, *rule);
   request.with_evaluate = recipe::has_held_out(settings);
