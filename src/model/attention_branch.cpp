@@ -4,8 +4,6 @@
 
 #include <utility>
 
-#include "model/rms_norm.h"
-
 namespace sluice::model {
 
 AttentionBranch::Heads AttentionBranch::heads(const at::Tensor& qkv, TokenGrid grid) const {
@@ -19,9 +17,10 @@ AttentionBranch::Heads AttentionBranch::heads(const at::Tensor& qkv, TokenGrid g
 
 SavedAttention AttentionBranch::project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid,
                                         std::int64_t position) const {
-  const NormResult norm = rms_norm(x, p.norm, shape_.norm_eps);
-  SavedAttention result{norm.rstd, joined_linear(p.qkv, norm.y), {}};
-  const at::Tensor table = rope_.table(position, grid.seq_len, x.device());
+  const Norm::Result norm = norm_.forward(p.norm, x);
+  SavedAttention result{norm.statistics, joined_linear(p.qkv, norm.y), {}};
+  if (!rope_) return result;
+  const at::Tensor table = rope_->table(position, grid.seq_len, x.device());
   const Heads h = heads(result.qkv, grid);
   rotate(h.q, h.q, table);
   rotate(h.k, h.k, table);
@@ -56,19 +55,24 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
   saved.attention = {};
   const at::Tensor d_qkv = std::exchange(saved.qkv, {});  // their memory; their values are needed no more
   {
-    const at::Tensor table = rope_.table(0, grid.seq_len, x.device());
     const Heads h = heads(d_qkv, grid);
-    rotate_back(d.dq, h.q, table);
-    rotate_back(d.dk, h.k, table);
+    if (rope_) {
+      const at::Tensor table = rope_->table(0, grid.seq_len, x.device());
+      rotate_back(d.dq, h.q, table);
+      rotate_back(d.dk, h.k, table);
+    } else {
+      h.q.copy_(d.dq);
+      h.k.copy_(d.dk);
+    }
     h.v.copy_(d.dv);
     d = {};
   }
   {
-    const at::Tensor normalised = rms_norm_again(x, saved.rstd, p.norm);
+    const at::Tensor normalised = norm_.again(p.norm, x, saved.statistics);
     add_joined_gradients(p.qkv, g.qkv, d_qkv, normalised);
   }
   const at::Tensor d_normalised = joined_backward(p.qkv, d_qkv);
-  rms_norm_backward({x, saved.rstd, p.norm}, d_normalised, /*residual=*/dx, dx, g.norm);
+  norm_.backward(p.norm, g.norm, {x, saved.statistics, d_normalised, /*residual=*/dx, dx});
 }
 
 at::Tensor AttentionBranch::decode(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, const KvCache& cache,

@@ -1,26 +1,27 @@
-// The first half of a decoder layer: x + o(attention(rope(q, k), v)) with q, k, v projected from norm(x). Forward and
-// backward by hand; rows are tokens, T = B * S.
+// The first half of a decoder layer: x + o(attention(rope(q, k), v)) with q, k, v projected from norm(x); without rope
+// where the family has learned positions. Forward and backward by hand; rows are tokens, T = B * S.
 #pragma once
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "model/attention.h"
 #include "model/joined_linear.h"
+#include "model/norm.h"
 #include "model/rope.h"
 
 namespace sluice::model {
 
 /// Parameters, or their gradients.
 struct AttentionWeights {
-  at::Tensor norm;
-  JoinedLinear qkv;
+  NormWeights norm;
+  JoinedLinear qkv;  ///< maps whose results are q, k and v, side by side
   Linear o;
 };
 
 struct AttentionShape {
   std::int64_t num_heads = 1, num_kv_heads = 1, head_dim = 1;
-  double norm_eps = 1e-5;
 };
 
 /// How the T rows are made of sequences.
@@ -30,13 +31,14 @@ struct TokenGrid {
 
 /// What the backward needs beside x. The output is kept by the other half.
 struct SavedAttention {
-  at::Tensor rstd, qkv;  // [T,1]; [T,(H+2K)d]
+  at::Tensor statistics, qkv;  // of the norm; [T,(H+2K)d]
   AttentionResult attention;
 };
 
 class AttentionBranch {
  public:
-  AttentionBranch(AttentionShape shape, Rope rope) : shape_(shape), rope_(std::move(rope)) {}
+  AttentionBranch(AttentionShape shape, Norm norm, std::optional<Rope> rope)
+      : shape_(shape), norm_(norm), rope_(std::move(rope)) {}
   /// x [T,D] -> x + branch, fresh. Fills `saved` unless null.
   [[nodiscard]] at::Tensor forward(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid,
                                    SavedAttention* saved) const;
@@ -54,10 +56,11 @@ class AttentionBranch {
     at::Tensor q, k, v;  // views [B,S,H,d], [B,S,K,d] of rows [T,(H+2K)d]
   };
   Heads heads(const at::Tensor& qkv, TokenGrid grid) const;
-  // Fills rstd and qkv, turned.
+  // Fills statistics and qkv, turned.
   SavedAttention project(const AttentionWeights& p, const at::Tensor& x, TokenGrid grid, std::int64_t position) const;
   AttentionShape shape_;
-  Rope rope_;
+  Norm norm_;
+  std::optional<Rope> rope_;
 };
 
 }  // namespace sluice::model

@@ -9,6 +9,7 @@ std::span<const ModelRow> model_catalog() {
   static constexpr std::array kRows = {
       ModelRow{"llama", "decoder with RMSNorm, rotary positions, grouped attention and SwiGLU (Llama, SmolLM)",
                &make_llama},
+      ModelRow{"gpt2", "decoder with LayerNorm, learned positions, multi-head attention and GELU (GPT-2)", &make_gpt2},
   };
   return kRows;
 }

@@ -6,5 +6,6 @@
 namespace sluice::model {
 
 [[nodiscard]] Model make_llama(const format::ModelConfig& config);
+[[nodiscard]] Model make_gpt2(const format::ModelConfig& config);
 
 }  // namespace sluice::model

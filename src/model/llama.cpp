@@ -3,8 +3,9 @@
 #include <utility>
 
 #include "base/error.h"
+#include "model/end_blocks.h"
 #include "model/families.h"
-#include "model/llama_blocks.h"
+#include "model/llama_layer.h"
 
 namespace sluice::model {
 
@@ -31,7 +32,7 @@ Model make_llama(const format::ModelConfig& config) {
   }
   ChunkSpec head{"head", {{"model.norm.weight", {config.hidden_size}, Init::Ones, 0}}};
   if (!config.tie_word_embeddings) head.parameters.push_back({"lm_head.weight", table_shape, Init::Normal, std});
-  add(std::move(head), make_loss_head(config, "head"));
+  add(std::move(head), make_loss_head(config, {Norm::Kind::Rms, config.rms_norm_eps}, "head"));
   if (config.tie_word_embeddings) model.blocks.back().chunks.push_back(0);
   model.blocks.back().writes = -1;
   return model;

@@ -1,105 +1,37 @@
-// A Llama decoder layer: attention branch, then MLP branch. Two classes of tensors can be saved for the backward: those
-// of the attention with the value between the branches, and those of the MLP; the layer's input belongs to the plan.
+// A Llama layer: which parameter is which.
+#include "model/llama_layer.h"
+
 #include <ATen/ATen.h>
 
 #include <utility>
 
-#include "model/attention_branch.h"
-#include "model/llama_blocks.h"
+#include "model/decoder_layer.h"
 #include "model/mlp_branch.h"
 
 namespace sluice::model {
 namespace {
 
-struct LayerWeights {
-  AttentionWeights attention;
-  MlpWeights mlp;
-};
-
-class LlamaLayer final : public Block {
+class LlamaLayer final : public DecoderLayer<MlpBranch> {
  public:
   LlamaLayer(const format::ModelConfig& config, std::string name)
-      : name_(std::move(name)),
+      : DecoderLayer(std::move(name),
+                     AttentionBranch({config.num_heads, config.num_kv_heads, config.head_dim},
+                                     {Norm::Kind::Rms, config.rms_norm_eps}, Rope(config)),
+                     MlpBranch(config.rms_norm_eps)),
         attention_bias_(config.attention_bias),
-        mlp_bias_(config.mlp_bias),
-        attention_({config.num_heads, config.num_kv_heads, config.head_dim, config.rms_norm_eps}, Rope(config)),
-        mlp_(config.rms_norm_eps) {}
-  std::string name() const override { return name_; }
-  std::string trace_key() const override { return "llama_layer"; }
+        mlp_bias_(config.mlp_bias) {}
 
-  at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
-                     const MicroBatch&) const override {
-    const LayerWeights p = weights(parameters);
-    at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), nullptr);
-    return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
-  }
-
-  std::vector<std::string> saved_classes() const override { return {"attention", "mlp"}; }
-
-  at::Tensor forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch&,
-                            SavedMask mask, SavedTensors& saved) const override {
-    const LayerWeights p = weights(parameters);
-    const bool save_attention = (mask & (1U << kAttention)) != 0;
-    SavedAttention a;
-    at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), save_attention ? &a : nullptr);
-    if (save_attention) saved[kAttention] = {a.rstd, a.qkv, a.attention.out, a.attention.logsumexp, between};
-    if ((mask & (1U << kMlp)) == 0) {
-      at::Tensor x = save_attention ? between.clone() : std::move(between);
-      return mlp_.forward(p.mlp, std::move(x)).view(input.sizes());
-    }
-    const SavedMlp m = mlp_.save(p.mlp, std::move(between));
-    saved[kMlp] = {m.rstd, m.gate_up};
-    return mlp_.output(p.mlp, m).view(input.sizes());
-  }
-
-  at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const override {
-    const LayerWeights p = weights(in.parameters), g = weights(in.gradients);
-    SavedAttention a;
-    at::Tensor between;
-    if (std::vector<at::Tensor> t = std::move(saved[kAttention]); !t.empty()) {
-      a = {std::move(t[0]), std::move(t[1]), {std::move(t[2]), std::move(t[3])}};
-      between = std::move(t[4]);
-    } else {
-      between = attention_.forward(p.attention, rows(in.input), grid(in.input), &a);
-    }
-    SavedMlp m;
-    if (std::vector<at::Tensor> t = std::move(saved[kMlp]); !t.empty()) {
-      m = {std::move(between), std::move(t[0]), std::move(t[1])};
-    } else {
-      m = mlp_.save(p.mlp, std::move(between));
-    }
-    at::Tensor dx = mlp_.backward(p.mlp, g.mlp, std::move(m), rows(in.output_gradient));
-    attention_.backward(p.attention, g.attention, rows(in.input), grid(in.input), std::move(a), dx);
-    return dx.view(in.input.sizes());
-  }
-
-  std::vector<std::int64_t> cache_shape() const override {
-    return {attention_.shape().num_kv_heads, attention_.shape().head_dim};
-  }
-
-  at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache& cache,
-                    std::int64_t position, const MicroBatch&) const override {
-    const LayerWeights p = weights(parameters);
-    at::Tensor between = attention_.decode(p.attention, rows(input), grid(input), cache, position);
-    return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
-  }
-
- private:
-  enum Class : SavedMask { kAttention, kMlp };  // in the order of `saved_classes`
-
-  static at::Tensor rows(const at::Tensor& x_BSD) { return x_BSD.reshape({-1, x_BSD.size(2)}); }
-  static TokenGrid grid(const at::Tensor& x_BSD) { return {x_BSD.size(0), x_BSD.size(1)}; }
-
-  // Parameters or gradients in the order of `layer_parameters`; an undefined gradient is not wanted.
-  LayerWeights weights(std::span<const at::Tensor> tensors) const {
+ protected:
+  // In the order of `layer_parameters`.
+  Weights weights(std::span<const at::Tensor> tensors) const override {
     std::size_t next = 0;
     const auto take = [&](bool exists) { return exists ? tensors[next++] : at::Tensor(); };
     const auto take_linear = [&](bool has_bias) {
       at::Tensor weight = take(true);
       return Linear{std::move(weight), take(has_bias)};
     };
-    LayerWeights w;
-    w.attention.norm = take(true);
+    Weights w;
+    w.attention.norm.weight = take(true);
     for (int i = 0; i < 3; ++i) w.attention.qkv.push_back(take_linear(attention_bias_));
     w.attention.o = take_linear(attention_bias_);
     w.mlp.norm = take(true);
@@ -108,10 +40,8 @@ class LlamaLayer final : public Block {
     return w;
   }
 
-  std::string name_;
+ private:
   bool attention_bias_, mlp_bias_;
-  AttentionBranch attention_;
-  MlpBranch mlp_;
 };
 
 }  // namespace

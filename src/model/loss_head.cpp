@@ -7,16 +7,16 @@
 
 #include "base/units.h"
 #include "model/cross_entropy.h"
-#include "model/llama_blocks.h"
-#include "model/rms_norm.h"
+#include "model/end_blocks.h"
+#include "model/norm.h"
 
 namespace sluice::model {
 namespace {
 
 class LossHead final : public LossBlock {
  public:
-  LossHead(const format::ModelConfig& config, std::string name)
-      : name_(std::move(name)), norm_eps_(config.rms_norm_eps), tile_(loss_tile(config.vocab_size)) {}
+  LossHead(std::int64_t vocab_size, Norm norm, std::string name)
+      : name_(std::move(name)), norm_(norm), tile_(loss_tile(vocab_size)) {}
   std::string name() const override { return name_; }
   std::string trace_key() const override { return "loss_head"; }
 
@@ -33,8 +33,9 @@ class LossHead final : public LossBlock {
 
   at::Tensor logits(std::span<const at::Tensor> parameters, const at::Tensor& input) const override {
     const at::NoGradGuard no_grad;
-    const at::Tensor normalised = rms_norm(input.reshape({-1, input.size(2)}), parameters[0], norm_eps_).y;
-    return at::mm(normalised, parameters[1].t()).view({input.size(0), input.size(1), -1});
+    const at::Tensor x = input.reshape({-1, input.size(2)});
+    const at::Tensor normalised = norm_.forward(norm_.weights(parameters), x).y;
+    return at::mm(normalised, projection(parameters).t()).view({input.size(0), input.size(1), -1});
   }
 
  private:
@@ -43,6 +44,9 @@ class LossHead final : public LossBlock {
     at::Tensor dx;  // [T,D]
     float scale;
   };
+
+  // Stands behind the norm's parameters.
+  const at::Tensor& projection(std::span<const at::Tensor> tensors) const { return tensors[norm_.num_parameters()]; }
 
   // A rest of one row joins the last tile: a sum over a single row would be split among threads.
   std::int64_t rows_from(std::int64_t row, std::int64_t num_rows) const {
@@ -60,7 +64,7 @@ class LossHead final : public LossBlock {
     const at::Tensor x = input.reshape({-1, input.size(2)});
     const at::Tensor targets = shifted_targets(batch.labels);
     const std::int64_t num_rows = x.size(0);
-    at::Tensor logits = at::empty({std::min(num_rows, tile_ + 1), parameters[1].size(0)}, x.options());
+    at::Tensor logits = at::empty({std::min(num_rows, tile_ + 1), projection(parameters).size(0)}, x.options());
     at::Tensor loss_sum = at::zeros({}, x.options().dtype(at::kDouble));
     for (std::int64_t row = 0, n = 0; row < num_rows; row += n) {
       n = rows_from(row, num_rows);
@@ -72,20 +76,22 @@ class LossHead final : public LossBlock {
 
   void run_tile(std::span<const at::Tensor> parameters, const at::Tensor& x, const at::Tensor& targets,
                 at::Tensor& logits, at::Tensor& loss_sum, const Backward* backward, std::int64_t row) const {
-    const at::Tensor &norm_weight = parameters[0], &weight = parameters[1];
-    const NormResult norm = rms_norm(x, norm_weight, norm_eps_);
+    const at::Tensor& weight = projection(parameters);
+    const NormWeights norm_weights = norm_.weights(parameters);
+    const Norm::Result norm = norm_.forward(norm_weights, x);
     at::mm_out(logits, norm.y, weight.t());
     cross_entropy_tile(logits, targets, loss_sum, backward != nullptr, backward != nullptr ? backward->scale : 1.0F);
     if (backward == nullptr) return;
-    const at::Tensor &norm_gradient = backward->gradients[0], &weight_gradient = backward->gradients[1];
+    at::Tensor weight_gradient = projection(backward->gradients);
     if (weight_gradient.defined()) weight_gradient.addmm_(logits.t(), norm.y);
     at::Tensor dx = backward->dx.narrow(0, row, x.size(0));
     at::mm_out(dx, logits, weight);
-    rms_norm_backward({x, norm.rstd, norm_weight}, dx, /*residual=*/{}, dx, norm_gradient);
+    norm_.backward(norm_weights, norm_.weights(backward->gradients),
+                   {x, norm.statistics, /*dy=*/dx, /*residual=*/{}, dx});
   }
 
   std::string name_;
-  double norm_eps_;
+  Norm norm_;
   std::int64_t tile_;
 };
 
@@ -98,8 +104,8 @@ std::int64_t loss_tile(std::int64_t vocab_size) {
   return tile;
 }
 
-std::unique_ptr<LossBlock> make_loss_head(const format::ModelConfig& config, std::string name) {
-  return std::make_unique<LossHead>(config, std::move(name));
+std::unique_ptr<LossBlock> make_loss_head(const format::ModelConfig& config, Norm norm, std::string name) {
+  return std::make_unique<LossHead>(config.vocab_size, norm, std::move(name));
 }
 
 }  // namespace sluice::model

@@ -21,6 +21,8 @@ struct SavedMlp {
 
 class MlpBranch {
  public:
+  using Weights = MlpWeights;
+  using Saved = SavedMlp;
   explicit MlpBranch(double norm_eps) : norm_eps_(norm_eps) {}
   /// x [T,D] -> x + branch, in the memory of `x`, which is consumed.
   [[nodiscard]] at::Tensor forward(const MlpWeights& p, at::Tensor x) const;

@@ -31,6 +31,7 @@ struct Model {
   std::vector<ChunkSpec> chunks;
   std::vector<BlockEntry> blocks;  ///< in forward order; the last one is a LossBlock
   std::int64_t hidden_size = 0, vocab_size = 0;
+  std::int64_t max_positions = 0;  ///< longest sequence that the parameters allow; 0: any
 };
 
 using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&)>;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "base/check.h"
 #include "kernel/column_sum.h"
@@ -40,20 +41,33 @@ void for_rows(std::int64_t num_rows, std::int64_t row_elements,
 
 void add_row_sums(const at::Tensor& gradient, std::int64_t num_rows,
                   c10::function_ref<void(std::int64_t, std::int64_t, float*)> body) {
-  const std::int64_t width = gradient.numel();
-  const RowTiles tiles(num_rows);
-  const at::Tensor partial = at::empty({tiles.count, width}, gradient.options());
-  if (gradient.is_meta()) return;
-  float* const sums = write_data(partial);
-  for_rows(tiles.count, tiles.rows * width, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t tile = first; tile < last; ++tile) {
-      float* const own = sums + tile * width;
-      std::fill(own, own + width, 0.0F);
-      body(tile * tiles.rows, std::min(num_rows, (tile + 1) * tiles.rows), own);
+  add_row_sums(
+      {&gradient, 1}, {num_rows, gradient.numel(), gradient.options()},
+      [&](std::int64_t first, std::int64_t last, std::span<float* const> partials) { body(first, last, partials[0]); });
+}
+
+void add_row_sums(std::span<const at::Tensor> gradients, const SummedRows& rows,
+                  c10::function_ref<void(std::int64_t, std::int64_t, std::span<float* const>)> body) {
+  const RowTiles tiles(rows.num_rows);
+  std::vector<at::Tensor> sums;
+  for (const at::Tensor& gradient : gradients)
+    sums.push_back(gradient.defined() ? at::empty({tiles.count, rows.width}, rows.options) : at::Tensor());
+  if (rows.options.device().is_meta()) return;
+  const auto tile_of = [&](std::int64_t tile) {
+    std::vector<float*> partials;
+    for (const at::Tensor& sum : sums) {
+      partials.push_back(sum.defined() ? write_data(sum) + tile * rows.width : nullptr);
+      if (sum.defined()) std::fill(partials.back(), partials.back() + rows.width, 0.0F);
     }
+    return partials;
+  };
+  for_rows(tiles.count, tiles.rows * rows.width, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t tile = first; tile < last; ++tile)
+      body(tile * tiles.rows, std::min(rows.num_rows, (tile + 1) * tiles.rows), tile_of(tile));
   });
-  const auto size = static_cast<std::size_t>(width);
-  kernel::add_column_sums({static_cast<std::size_t>(tiles.count), size, size, sums}, write_data(gradient));
+  const auto count = static_cast<std::size_t>(tiles.count), width = static_cast<std::size_t>(rows.width);
+  for (std::size_t i = 0; i < gradients.size(); ++i)
+    if (sums[i].defined()) kernel::add_column_sums({count, width, width, read_data(sums[i])}, write_data(gradients[i]));
 }
 
 void add_column_sums(const at::Tensor& x, const at::Tensor& gradient) {

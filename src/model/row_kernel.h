@@ -6,6 +6,7 @@
 #include <c10/util/FunctionRef.h>
 
 #include <cstdint>
+#include <span>
 
 #include "base/units.h"
 
@@ -23,6 +24,15 @@ void for_rows(std::int64_t num_rows, std::int64_t row_elements,
 /// called once per tile of rows. Allocates the partial sums; on meta that is all it does.
 void add_row_sums(const at::Tensor& gradient, std::int64_t num_rows,
                   c10::function_ref<void(std::int64_t, std::int64_t, float*)> body);
+
+/// Rows whose sums are wanted.
+struct SummedRows {
+  std::int64_t num_rows, width;
+  at::TensorOptions options;
+};
+/// The same for several gradients at once; null stands for the partial sums of an undefined one.
+void add_row_sums(std::span<const at::Tensor> gradients, const SummedRows& rows,
+                  c10::function_ref<void(std::int64_t, std::int64_t, std::span<float* const>)> body);
 
 /// gradient [D] += sum over the rows of x [T,D], which may be columns of a wider matrix.
 void add_column_sums(const at::Tensor& x, const at::Tensor& gradient);

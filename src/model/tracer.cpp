@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "model/compute.h"
 #include "model/init.h"
 #include "model/saved_layout.h"
@@ -205,6 +206,12 @@ plan::StepTrace lay_out(const Model& model, std::int64_t tokens, const Trace& tr
 }  // namespace
 
 plan::StepTrace trace_model(const Model& model, BatchShape shape) {
+  if (model.max_positions > 0 && shape.seq_len > model.max_positions) {
+    throw ConfigError(
+        "model", "sequences are longer than the model's table of positions",
+        "expected at most " + std::to_string(model.max_positions) + " tokens, got " + std::to_string(shape.seq_len),
+        "lower --seq-len");
+  }
   return lay_out(model, shape.micro_batch_size * shape.seq_len,
                  [&](int block) { return trace_block(model, block, shape, c10::DeviceType::Meta); });
 }

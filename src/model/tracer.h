@@ -21,7 +21,8 @@ struct BatchShape {
 [[nodiscard]] plan::Chunk chunk_layout(const ChunkSpec& spec);
 
 /// What one step of `model` needs at `shape`, on at::get_num_threads() threads. Blocks with equal trace keys are traced
-/// once. Not to be called while another thread makes tensors: its allocations would be recorded too.
+/// once. Throws ConfigError when the model has no positions for `seq_len` tokens. Not to be called while another thread
+/// makes tensors: its allocations would be recorded too.
 [[nodiscard]] plan::StepTrace trace_model(const Model& model, BatchShape shape);
 
 /// Sizes of generation: positions that the caches have room for, and how many tokens one pass takes.

@@ -1,4 +1,4 @@
-// A small random Llama with everything that plays its plans, and the loop that drives it: the run whose bits no budget,
+// A small random model with everything that plays its plans, and the loop that drives it: the run whose bits no budget,
 // store or schedule may change.
 #pragma once
 #include <gtest/gtest.h>
@@ -32,6 +32,7 @@ inline constexpr Bytes kPlenty = GiB;
 
 /// What decides the bits of a run, and (below) what must not.
 struct Workload {
+  std::string family = "llama";
   bool tied = true;
   int num_layers = 2;
   int accumulation = 1;
@@ -39,9 +40,9 @@ struct Workload {
   double max_norm = 1.0;
 };
 
-/// "tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
+/// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
 inline void PrintTo(const Workload& work, std::ostream* out) {
-  *out << (work.tied ? "tied, " : "untied, ") << work.num_layers << " layers, " << work.accumulation
+  *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, update in the " << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
 }
 
@@ -60,7 +61,7 @@ struct Place {
 inline constexpr BytesPerSecond kLink = 4e9;
 
 inline format::ModelConfig training_config(const Workload& work) {
-  format::ModelConfig config = model::small_config();
+  format::ModelConfig config = work.family == "gpt2" ? model::small_gpt2_config() : model::small_config();
   config.vocab_size = 301;
   config.hidden_size = 64;
   config.intermediate_size = 160;

@@ -152,7 +152,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Workload{.tied = true, .accumulation = 1}, Workload{.tied = false, .accumulation = 2},
                     Workload{.tied = true, .num_layers = 3, .accumulation = 3},
                     Workload{.tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward},
-                    Workload{.tied = false, .num_layers = 3, .update = plan::UpdateWhen::Backward}));
+                    Workload{.tied = false, .num_layers = 3, .update = plan::UpdateWhen::Backward},
+                    Workload{.family = "gpt2", .tied = true, .num_layers = 3, .accumulation = 2}));
 
 TEST(Training, GivesTheSameBitsInBothUpdateOrdersWithoutClipping) {
   for (const bool tied : {true, false}) {

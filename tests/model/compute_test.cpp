@@ -11,10 +11,10 @@ namespace {
 
 // Tensors of layer 1 of a small model with a random input and dY.
 struct LayerCase {
-  SmallModel small{small_config()};
+  SmallModel small;
   MicroBatch batch = random_batch(61, 2, 19);
   BlockTensors t;
-  LayerCase() {
+  explicit LayerCase(const format::ModelConfig& config = small_config()) : small(config) {
     small.forward(batch);
     t = small.tensors(1, batch);
     t.output = at::empty_like(t.input);
@@ -38,8 +38,12 @@ void expect_same(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>
   for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(same_bits(a[i], b[i])) << i;
 }
 
-TEST(Compute, EverySetOfSavedClassesGivesTheSameBits) {
-  LayerCase c;
+class Family : public testing::TestWithParam<format::ModelConfig> {};
+INSTANTIATE_TEST_SUITE_P(Catalog, Family, testing::ValuesIn(small_configs()),
+                         [](const auto& test) { return test.param.model_type; });
+
+TEST_P(Family, GivesTheSameBitsForEverySetOfSavedClasses) {
+  LayerCase c(GetParam());
   run_forward(c.block(), c.t);
   const at::Tensor plain = c.t.output.clone();
   run_backward(c.block(), c.t);
@@ -59,8 +63,8 @@ TEST(Compute, EverySetOfSavedClassesGivesTheSameBits) {
   }
 }
 
-TEST(Compute, InputGradientMayTakeTheMemoryOfTheOutputGradient) {
-  LayerCase c;
+TEST_P(Family, MayPutTheInputGradientIntoTheMemoryOfTheOutputGradient) {
+  LayerCase c(GetParam());
   run_backward(c.block(), c.t);
   const auto apart = c.results();
   c.clear();
@@ -69,8 +73,8 @@ TEST(Compute, InputGradientMayTakeTheMemoryOfTheOutputGradient) {
   expect_same(c.results(), apart);
 }
 
-TEST(Compute, GradientsAreAddedToWhatIsThere) {
-  SmallModel once(small_config()), twice(small_config());
+TEST_P(Family, AddsGradientsToWhatIsThere) {
+  SmallModel once(GetParam()), twice(GetParam());
   const MicroBatch a = random_batch(61, 2, 11), b = random_batch(61, 2, 11);
   once.step(a, 0.125F);
   std::vector<at::Tensor> first;
@@ -80,7 +84,7 @@ TEST(Compute, GradientsAreAddedToWhatIsThere) {
   once.step(b, 0.125F);
   twice.step(a, 0.125F);
   twice.step(b, 0.125F);
-  SmallModel alone(small_config());
+  SmallModel alone(GetParam());
   alone.step(b, 0.125F);
   std::size_t i = 0;
   for (std::size_t c = 0; c < once.gradients.size(); ++c) {
@@ -91,21 +95,25 @@ TEST(Compute, GradientsAreAddedToWhatIsThere) {
   }
 }
 
-TEST(Compute, AnUntrainedParameterChangesNoOtherGradient) {
-  LayerCase c;
+TEST_P(Family, LeavesOutTheGradientOfAnUntrainedParameterAlone) {
+  LayerCase c(GetParam());
   run_backward(c.block(), c.t);
   auto all = c.results();
-  c.clear();
-  const at::Tensor untouched = c.t.gradients[2];
-  c.t.gradients[2] = at::Tensor();
-  run_backward(c.block(), c.t);
-  EXPECT_EQ(untouched.abs().max().item<float>(), 0);
-  c.t.gradients[2] = all[3].clone();
-  expect_same(c.results(), all);
+  for (std::size_t i = 0; i < c.t.gradients.size(); ++i) {
+    SCOPED_TRACE(i);
+    c.clear();
+    const at::Tensor untouched = c.t.gradients[i];
+    c.t.gradients[i] = at::Tensor();
+    run_backward(c.block(), c.t);
+    EXPECT_EQ(untouched.abs().max().item<float>(), 0);
+    c.t.gradients[i] = all[i + 1].clone();
+    expect_same(c.results(), all);
+    c.t.gradients[i] = untouched;
+  }
 }
 
-TEST(Compute, EvaluationGivesTheLossOfTraining) {
-  SmallModel small(small_config());
+TEST_P(Family, GivesInEvaluationTheLossOfTraining) {
+  SmallModel small(GetParam());
   const MicroBatch batch = random_batch(61, 3, 14);
   const double loss = small.step(batch, 1);
   const std::size_t last = small.model.blocks.size() - 1;
@@ -132,8 +140,8 @@ TEST(EmbeddingBlock, GradientIsTheSameForAnyNumberOfThreads) {
   EXPECT_TRUE(at::allclose(one.sum(0), t.output_gradient.view({-1, 1000}).sum(0), 1e-4, 1e-4));
 }
 
-TEST(LossHead, SurvivesHugeLogitsAndPositionsWithoutTarget) {
-  SmallModel small(small_config());
+TEST_P(Family, SurvivesHugeLogitsAndPositionsWithoutTarget) {
+  SmallModel small(GetParam());
   MicroBatch batch = random_batch(61, 2, 9);
   for (auto& parameter : small.parameters.back()) parameter.mul_(1e4);
   const double with_all = small.step(batch, 1);
@@ -142,7 +150,7 @@ TEST(LossHead, SurvivesHugeLogitsAndPositionsWithoutTarget) {
     for (const auto& gradient : chunk) EXPECT_TRUE(gradient.isfinite().all().item<bool>());
   }
   batch.labels.fill_(-100);
-  SmallModel none(small_config());
+  SmallModel none(GetParam());
   EXPECT_EQ(none.step(batch, 1), 0);
   EXPECT_EQ(none.gradients[0][0].abs().max().item<float>(), 0);
 }

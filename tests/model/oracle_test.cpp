@@ -1,4 +1,4 @@
-// Against transformers' LlamaForCausalLM (tools/oracles/make_llama_oracles.py): loss, hidden states, every gradient.
+// Against the classes of transformers (tools/oracles/make_model_oracles.py): loss, hidden states, every gradient.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -16,31 +16,12 @@ struct Oracle {
   std::map<std::string, at::Tensor> tensors;
 };
 
-format::ModelConfig read_config(const nlohmann::json& json) {
-  format::ModelConfig config = small_config();
-  config.num_kv_heads = json["num_key_value_heads"];
-  config.head_dim = json["head_dim"];
-  config.rope_theta = json["rope_theta"];
-  config.attention_bias = json["attention_bias"];
-  config.mlp_bias = json["mlp_bias"];
-  config.tie_word_embeddings = json["tie_word_embeddings"];
-  if (json.contains("rope_scaling")) {
-    const auto& scaling = json["rope_scaling"];
-    config.rope_scaling.type = scaling["rope_type"];
-    config.rope_scaling.factor = scaling["factor"];
-    config.rope_scaling.low_freq_factor = scaling.value("low_freq_factor", 1.0);
-    config.rope_scaling.high_freq_factor = scaling.value("high_freq_factor", 4.0);
-    config.rope_scaling.original_max_position_embeddings = scaling.value("original_max_position_embeddings", 0);
-  }
-  return config;
-}
-
 Oracle read_oracle(const std::string& name) {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/model/llama_" + name + ".bin", std::ios::binary);
+  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/model/" + name + ".bin", std::ios::binary);
   std::string line;
   std::getline(file, line);
   const auto header = nlohmann::json::parse(line);
-  Oracle oracle{read_config(header["config"]), {}};
+  Oracle oracle{format::parse_model_config(header["config"].dump(), name), {}};
   for (const auto& entry : header["tensors"]) {
     const auto type = entry[1] == "int64" ? at::kLong : at::kFloat;
     at::Tensor tensor = at::empty(entry[2].get<std::vector<std::int64_t>>(), type);
@@ -56,9 +37,9 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).abs().max() / b.abs().max().clamp_min(1e-6)).item<double>();
 }
 
-class LlamaOracle : public testing::TestWithParam<const char*> {};
+class ModelOracle : public testing::TestWithParam<const char*> {};
 
-TEST_P(LlamaOracle, GivesTransformersLossHiddenStatesAndGradients) {
+TEST_P(ModelOracle, GivesTransformersLossHiddenStatesAndGradients) {
   const Oracle oracle = read_oracle(GetParam());
   SmallModel small(oracle.config);
   for (std::size_t c = 0; c < small.model.chunks.size(); ++c) {
@@ -84,12 +65,15 @@ TEST_P(LlamaOracle, GivesTransformersLossHiddenStatesAndGradients) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, LlamaOracle,
-                         testing::Values("gqa_tied", "mha_untied_linear_rope", "gqa_llama3_rope", "biases"));
+INSTANTIATE_TEST_SUITE_P(Cases, ModelOracle,
+                         testing::Values("llama_gqa_tied", "llama_mha_untied_linear_rope", "llama_gqa_llama3_rope",
+                                         "llama_biases", "gpt2_tied", "gpt2_untied_exact_gelu", "gpt2_one_head"));
 
-TEST(LlamaDecode, TokenByTokenLogitsEqualTheFullForward) {
+class Decode : public testing::TestWithParam<format::ModelConfig> {};
+
+TEST_P(Decode, TokenByTokenLogitsEqualTheFullForward) {
   for (const std::int64_t prefill : {1, 4}) {
-    SmallModel small(small_config());
+    SmallModel small(GetParam());
     const MicroBatch batch = random_batch(61, 2, 9);
     small.forward(batch);
     const std::size_t last = small.model.blocks.size() - 1;
@@ -113,6 +97,22 @@ TEST(LlamaDecode, TokenByTokenLogitsEqualTheFullForward) {
       EXPECT_LT(difference(head.logits(t.parameters, x), expected.narrow(1, position, n)), 1e-4) << position;
     }
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(Catalog, Decode, testing::ValuesIn(small_configs()),
+                         [](const auto& test) { return test.param.model_type; });
+
+TEST(EmbeddingBlock, FillsAPassUpBeyondTheLastPosition) {
+  const format::ModelConfig config = small_gpt2_config();
+  SmallModel small(config);
+  const MicroBatch batch = random_batch(61, 1, 8);
+  small.forward(batch);
+  const Block& embedding = *small.model.blocks[0].block;
+  const std::vector<at::Tensor> parameters = small.tensors(0, batch).parameters;
+  const at::Tensor rows = embedding.decode(parameters, {}, {}, config.max_position_embeddings - 3, batch);
+  const at::Tensor expected =
+      parameters[0].index({batch.input_ids[0].narrow(0, 0, 3)}) + parameters[1].narrow(0, 61, 3);
+  EXPECT_TRUE(at::equal(rows[0].narrow(0, 0, 3), expected));
 }
 
 }  // namespace

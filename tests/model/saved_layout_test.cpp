@@ -38,9 +38,13 @@ TEST(SavedLayout, RefusesAStorageInTwoClasses) {
   EXPECT_THROW(SavedLayout({{shared}, {shared.view({2, 2})}}), InternalError);
 }
 
+class SavedInPlace : public testing::TestWithParam<format::ModelConfig> {};
+INSTANTIATE_TEST_SUITE_P(Catalog, SavedInPlace, testing::ValuesIn(small_configs()),
+                         [](const auto& test) { return test.param.model_type; });
+
 // As the executor does it: saved where the plan wants it, dropped, moved elsewhere, bound again.
-TEST(SavedLayout, SavedTensorsMayBeMadeInPlannedMemoryAndMoveBeforeTheBackward) {
-  SmallModel small(small_config());
+TEST_P(SavedInPlace, MayMoveBeforeTheBackward) {
+  SmallModel small(GetParam());
   const MicroBatch batch = random_batch(61, 2, 19);
   small.forward(batch);
   const Block& block = *small.model.blocks[1].block;

@@ -28,6 +28,27 @@ inline format::ModelConfig small_config() {
   return config;
 }
 
+inline format::ModelConfig small_gpt2_config() {
+  format::ModelConfig config = small_config();
+  config.model_type = "gpt2";
+  config.architecture = "GPT2LMHeadModel";
+  config.intermediate_size = 64;
+  config.num_kv_heads = 4;
+  config.learned_positions = config.attention_bias = config.mlp_bias = true;
+  config.hidden_act = "gelu_new";
+  return config;
+}
+
+/// A small model of every row of the catalog.
+inline std::vector<format::ModelConfig> small_configs() {
+  const std::vector<format::ModelConfig> configs = {small_config(), small_gpt2_config()};
+  for (const ModelRow& row : model_catalog()) {
+    const auto is_it = [&](const format::ModelConfig& config) { return config.model_type == row.name; };
+    EXPECT_TRUE(std::any_of(configs.begin(), configs.end(), is_it)) << row.name << " has no small model";
+  }
+  return configs;
+}
+
 inline MicroBatch random_batch(std::int64_t vocab_size, std::int64_t batch_size, std::int64_t seq_len) {
   at::Tensor ids = at::randint(0, vocab_size, {batch_size, seq_len}, at::kLong);
   return {ids, ids.clone()};

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "model/cpu_allocator.h"
 #include "model/small_models.h"
 #include "plan/first_fit.h"
@@ -57,6 +58,16 @@ std::vector<format::ModelConfig> configs() {
   all[4].attention_bias = true;
   all[5].hidden_size = 24;
   all[5].head_dim = 64;
+  all.insert(all.end(), 3, small_gpt2_config());
+  all[6].max_position_embeddings = all[7].max_position_embeddings = all[8].max_position_embeddings = 256;
+  all[7].tie_word_embeddings = true;
+  all[7].hidden_size = 48;  // heads of 12
+  all[7].head_dim = 12;
+  all[7].intermediate_size = 251;
+  all[7].hidden_act = "gelu";
+  all[8].vocab_size = 40001;
+  all[8].num_heads = all[8].num_kv_heads = 1;
+  all[8].head_dim = 16;
   return all;
 }
 
@@ -147,6 +158,17 @@ TEST(Tracer, TracesEqualLayersOnceAndLaysOutChunks) {
   }
   EXPECT_TRUE(step.traces[2].forward.empty());
   EXPECT_EQ(step.traces[1].forward.size(), 4U);
+}
+
+TEST(Tracer, RefusesSequencesLongerThanTheTableOfPositions) {
+  const Model model = make_model(small_gpt2_config());
+  EXPECT_NO_THROW(static_cast<void>(trace_model(model, {1, 64})));
+  try {
+    static_cast<void>(trace_model(model, {1, 65}));
+    FAIL();
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("expected at most 64 tokens, got 65"), std::string::npos);
+  }
 }
 
 TEST(Tracer, CountsTheFlopsOfALayer) {
