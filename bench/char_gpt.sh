@@ -18,7 +18,6 @@ printf '| step | validation loss |\n|---|---|\n'
 grep '"event":"eval"' "$metrics" | while read -r line; do
   printf '| %s | %.4f |\n' "$(number step <<<"$line")" "$(number loss <<<"$line")"
 done
-grep '"event":"end"' "$metrics" | tail -n 1
 "$sluice" sample --model "$out/model" --prompt "$(printf 'ROMEO:\nI ')" --max-new-tokens 50 --temperature 0.8 --seed 1 --top-k 0
 final=$(grep '"event":"eval"' "$metrics" | tail -n 1 | number loss)
 awk -v loss="$final" 'BEGIN { exit !(loss <= 1.90) }' || { echo "validation loss $final is above 1.90" >&2; exit 1; }
