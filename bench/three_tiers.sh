@@ -23,10 +23,10 @@ pair() { printf '%s %s %s' "$(mib "$(field "$1" "predicted_$2")")" "$([ "$(field
 speed() { grep '"event":"step"' "$out/$1/metrics.jsonl" | sed 's/.*"tokens_per_second":\([0-9.]*\).*/\1/' | sort -n | sed -n 2p; }
 # Seconds that the measured lane was busy, and how many of them lay under a computation.
 overlap() {
-  awk -v lane="$2" '
+  awk -v lane="$2" 'BEGIN { nc = nl = 0 }
     /"pid":1/ && /"ph":"M"/ && /thread_name/ { match($0, /"tid":[0-9]+/); t = substr($0, RSTART + 6, RLENGTH - 6); match($0, /"args":{"name":"[^"]*/); names[t] = substr($0, RSTART + 16, RLENGTH - 16) }
     /"pid":1/ && /"ph":"X"/ { match($0, /"tid":[0-9]+/); t = substr($0, RSTART + 6, RLENGTH - 6); match($0, /"ts":[0-9.]+/); b = substr($0, RSTART + 5, RLENGTH - 5); match($0, /"dur":[0-9.]+/); d = substr($0, RSTART + 6, RLENGTH - 6)
-      if (names[t] == "compute") { cb[nc] = b; ce[nc++] = b + d } else if (names[t] == lane) { lb[nl] = b; le[nl++] = b + d } }
+      if (names[t] == "compute") { cb[nc] = b + 0; ce[nc++] = b + d } else if (names[t] == lane) { lb[nl] = b + 0; le[nl++] = b + d } }
     END { for (i = 0; i < nl; ++i) { busy += le[i] - lb[i]; for (j = 0; j < nc; ++j) { s = lb[i] > cb[j] ? lb[i] : cb[j]; e = le[i] < ce[j] ? le[i] : ce[j]; if (e > s) under += e - s } }
       printf "%.2f s, %.0f %% under computation", busy / 1e6, busy ? 100 * under / busy : 0 }' "$out/$1/trace.json"
 }
