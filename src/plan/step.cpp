@@ -21,12 +21,14 @@ class StepEmitter {
 
   // Group by group: forward through all blocks but the loss, then loss and backward; a block's update stands where the
   // recipe puts it. Gradients are sums over micro-batches 0, 1, ..., whatever the groups: a first block that adds to a
-  // later block's gradient (a tied embedding) waits until that one has seen every micro-batch.
+  // later block's gradient (a tied embedding) waits until that one has seen every micro-batch. Updates in a tier below
+  // stand one block apart from the computation: a block's weights go up, and its gradient down, while another computes.
   void train_step() {
     for (; group_.first < recipe_.num_micro_batches; group_.first = group_.last) {
       group_.last = std::min(group_.first + choices_.group_size, recipe_.num_micro_batches);
       for (int block = 0; block + 1 < num_blocks(); ++block) {
         update_before_first_use(block);
+        if (updates_below()) update_before_first_use(block + 1);
         forward(block);
       }
       update_before_first_use(num_blocks() - 1);
@@ -36,6 +38,7 @@ class StepEmitter {
     }
     group_.first = 0;
     if (waits_for_all(0)) backward(0);
+    update_late();
   }
 
   // What is pending goes into the weights: before a save, an evaluation or the end.
@@ -123,6 +126,7 @@ class StepEmitter {
       rows_.push_back(std::move(row));
     }
     if (group_.last < recipe_.num_micro_batches) return;
+    update_late();
     for (const int chunk : trace_.blocks[block].chunks) {
       if (block == first_user(chunk)) gradient_is_final(chunk);
     }
@@ -143,7 +147,14 @@ class StepEmitter {
     norm.uses.push_back({buffers_.gradient(chunk), 0, Access::Read});
     norm.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)};
     rows_.push_back(std::move(norm));
-    if (recipe_.update == UpdateWhen::Backward) update(chunk, SkipWhen::NoUpdate);
+    if (recipe_.update != UpdateWhen::Backward) return;
+    late_.push_back(chunk);
+    if (!updates_below()) update_late();
+  }
+
+  void update_late() {
+    for (const int chunk : late_) update(chunk, SkipWhen::NoUpdate);
+    late_.clear();
   }
 
   void update_before_first_use(int block) {
@@ -185,6 +196,7 @@ class StepEmitter {
       row.uses.push_back({buffer, 0, access, false, hold});
   }
 
+  bool updates_below() const { return update_tier_ > 0; }
   int first_user(int chunk) const {
     for (int b = 0; b < num_blocks(); ++b) {
       if (uses_chunk(b, chunk)) return b;
@@ -233,6 +245,7 @@ class StepEmitter {
   } group_;  // of micro-batches: from `first` up to, not including, `last`
   BufferTable buffers_;
   std::vector<char> seen_;
+  std::vector<int> late_;  // chunks whose gradient is final and goes down to its update
   std::vector<Row> rows_;
 };
 
