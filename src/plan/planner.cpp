@@ -35,6 +35,7 @@ class Planner {
     if (!request_.forward_only) {
       search_orders(lower_share, found);
       refine_saving(found);
+      refine_reserve(found);
     }
     if (!found.plans) result.least_written_per_day = found.least_written_per_day;
     result.plans = std::move(found.plans);
@@ -112,6 +113,12 @@ class Planner {
     if (found.attempt.saving.num_spread == 0) return;
     try_more_or_fewer(&SavingPattern::num_spread);
     try_more_or_fewer(&SavingPattern::num_last);
+  }
+
+  // What waits and what is on its way compete for tier 0: the best share differs with what the links carry.
+  void refine_reserve(Found& found) const {
+    if (builder_.arenas() > 1 || is_perfect(found) || !found.plans) return;
+    for (const double reserve : {0.04, 0.12, 0.16, 0.3, 0.4, 0.5}) try_out(Attempt(found.attempt), reserve, found);
   }
 
   // All classes, or one of them alone.
