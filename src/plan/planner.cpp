@@ -18,6 +18,8 @@ struct Found {
   Bytes least_written_per_day = std::numeric_limits<Bytes>::max();  // of all plans that fit
 };
 
+constexpr Seconds kNever = std::numeric_limits<Seconds>::infinity();
+
 class Planner {
  public:
   Planner(const StepTrace& trace, const Machine& machine, const PlanRequest& request)
@@ -45,12 +47,19 @@ class Planner {
   Bytes smallest() const { return smallest_frugal(1.0).arena_peak[0]; }
 
  private:
+  // Below an accelerator plans are large: two attempts in a row that are slower than the one before end the search.
   void search(const StepChoices& order, double lower_share, Found& found) const {
+    Seconds before = kNever;
+    int num_slower = 0;
     for (Attempt& attempt : attempts()) {
       attempt.lower_share = lower_share;
       attempt.choices.group_size = order.group_size;
       attempt.choices.boundary_stride = order.boundary_stride;
-      for (const double reserve : reserves()) try_out(attempt, reserve, found);
+      Seconds best = kNever;
+      for (const double reserve : reserves()) best = std::min(best, try_out(attempt, reserve, found));
+      num_slower = best >= before ? num_slower + 1 : 0;
+      if (builder_.arenas() > 1 && !request_.forward_only && num_slower == 2) return;
+      before = best;
     }
   }
 
@@ -130,9 +139,13 @@ class Planner {
     return result;
   }
 
-  void try_out(const Attempt& attempt, double reserve, Found& found) const {
+  // Returns the attempt's cost; kNever where it does not fit.
+  Seconds try_out(const Attempt& attempt, double reserve, Found& found) const {
     std::optional<PlanSet> plans = fit(attempt, machine_.tiers[0].capacity, reserve);
-    if (plans) consider(std::move(*plans), attempt, reserve, found);
+    if (!plans) return kNever;
+    const Seconds result = cost(*plans);
+    consider(std::move(*plans), attempt, reserve, found);
+    return result;
   }
 
   void consider(PlanSet plans, const Attempt& attempt, double reserve, Found& found) const {
