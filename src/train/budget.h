@@ -25,8 +25,9 @@ void warm_products(const plan::StepTrace& trace);
 /// Most bytes that `warm_products` takes at once.
 [[nodiscard]] Bytes warming_bytes(const plan::StepTrace& trace);
 
-/// What this process needs beside the arenas as it is now, with room for what appears only while training.
-[[nodiscard]] Bytes process_overhead();
+/// What this process needs beside the arenas as it is now, with room for what appears only while training (more if there
+/// is a disk tier).
+[[nodiscard]] Bytes process_overhead(bool with_disk);
 
 /// Reads the process and the limits of the machine. Call when what lives beside the arena is there (data opened,
 /// tokenizer gone). Throws CapacityError when the process alone is over the budget.

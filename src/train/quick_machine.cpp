@@ -64,7 +64,7 @@ plan::Machine measured_machine(const recipe::Settings& settings) {
   machine.compute = measured.compute;
   machine.update_memory = measured.update_memory;
   machine.norm_memory = measured.norm_memory;
-  machine.process_overhead = process_overhead();
+  machine.process_overhead = process_overhead(!settings.spill_dir.empty());
   if (settings.spill_dir.empty() || !is_there(settings.spill_dir.front())) return machine;
   const fs::path folder = settings.spill_dir.front();
   if (tier::free_disk_space(folder) < 8 * kDiskSample) return machine;

@@ -15,7 +15,7 @@ int run_doctor_compute(const recipe::Settings& settings) {
   prepare_process(settings);
   log_info("measuring computations");
   recipe::ComputeMeasurement measured = measure_compute(Effort::Thorough, kMemory);
-  measured.process_overhead = process_overhead();  // the library's buffers are as large as they get
+  measured.process_overhead = process_overhead(true);  // the library's buffers are as large as they get
   if (!settings.spill_dir.empty()) {
     log_info("measuring computing beside the disk");
     const std::string& folder = settings.spill_dir.front();

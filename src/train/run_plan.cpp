@@ -72,7 +72,7 @@ plan::StepTrace traced(plan::Machine& machine, const model::Model& model, const 
   plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
   if (here && warming_bytes(trace) < tier::available_host_memory() / 8) {
     warm_products(trace);
-    machine.process_overhead = process_overhead();
+    machine.process_overhead = process_overhead(!settings.spill_dir.empty());
   }
   at::set_num_threads(1);  // the idle threads of a large machine would spin on this one
   return trace;
