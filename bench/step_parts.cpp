@@ -132,10 +132,12 @@ void head_parts(const format::ModelConfig& config) {
 void update_part(double num_parameters) {
   const std::size_t count = std::size_t{1} << 22;
   std::vector<float> w(count, 1.0F), g(count, 0.1F), m(count, 0.0F), v(count, 0.0F);
-  float* const states[] = {m.data(), v.data()};
+  const optim::StateView states[] = {{.elements = m.data()}, {.elements = v.data()}};
   const auto rule = optim::make_rule("adamw", {});
-  part("AdamW", num_parameters / static_cast<double>(count), 28.0 * static_cast<double>(count),
-       [&] { rule->update(w, g, states, {.lr = 1e-5, .weight_decay = 0.01, .step = 1, .gradient_scale = 1.0F}); });
+  part("AdamW", num_parameters / static_cast<double>(count), 28.0 * static_cast<double>(count), [&] {
+    rule->update({.parameter = w, .gradient = g, .states = states},
+                 {.lr = 1e-5, .weight_decay = 0.01, .step = 1, .gradient_scale = 1.0F});
+  });
 }
 
 // Block `index` of the model with memory of its own: forward and backward with everything saved.

@@ -8,8 +8,7 @@ namespace sluice::checkpoint {
 void check_free_space(const std::filesystem::path& folder, std::span<const StateTensor> tensors) {
   constexpr Bytes kMargin = 16 * MiB;  // headers, side files, directory blocks
   Bytes needed = kMargin;
-  for (const StateTensor& tensor : tensors)
-    needed += tensor_info(tensor).num_elements() * static_cast<Bytes>(sizeof(float));
+  for (const StateTensor& tensor : tensors) needed += format::stored_size(tensor_info(tensor), "checkpoint");
   std::error_code error;
   const auto space = std::filesystem::space(folder, error);
   if (error) throw_errno("checkpoint", "statvfs", folder.string(), error.value());

@@ -1,5 +1,5 @@
 // What a checkpoint folder holds, and the proof that it holds it. checkpoint-N/ contains
-//   model.safetensors, optimizer.safetensors   fp32 tensors in their real shapes (the second only if there are states)
+//   model.safetensors, optimizer.safetensors   tensors in their real shapes (the second only if there are states)
 //   trainer_state.json, config.json, tokenizer files
 //   manifest.json                              written last: every other file with size and XXH3-64, and its own sum
 // Files that the manifest does not name are ignored.

@@ -45,10 +45,11 @@ std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& 
   return format::open_weights(checkpoint.folder / "model.safetensors");
 }
 
-std::unique_ptr<format::WeightSource> open_checkpoint_states(const Checkpoint& checkpoint) {
+std::unique_ptr<format::SafetensorsFile> open_checkpoint_states(const Checkpoint& checkpoint) {
   const Manifest manifest = read_manifest(checkpoint.folder);
   for (const ManifestFile& file : manifest.files) {
-    if (file.name == "optimizer.safetensors") return format::open_weights(checkpoint.folder / file.name);
+    if (file.name == "optimizer.safetensors")
+      return std::make_unique<format::SafetensorsFile>(checkpoint.folder / file.name);
   }
   return nullptr;
 }

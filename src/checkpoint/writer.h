@@ -14,16 +14,18 @@
 
 namespace sluice::checkpoint {
 
-/// One fp32 tensor of the state.
+/// One tensor of the state.
 struct StateTensor {
   std::string file;  ///< "model" or "optimizer": FILE.safetensors
   std::string name;  ///< the Hugging Face name in "model", STATE/NAME in "optimizer" ("exp_avg/lm_head.weight")
   std::vector<std::int64_t> shape;
+  std::string dtype = "F32";  ///< as safetensors spells it
 };
 
-/// Fills `destination` with the elements of a tensor from `first_element` on; supplied by the trainer, which pulls them
-/// from the arena or a tier. Called on the saving thread, for the tensors in their order, ascending within each.
-using ReadState = std::function<void(const StateTensor&, std::int64_t first_element, std::span<float> destination)>;
+/// Fills `destination` (whole elements, aligned for them) with a tensor's bytes from `first_element` on; supplied by
+/// the trainer, which pulls them from the arena or a tier. Called on the saving thread, for the tensors in their order,
+/// ascending within each.
+using ReadState = std::function<void(const StateTensor&, std::int64_t first_element, std::span<std::byte> destination)>;
 
 /// Name (one path component) and content of a small file.
 using SideFile = std::pair<std::string, std::string>;

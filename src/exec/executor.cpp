@@ -20,6 +20,7 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 
 Executor::Executor(const ExecutorOptions& options, State& state)
     : options_(options), state_(state), arena_peak_(state.arenas().size(), 0) {
+  if (options.rule != nullptr) updater_.emplace(*options.trace, *options.rule, options.decay, state.slice_elements());
   for (int i = 0; i < plan::kNumLanes; ++i) {
     const auto lane = static_cast<plan::Lane>(i);
     std::unique_ptr<tier::Mover> mover = make_mover(lane);
@@ -155,7 +156,7 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
       result.sum_of_squares.merge(sum_of_squares(action));
       return;
     case plan::ActionKind::Update:
-      update(action, inputs);
+      updater_->run(*period_->plan, action, state_.arenas(), inputs.update);
       return;
     case plan::ActionKind::Evict:
       return;
@@ -310,30 +311,6 @@ optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   optim::SquareSum sum;
   for (const optim::SquareSum& piece : pieces) sum.merge(piece);
   return sum;
-}
-
-void Executor::update(const plan::Action& action, const StepInputs& inputs) {
-  const plan::Chunk& chunk = options_.trace->chunks[action.chunk];
-  float* weight = floats(action.slots[0]);
-  const float* gradient = floats(action.slots[1]);
-  const std::int64_t elements_per_slice = period_->plan->slice_elements[action.chunk];
-  const std::int64_t begin = action.slice * elements_per_slice;
-  const std::int64_t end = std::min(begin + elements_per_slice, chunk.num_elements);
-  for (const plan::ParameterSlot& parameter : chunk.parameters) {
-    const std::int64_t first = std::max(begin, parameter.first_element);
-    const std::int64_t last = std::min(end, parameter.first_element + parameter.num_elements);
-    if (first >= last) continue;
-    optim::UpdateArgs args = inputs.update;
-    if (options_.decay == Decay::Matrices && parameter.shape.size() < 2) args.weight_decay = 0;
-    model::parallel_ranges(last - first, 1 << 16, [&](std::int64_t range_begin, std::int64_t range_end) {
-      const std::int64_t from = first + range_begin, to = first + range_end;
-      std::array<float*, 4> states{};
-      const std::size_t num_states = action.slots.size() - 2;
-      for (std::size_t s = 0; s < num_states; ++s) states[s] = floats(action.slots[s + 2]) + (from - begin);
-      const auto count = static_cast<std::size_t>(to - from);
-      options_.rule->update({weight + from, count}, {gradient + from, count}, {states.data(), num_states}, args);
-    });
-  }
 }
 
 }  // namespace sluice::exec

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "exec/state.h"
+#include "exec/updater.h"
 #include "model/compute.h"
 #include "model/model.h"
 #include "model/saved_layout.h"
@@ -39,9 +40,6 @@ struct StepResult {
   Seconds total = 0, compute = 0, stall = 0;  ///< of the compute lane
   std::span<const float> logits;              ///< Generate: of the last real token, in the arena until the next period
 };
-
-/// Which parameters decay.
-enum class Decay { Matrices, All };
 
 struct ExecutorOptions {
   const model::Model* model = nullptr;
@@ -78,7 +76,6 @@ class Executor {
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
-  void update(const plan::Action& action, const StepInputs& inputs);
   optim::SquareSum sum_of_squares(const plan::Action& action) const;
   /// Mask and addresses of the saved activations that an action touches.
   struct SavedPlaces {
@@ -95,6 +92,7 @@ class Executor {
 
   const ExecutorOptions options_;
   State& state_;
+  std::optional<Updater> updater_;
   tier::Progress progress_;
   std::array<bool, plan::kNumLanes> has_lane_{};
   std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before

@@ -21,6 +21,7 @@ void mark_moved(const plan::Plan& plan, std::vector<char>& stored) {
 
 State::State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier::Store* store)
     : buffers_(plans.train.buffers),
+      slice_elements_(plans.train.slice_elements),
       store_(store),
       stripe_(static_cast<std::byte*>(std::aligned_alloc(4096, tier::kStripeBytes)), &std::free),
       objects_(buffers_.size(), -1),
@@ -57,7 +58,7 @@ void State::for_each_part(plan::BufferKind kind, int chunk, int moment, std::int
     const std::int64_t begin = std::max(first, buffer.first_element);
     const std::int64_t end = std::min(first + count, buffer.first_element + buffer.num_elements);
     if (begin >= end) continue;
-    visit(i, begin - buffer.first_element, begin - first, end - begin);
+    visit(static_cast<plan::BufferId>(i), begin - buffer.first_element, begin - first, end - begin);
     visited += end - begin;
   }
   SLUICE_CHECK(visited == count, "a range outside chunk ", chunk);
@@ -65,24 +66,29 @@ void State::for_each_part(plan::BufferKind kind, int chunk, int moment, std::int
 
 void State::write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source) {
   for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(source.size()),
-                [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
-                  const auto bytes = std::as_bytes(source.subspan(from, count));
-                  for (const Place& place : waits_at_[buffer])
-                    std::memcpy(address(place) + at * 4, bytes.data(), bytes.size());
-                  if (stored_[buffer]) channel_->write(objects_[buffer], at * 4, bytes);
+                [&](plan::BufferId buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
+                  write(buffer, at * 4, std::as_bytes(source.subspan(from, count)));
                 });
 }
 
 void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<float> destination) {
   for_each_part(kind, chunk, moment, first, static_cast<std::int64_t>(destination.size()),
-                [&](std::size_t buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
-                  const auto bytes = std::as_writable_bytes(destination.subspan(from, count));
-                  if (!waits_at_[buffer].empty()) {
-                    std::memcpy(bytes.data(), address(waits_at_[buffer].front()) + at * 4, bytes.size());
-                  } else {
-                    read_store(buffer, at * 4, bytes);
-                  }
+                [&](plan::BufferId buffer, std::int64_t at, std::int64_t from, std::int64_t count) {
+                  read(buffer, at * 4, std::as_writable_bytes(destination.subspan(from, count)));
                 });
+}
+
+void State::write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
+  for (const Place& place : waits_at_[buffer]) std::memcpy(address(place) + offset, source.data(), source.size());
+  if (stored_[buffer]) channel_->write(objects_[buffer], offset, source);
+}
+
+void State::read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination) {
+  if (!waits_at_[buffer].empty()) {
+    std::memcpy(destination.data(), address(waits_at_[buffer].front()) + offset, destination.size());
+  } else {
+    read_store(static_cast<std::size_t>(buffer), offset, destination);
+  }
 }
 
 void State::read_store(std::size_t buffer, Bytes offset, std::span<std::byte> destination) {

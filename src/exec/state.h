@@ -22,16 +22,22 @@ class State {
   /// full.
   State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier::Store* store);
 
-  /// Elements of a weight or moment buffer, by chunk: writes range [first, first + source.size()) of `chunk`. `first`
-  /// is a multiple of kPiece and the length too, unless it ends the chunk; `source` is 4096-aligned.
-  void write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source);
+  /// Bytes of a persistent buffer. `offset` is a multiple of tier::kStripeBytes and the length too, unless it ends the
+  /// buffer; `source` is 4096-aligned.
+  void write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source);
   /// Any range.
+  void read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination);
+  /// The same for elements of a chunk's weights, or of a moment with one fp32 number per element; `first` is a multiple
+  /// of kPiece.
+  void write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source);
   void read(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<float> destination);
   /// Everything written so far is current: call once after loading.
   void commit();
 
   static constexpr std::int64_t kPiece = tier::kStripeBytes / static_cast<std::int64_t>(sizeof(float));
 
+  [[nodiscard]] const std::vector<plan::Buffer>& buffers() const { return buffers_; }
+  [[nodiscard]] std::span<const std::int64_t> slice_elements() const { return slice_elements_; }
   [[nodiscard]] std::span<const tier::ObjectId> objects() const { return objects_; }
   [[nodiscard]] const tier::ArenaBases& arenas() const { return arenas_; }
   [[nodiscard]] tier::Store* store() const { return store_; }
@@ -48,6 +54,7 @@ class State {
   void for_each_part(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::int64_t count, Visit visit);
 
   const std::vector<plan::Buffer>& buffers_;
+  const std::vector<std::int64_t>& slice_elements_;  // per chunk
   tier::ArenaBases arenas_;
   tier::Store* store_;
   std::unique_ptr<tier::Channel> channel_;

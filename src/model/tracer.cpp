@@ -17,7 +17,7 @@
 namespace sluice::model {
 namespace {
 
-constexpr std::int64_t kElementsPerLine = 16;    // 64 bytes of fp32
+constexpr std::int64_t kElementsPerBlock = 256;  // of states in 8 bits and of whole-tensor sums
 constexpr std::int64_t kElementsPerPage = 1024;  // 4096 bytes of fp32
 
 // Planned tensors of one block, as the executor would hand them over. Values are sound but mean nothing.
@@ -69,7 +69,7 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   plan::Chunk chunk;
   chunk.name = spec.name;
   for (const auto& parameter : spec.parameters) {
-    const std::int64_t first = round_up(chunk.num_elements, kElementsPerLine);
+    const std::int64_t first = round_up(chunk.num_elements, kElementsPerBlock);
     chunk.parameters.push_back({parameter.name, parameter.shape, first, parameter.num_elements()});
     chunk.num_elements = first + parameter.num_elements();
   }

@@ -50,16 +50,16 @@ class AdamWRule final : public UpdateRule {
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
 
-  void update(std::span<float> parameter, std::span<const float> gradient, std::span<float* const> states,
-              const UpdateArgs& args) const override {
-    SLUICE_CHECK(parameter.size() == gradient.size() && states.size() == states_.size() && args.step >= 1);
+  void update(const Part& part, const UpdateArgs& args) const override {
+    SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size() &&
+                 args.step >= 1);
     const auto step = static_cast<double>(args.step);
     const double correction1 = 1 - std::pow(options_.beta1, step);
     const double correction2 = 1 - std::pow(options_.beta2, step);
-    const AdamWLoop loop{.parameter_data = parameter.data(),
-                         .gradient_data = gradient.data(),
-                         .exp_avg_data = states[0],
-                         .exp_avg_sq_data = states[1],
+    const AdamWLoop loop{.parameter_data = part.parameter.data(),
+                         .gradient_data = part.gradient.data(),
+                         .exp_avg_data = part.states[0].floats(),
+                         .exp_avg_sq_data = part.states[1].floats(),
                          .gradient_scale = args.gradient_scale,
                          .decay = static_cast<float>(1 - args.lr * args.weight_decay),
                          .beta2 = static_cast<float>(options_.beta2),
@@ -68,7 +68,7 @@ class AdamWRule final : public UpdateRule {
                          .root_correction2 = static_cast<float>(std::sqrt(correction2)),
                          .eps = static_cast<float>(options_.eps),
                          .minus_step_size = static_cast<float>(-(args.lr / correction1))};
-    run_widest(loop, parameter.size());
+    run_widest(loop, part.parameter.size());
   }
 
  private:

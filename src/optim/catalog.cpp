@@ -9,18 +9,26 @@
 namespace sluice::optim {
 
 std::span<const RuleRow> rule_catalog() {
-  static constexpr std::array<RuleRow, 3> kRows = {{
+  static constexpr std::array<RuleRow, 4> kRows = {{
       {"adamw", "Adam with decoupled weight decay; 8 bytes of state per parameter", {make_adamw_rule}},
       {"sgd", "gradient descent, optional momentum and Nesterov; 0 or 4 bytes per parameter", {make_sgd_rule}},
       {"lomo",
        "gradient descent fused into backward, decoupled decay; no state, no kept gradient",
        {make_lomo_rule, true}},
+      {"lamb",
+       "Adam's step scaled per tensor by |p| / |step| (NVIDIA's variant); 8 bytes of state per parameter",
+       {make_lamb_rule}},
   }};
   return kRows;
 }
 
 std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& options) {
-  return find_row(rule_catalog(), "optimizer", name).make(options);
+  const RuleRow& row = find_row(rule_catalog(), "optimizer", name);
+  if (options.moments != StateFormat::Fp32 && !row.make.bf16_states) {
+    throw ConfigError("optim", "optimizer " + std::string(name) + " keeps its states in one format",
+                      "expected moments in fp32, got another dtype", "leave --moments-dtype out");
+  }
+  return row.make(options);
 }
 
 std::span<const ScheduleRow> schedule_catalog() {

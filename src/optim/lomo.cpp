@@ -27,15 +27,14 @@ class LomoRule final : public UpdateRule {
  public:
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return {}; }
 
-  void update(std::span<float> parameter, std::span<const float> gradient, std::span<float* const> states,
-              const UpdateArgs& args) const override {
-    SLUICE_CHECK(parameter.size() == gradient.size() && states.empty());
-    const LomoLoop loop{.parameter_data = parameter.data(),
-                        .gradient_data = gradient.data(),
+  void update(const Part& part, const UpdateArgs& args) const override {
+    SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.empty());
+    const LomoLoop loop{.parameter_data = part.parameter.data(),
+                        .gradient_data = part.gradient.data(),
                         .gradient_scale = args.gradient_scale,
                         .decay = static_cast<float>(1 - args.lr * args.weight_decay),
                         .minus_lr = static_cast<float>(-args.lr)};
-    run_widest(loop, parameter.size());
+    run_widest(loop, part.parameter.size());
   }
 };
 

@@ -5,36 +5,18 @@
 #include <cmath>
 
 #include "base/isa.h"
+#include "optim/block_sum.h"
 
 namespace sluice::optim {
 namespace {
 
 constexpr int kLowestExponent = -298;
-constexpr std::size_t kLanes = 16;
 
-// Element i goes to lane i mod 16; the lanes are then added pairwise.
 struct BlockLoop {
   const float* values;
   double* result;
 
-  [[gnu::always_inline]] void operator()(std::size_t count) const {
-    std::array<double, kLanes> lanes{};
-    std::size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const double x = values[i + lane];
-        lanes[lane] += x * x;
-      }
-    }
-    for (std::size_t lane = 0; i + lane < count; ++lane) {
-      const double x = values[i + lane];
-      lanes[lane] += x * x;
-    }
-    for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
-      for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
-    }
-    *result = lanes[0];
-  }
+  [[gnu::always_inline]] void operator()(std::size_t count) const { *result = block_sum_of_squares(values, count); }
 };
 
 }  // namespace

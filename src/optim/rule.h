@@ -1,5 +1,6 @@
-// Update rules: from gradient to new parameter. A rule owns no memory: it names its states, the tiers hold them, so a
-// state may live on disk and pass through in slices. Rules are element-wise here: slicing a tensor changes no bit.
+// Update rules: from gradient to new parameter. A rule owns no memory: it names its states and the sums that it needs
+// over a tensor; tiers hold the states, so that they may live on disk and pass through in slices, and whoever runs the
+// rule holds the sums. How a tensor is cut changes no bit.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -8,14 +9,9 @@
 #include <string_view>
 
 #include "base/catalog.h"
+#include "optim/state_spec.h"
 
 namespace sluice::optim {
-
-/// One state of a rule: one fp32 element per parameter element, zero before the first update. Names are torch's
-/// ("exp_avg", "exp_avg_sq", "momentum_buffer").
-struct StateSpec {
-  std::string name;
-};
 
 /// What changes from step to step.
 struct UpdateArgs {
@@ -23,20 +19,55 @@ struct UpdateArgs {
   double weight_decay = 0;
   std::int64_t step = 1;     ///< applied updates counted from 1; a skipped step does not count
   float gradient_scale = 1;  ///< clip coefficient times inverse loss scale; multiplies the gradient first
+  std::uint64_t seed = 0;    ///< of stochastic rounding
 };
 
+/// Sums over a tensor. `rows` and `columns` are as long as a matrix has rows and columns, and empty for a vector.
+struct Sums {
+  std::span<double> scalars, rows, columns;
+};
+
+/// What a rule wants to know of a whole tensor before it applies anything: so many passes that only look. The sums are
+/// zero before the first; a pass adds to its own scalars, one pass alone to rows or columns.
+struct Measuring {
+  int passes = 0;
+  int scalars = 0;
+  bool rows = false, columns = false;
+  bool reads_states = false;  ///< `measure` looks at the sliced states too
+};
+
+/// A run of elements of one tensor, from a multiple of kBlock on. The spans do not overlap; any alignment.
+struct Part {
+  std::span<float> parameter = {};
+  std::span<const float> gradient = {};
+  std::span<const StateView> states = {};    ///< in the rule's order; rows, columns and scalars from their start on
+  std::span<const std::int64_t> shape = {};  ///< of the whole tensor
+  std::int64_t first = 0;                    ///< of the run, in the tensor
+  std::int64_t first_in_model = 0;           ///< the same in all tensors, each begun at a multiple of kBlock
+  Sums totals = {};                          ///< of the passes before
+};
+
+/// Calls on disjoint parts may run at the same time; nothing allocates.
 class UpdateRule {
  public:
   virtual ~UpdateRule() = default;
 
-  /// The states in the order in which `update` takes them. Valid as long as the rule.
+  /// The states in the order in which a Part has them. Valid as long as the rule.
   [[nodiscard]] virtual std::span<const StateSpec> states() const noexcept = 0;
+  /// By default nothing: one pass, element by element.
+  [[nodiscard]] virtual Measuring measuring() const noexcept { return {}; }
 
-  /// Updates `parameter` and `states` in place from `gradient` (same length; each state points at as many elements;
-  /// no two overlap; any alignment). Element-wise: any split of a tensor and any instruction set give the same bits.
-  /// NaN and infinity pass through to the elements they stand in. Thread-safe on disjoint ranges; no allocation.
-  virtual void update(std::span<float> parameter, std::span<const float> gradient, std::span<float* const> states,
-                      const UpdateArgs& args) const = 0;
+  /// Looks at a part in pass `pass` (from 0) and adds to `sums`, one addition per block of kBlock elements (or per row
+  /// or column of one). The caller adds up parts in an order that depends on the tensor's shape alone, with a row's
+  /// elements in one place. Changes nothing else.
+  virtual void measure(int /*pass*/, const Part& /*part*/, const UpdateArgs& /*args*/, const Sums& /*sums*/) const {}
+  /// Once per tensor after each measuring pass, with an empty run: may change states that are not sliced, and replace
+  /// `totals` by what the passes to come need of them.
+  virtual void conclude(int /*pass*/, const Part& /*tensor*/, const UpdateArgs& /*args*/) const {}
+
+  /// Updates parameter and sliced states in place. Any split of a tensor and any instruction set give the same bits.
+  /// Where there are no sums and no blocks, NaN and infinity pass through to the elements that they stand in.
+  virtual void update(const Part& part, const UpdateArgs& args) const = 0;
 };
 
 /// Constants of the rules, with torch's names and defaults; a rule reads those it knows.
@@ -47,12 +78,16 @@ struct RuleOptions {
   double momentum = 0;
   double dampening = 0;
   bool nesterov = false;
+  StateFormat moments = StateFormat::Fp32;  ///< of the sliced states: fp32 or bf16
+  bool stochastic_rounding = true;          ///< of states narrower than fp32; else to the nearest
 };
 
-/// How a row makes its rule, and whether the rule is meant to run inside backward (its gradient is never kept).
+/// How a row makes its rule, whether the rule is meant to run inside backward (its gradient is never kept), and whether
+/// its states may be bf16.
 struct RuleFactory {
   std::unique_ptr<UpdateRule> (*make)(const RuleOptions&);
   bool in_backward = false;
+  bool bf16_states = false;
   std::unique_ptr<UpdateRule> operator()(const RuleOptions& options) const { return make(options); }
 };
 
@@ -61,7 +96,7 @@ using RuleRow = CatalogRow<RuleFactory>;
 /// All rules, as `sluice list optimizers` prints them.
 std::span<const RuleRow> rule_catalog();
 
-/// Throws ConfigError for an unknown name or options outside the rule's range.
+/// Throws ConfigError for an unknown name, or options that the rule does not have or outside its range.
 std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& options);
 
 }  // namespace sluice::optim

@@ -72,8 +72,10 @@ class SgdRule final : public UpdateRule {
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
 
-  void update(std::span<float> parameter, std::span<const float> gradient, std::span<float* const> states,
-              const UpdateArgs& args) const override {
+  void update(const Part& part, const UpdateArgs& args) const override {
+    const auto parameter = part.parameter;
+    const auto gradient = part.gradient;
+    const auto states = part.states;
     SLUICE_CHECK(parameter.size() == gradient.size() && states.size() == states_.size() && args.step >= 1);
     const Constants constants{.gradient_scale = args.gradient_scale,
                               .weight_decay = static_cast<float>(args.weight_decay),
@@ -83,9 +85,9 @@ class SgdRule final : public UpdateRule {
     if (states.empty()) {
       run_widest(PlainLoop{parameter.data(), gradient.data(), constants}, parameter.size());
     } else {
-      run_widest(
-          MomentumLoop{parameter.data(), gradient.data(), states[0], constants, args.step == 1, options_.nesterov},
-          parameter.size());
+      run_widest(MomentumLoop{parameter.data(), gradient.data(), states[0].floats(), constants, args.step == 1,
+                              options_.nesterov},
+                 parameter.size());
     }
   }
 

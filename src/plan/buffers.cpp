@@ -23,7 +23,7 @@ Buffer chunk_buffer(BufferKind kind, int chunk, std::int64_t first, std::int64_t
 }  // namespace
 
 BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices)
-    : num_moments_(recipe.num_moments) {
+    : num_moments_(static_cast<int>(recipe.states.size())) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     const std::int64_t elements = trace.chunks[chunk].num_elements;
     weights_.push_back(add(chunk_buffer(BufferKind::Weight, chunk, 0, elements, true)));
@@ -37,7 +37,13 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
     for (int s = 0; s < num_slices_.back(); ++s) {
       const std::int64_t first = s * slice;
       for (int m = 0; m < num_moments_; ++m) {
+        const StateBytes& state = recipe.states[m];
+        if (state.per_block == 0) {
+          slices.push_back(s == 0 ? add_whole_moment(chunk, m, state.per_chunk[chunk]) : slices[m]);
+          continue;
+        }
         Buffer buffer = chunk_buffer(BufferKind::Moment, chunk, first, std::min(slice, elements - first), true);
+        buffer.bytes = round_up((buffer.num_elements + kStateBlock - 1) / kStateBlock * state.per_block, kPage);
         buffer.moment = m;
         buffer.slice = s;
         slices.push_back(add(buffer));
@@ -82,6 +88,15 @@ void BufferTable::add_saved(const StepTrace& trace, const Recipe& recipe, const 
       }
     }
   }
+}
+
+BufferId BufferTable::add_whole_moment(int chunk, int moment, Bytes bytes) {
+  if (bytes == 0) return -1;
+  return add({.kind = BufferKind::Moment,
+              .chunk = chunk,
+              .moment = moment,
+              .bytes = round_up(bytes, kPage),
+              .persistent = true});
 }
 
 BufferId BufferTable::add(Buffer buffer) {

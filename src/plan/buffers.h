@@ -15,6 +15,7 @@ class BufferTable {
 
   [[nodiscard]] BufferId weight(int chunk) const { return weights_[chunk]; }
   [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }
+  /// -1: no tensor of the chunk has any of it.
   [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
     return moments_[chunk][static_cast<std::size_t>(slice * num_moments_ + moment)];
   }
@@ -29,6 +30,7 @@ class BufferTable {
 
  private:
   BufferId add(Buffer buffer);
+  BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   int num_moments_ = 0;

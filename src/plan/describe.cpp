@@ -45,6 +45,7 @@ std::string describe_action(const Plan& plan, const Action& action, const StepTr
   if (action.micro_batch >= 0) text += numbered("mb", action.micro_batch);
   if (action.chunk >= 0) text += chunk_text(action.chunk, trace);
   if (action.slice >= 0) text += numbered("slice", action.slice);
+  if (action.pass >= 0) text += numbered("pass", action.pass);
   const bool moves = action.block < 0 && action.chunk < 0;
   if (moves && !action.slots.empty()) text += " " + describe_buffer(plan, action.slots.front().buffer, trace);
   return text;

@@ -16,13 +16,13 @@ enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Sa
 using BufferId = std::int32_t;
 
 /// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk, a
-/// moment buffer one slice of one moment of a chunk, a boundary one block edge of one micro-batch, a saved buffer one
-/// class of activations of one block and micro-batch.
+/// moment buffer one slice of one moment of a chunk (or all of it), a boundary one block edge of one micro-batch, a
+/// saved buffer one class of activations of one block and micro-batch.
 struct Buffer {
   BufferKind kind = BufferKind::Weight;
   int chunk = -1;                                    ///< Weight, Moment, Gradient
   int moment = -1;                                   ///< Moment: which of the rule's states
-  int slice = -1;                                    ///< Moment: which slice of the chunk
+  int slice = -1;                                    ///< Moment: which slice of the chunk; -1: all of it
   std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient)
   int boundary = -1;                                 ///< Boundary
   int micro_batch = -1;                              ///< Boundary, BoundaryGradient, Saved
@@ -41,7 +41,7 @@ enum class ActionKind {
   Forward,     ///< of one block and micro-batch
   Backward,    ///< from saved activations, the others made again; for the loss block loss and gradients
   ReduceNorm,  ///< sum of squares of one chunk's gradient; after the last one the step's norm is known
-  Update,      ///< the rule on one slice of one chunk
+  Update,      ///< the rule on one slice of one chunk, or one of its passes that measure before
   AllGather,
   ReduceScatter,
   AllReduce,
@@ -86,6 +86,7 @@ struct Action {
   int micro_batch = -1;     ///< Forward, Backward
   int chunk = -1;           ///< ReduceNorm, Update
   int slice = -1;           ///< Update
+  int pass = -1;            ///< Update: of a rule that measures first; the last one applies
   std::vector<Slot> slots;  ///< Fetch and WriteBack: {from, to}
   Bytes workspace = 0;      ///< bytes at the bottom of tier 0's arena that torch may use while it runs
   Bytes bytes = 0;          ///< moved (movement actions) or touched (Update, ReduceNorm)

@@ -165,20 +165,34 @@ class StepEmitter {
     }
   }
 
-  // Slice by slice, so that the moments never stand whole in fast memory.
+  // Slice by slice, so that the moments never stand whole in fast memory. Passes that measure go upwards, as sums do;
+  // the last one comes down again, from the slices that are still there.
   void update(int chunk, SkipWhen skip) {
     if (!trace_.chunks[chunk].trained) return;
-    for (int slice = 0; slice < buffers_.num_slices(chunk); ++slice) {
-      Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
-      row.uses.push_back({buffers_.weight(chunk), update_tier_, Access::ReadWrite});
-      row.uses.push_back({buffers_.gradient(chunk), update_tier_, Access::Read});
-      for (int m = 0; m < recipe_.num_moments; ++m)
-        row.uses.push_back({buffers_.moment(chunk, m, slice), update_tier_, Access::ReadWrite});
-      const std::int64_t first = slice * buffers_.slice_elements(chunk);
-      const std::int64_t count = std::min(buffers_.slice_elements(chunk), trace_.chunks[chunk].num_elements - first);
-      row.bytes = count * Bytes{sizeof(float)} * (3 + 2 * recipe_.num_moments);
-      rows_.push_back(std::move(row));
+    const int num_slices = buffers_.num_slices(chunk), last = recipe_.measuring_passes;
+    for (int pass = 0; pass < last; ++pass) {
+      for (int slice = 0; slice < num_slices; ++slice) update_slice(chunk, slice, pass, skip);
     }
+    for (int n = 0; n < num_slices; ++n) update_slice(chunk, last > 0 ? num_slices - 1 - n : n, last, skip);
+  }
+
+  void update_slice(int chunk, int slice, int pass, SkipWhen skip) {
+    const bool applies = pass == recipe_.measuring_passes;
+    Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
+    if (recipe_.measuring_passes > 0) row.pass = pass;
+    row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
+    row.uses.push_back({buffers_.gradient(chunk), update_tier_, Access::Read});
+    const std::int64_t first = slice * buffers_.slice_elements(chunk);
+    const std::int64_t count = std::min(buffers_.slice_elements(chunk), trace_.chunks[chunk].num_elements - first);
+    row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
+    for (int m = 0; m < static_cast<int>(recipe_.states.size()); ++m) {
+      const bool sliced = recipe_.states[m].per_block > 0;
+      const BufferId buffer = buffers_.moment(chunk, m, slice);
+      if (buffer < 0 || (sliced && !applies && !recipe_.measures_states)) continue;
+      row.uses.push_back({buffer, update_tier_, sliced && !applies ? Access::Read : Access::ReadWrite});
+      if (sliced) row.bytes += count / kStateBlock * recipe_.states[m].per_block * (applies ? 2 : 1);
+    }
+    rows_.push_back(std::move(row));
   }
 
   Row compute_row(ActionKind kind, int block, int micro_batch, const ComputeTrace& compute) const {

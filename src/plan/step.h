@@ -14,11 +14,21 @@ enum class UpdateWhen {
   NextForward,  ///< just before the block's next forward, once the step's norm is known
 };
 
+inline constexpr std::int64_t kStateBlock = 256;  ///< elements; slices and chunks are multiples of it
+
+/// The bytes of one state of the update rule.
+struct StateBytes {
+  Bytes per_block = kStateBlock * Bytes{sizeof(float)};  ///< for every kStateBlock elements, in slices; or 0, and
+  std::vector<Bytes> per_chunk = {};                     ///< a state so small that each chunk has one buffer of it
+};
+
 /// What the plan must know of the training recipe.
 struct Recipe {
   int num_micro_batches = 1;
-  int num_moments = 2;      ///< states of the update rule, fp32 per parameter
-  bool global_norm = true;  ///< gradients are measured (and clipped) together before any update
+  std::vector<StateBytes> states = {{}, {}};  ///< of the update rule
+  int measuring_passes = 0;                   ///< over all of a chunk before its update, which then is the last pass
+  bool measures_states = false;               ///< those passes look at sliced states too
+  bool global_norm = true;                    ///< gradients are measured (and clipped) together before any update
   UpdateWhen update = UpdateWhen::NextForward;
 };
 
@@ -45,7 +55,7 @@ struct Use {
 struct Row {
   ActionKind kind = ActionKind::Forward;
   SkipWhen skip = SkipWhen::Never;
-  int block = -1, micro_batch = -1, chunk = -1, slice = -1;
+  int block = -1, micro_batch = -1, chunk = -1, slice = -1, pass = -1;
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
   Bytes bytes = 0;                        ///< touched by Update and ReduceNorm

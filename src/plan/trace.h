@@ -61,7 +61,7 @@ struct BlockTrace {
 struct ParameterSlot {
   std::string name;
   std::vector<std::int64_t> shape;
-  std::int64_t first_element = 0;  ///< a multiple of 16 elements: every view starts on 64 bytes
+  std::int64_t first_element = 0;  ///< a multiple of 256 elements: no block of a tensor is cut
   std::int64_t num_elements = 0;
 };
 

@@ -14,7 +14,7 @@ namespace sluice::recipe {
 namespace {
 
 /// Rules that people ask for by these names and that have no row in optim's catalog.
-constexpr std::array<std::string_view, 26> kOtherRules = {"adam",
+constexpr std::array<std::string_view, 25> kOtherRules = {"adam",
                                                           "adamax",
                                                           "adamw8bit",
                                                           "adamw-8bit",
@@ -30,7 +30,6 @@ constexpr std::array<std::string_view, 26> kOtherRules = {"adam",
                                                           "came",
                                                           "galore-adamw",
                                                           "galore",
-                                                          "lamb",
                                                           "lars",
                                                           "lion",
                                                           "muon",

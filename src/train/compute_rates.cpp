@@ -182,8 +182,12 @@ BytesPerSecond measure_update(const Measuring& measuring) {
   const Seconds seconds = measuring.seconds_of([&] {
     model::parallel_ranges(elements, elements / at::get_num_threads() + 1, [&](std::int64_t begin, std::int64_t end) {
       const auto count = static_cast<std::size_t>(end - begin);
-      float* const states[] = {first.span().data() + begin, second.span().data() + begin};
-      rule->update(parameter.span().subspan(begin, count), gradient.span().subspan(begin, count), states, args);
+      const optim::StateView states[] = {{.elements = first.span().data() + begin},
+                                         {.elements = second.span().data() + begin}};
+      rule->update({.parameter = parameter.span().subspan(begin, count),
+                    .gradient = gradient.span().subspan(begin, count),
+                    .states = states},
+                   args);
     });
   });
   return static_cast<double>(elements) * sizeof(float) * (3 + 2 * 2) / seconds;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "exec/state.h"
+#include "format/safetensors.h"
 #include "format/weight_source.h"
 #include "train/session.h"
 
@@ -15,7 +16,7 @@ namespace sluice::train {
 
 /// Fills every chunk from `weights` (checked against config and trace first) or, when it is nullptr, with fresh random
 /// values; moments from `states` (named STATE/PARAMETER) or zero.
-void load_state(Session& session, const format::WeightSource* weights, const format::WeightSource* states,
+void load_state(Session& session, const format::WeightSource* weights, const format::SafetensorsFile* states,
                 std::span<float> staging);
 
 }  // namespace sluice::train

@@ -101,7 +101,7 @@ int run_plan(const recipe::Settings& settings) {
   const plan::StepTrace trace = traced(machine, model, settings);
   set_capacities(machine, settings);
   const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
-  plan::PlanRequest request = plan_request(settings, *rule);
+  plan::PlanRequest request = plan_request(settings, *rule, trace);
   request.with_evaluate = recipe::has_held_out(settings);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
   const plan::PlanResult& result = forecast.result;

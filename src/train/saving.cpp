@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
+#include "exec/state_layout.h"
 #include "format/gguf.h"
 #include "format/model_dir.h"
 #include "train/make_folders.h"
@@ -20,45 +21,68 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Where a named tensor lies in the state.
-struct TensorPlace {
-  plan::BufferKind kind;
-  int chunk, moment;
-  std::int64_t first_element;
+struct WeightPlace {
+  int chunk = 0;
+  std::int64_t first_element = 0;
 };
 
-struct StateTable {
-  std::vector<checkpoint::StateTensor> tensors;
-  std::map<std::string, TensorPlace> places;  // by file and name
-};
-
-StateTable state_table(const Session& session, bool with_moments) {
-  StateTable table;
-  const auto add = [&](const std::string& file, const std::string& name, const plan::ParameterSlot& slot,
-                       TensorPlace place) {
-    table.tensors.push_back({file, name, slot.shape});
-    table.places.emplace(file + ":" + name, place);
-  };
-  const int num_moments = with_moments ? session.request.recipe.num_moments : 0;
-  for (int moment = -1; moment < num_moments; ++moment) {
+/// All that is saved, and how to read it.
+class SavedState {
+ public:
+  SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rule->states()) {
     for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
       for (const plan::ParameterSlot& slot : session.trace.chunks[chunk].parameters) {
-        if (moment < 0) {
-          add("model", slot.name, slot, {plan::BufferKind::Weight, chunk, -1, slot.first_element});
-        } else {
-          const std::string state = session.rule->states()[moment].name;
-          add("optimizer", state + "/" + slot.name, slot,
-              {plan::BufferKind::Moment, chunk, moment, slot.first_element});
-        }
+        tensors_.push_back({"model", slot.name, slot.shape});
+        weights_.emplace(slot.name, WeightPlace{chunk, slot.first_element});
+      }
+    }
+    if (!with_states || session.request.forward_only) return;
+    for (exec::StateArray& array : layout_.arrays()) {
+      tensors_.push_back({"optimizer", array.name, array.shape, array.dtype});
+      arrays_.emplace(array.name, std::move(array));
+    }
+  }
+
+  [[nodiscard]] const std::vector<checkpoint::StateTensor>& tensors() const { return tensors_; }
+
+  void read(const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) const {
+    if (tensor.file == "optimizer") return read_array(arrays_.at(tensor.name), first, into);
+    const WeightPlace& place = weights_.at(tensor.name);
+    session_.state->read(plan::BufferKind::Weight, place.chunk, -1, place.first_element + first, as_floats(into));
+  }
+
+  static std::span<float> as_floats(std::span<std::byte> bytes) {
+    return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
+  }
+
+ private:
+  // From every buffer of the state that holds a part of it.
+  void read_array(const exec::StateArray& array, std::int64_t first, std::span<std::byte> into) const {
+    const auto& buffers = session_.state->buffers();
+    for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
+      const plan::Buffer& buffer = buffers[id];
+      if (buffer.chunk != array.chunk || buffer.moment != array.state) continue;
+      for (const exec::StateRun& run : layout_.runs(buffer)) {
+        if (run.parameter != array.parameter || run.scales != array.scales) continue;
+        const std::int64_t count = static_cast<Bytes>(into.size()) / run.item;
+        const std::int64_t begin = std::max(first, run.first), end = std::min(first + count, run.first + run.count);
+        if (begin >= end) continue;
+        session_.state->read(id, run.offset + (begin - run.first) * run.item,
+                             into.subspan((begin - first) * run.item, (end - begin) * run.item));
       }
     }
   }
-  return table;
-}
 
-checkpoint::ReadState reader(Session& session, const StateTable& table) {
-  return [&](const checkpoint::StateTensor& tensor, std::int64_t first, std::span<float> into) {
-    const TensorPlace& place = table.places.at(tensor.file + ":" + tensor.name);
-    session.state->read(place.kind, place.chunk, place.moment, place.first_element + first, into);
+  Session& session_;
+  exec::StateLayout layout_;
+  std::vector<checkpoint::StateTensor> tensors_;
+  std::map<std::string, WeightPlace> weights_;
+  std::map<std::string, exec::StateArray> arrays_;
+};
+
+checkpoint::ReadState reader(const SavedState& state) {
+  return [&](const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) {
+    state.read(tensor, first, into);
   };
 }
 
@@ -85,21 +109,22 @@ std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& setti
 }
 
 void save_checkpoint(Session& session, const fs::path& output, const TrainerState& state, std::span<float> staging) {
-  const StateTable table = state_table(session, true);
-  checkpoint::CheckpointContents contents{table.tensors, to_json(state, session.settings), session.side_files};
-  checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(session, table),
-                               staging);
+  const SavedState saved(session, true);
+  checkpoint::CheckpointContents contents{saved.tensors(), to_json(state, session.settings), session.side_files};
+  checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(saved), staging);
   const bool protect_best = session.settings.keep_best && state.best_step > 0;
   checkpoint::prune_checkpoints(output, session.settings.keep,
                                 protect_best ? std::optional(state.best_step) : std::nullopt);
 }
 
 void save_model(Session& session, const fs::path& output, std::span<float> staging, const format::WeightSource* from) {
-  const StateTable table = state_table(session, false);
+  const SavedState saved(session, false);
   const checkpoint::ReadState copy = [&](const checkpoint::StateTensor& tensor, std::int64_t first,
-                                         std::span<float> into) { from->read(tensor.name, first, into); };
-  checkpoint::write_model_folder(output, {table.tensors, session.side_files},
-                                 from != nullptr ? copy : reader(session, table), staging);
+                                         std::span<std::byte> into) {
+    from->read(tensor.name, first, SavedState::as_floats(into));
+  };
+  checkpoint::write_model_folder(output, {saved.tensors(), session.side_files}, from != nullptr ? copy : reader(saved),
+                                 staging);
 }
 
 }  // namespace sluice::train

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "exec/state_layout.h"
 #include "format/presets.h"
 #include "model/cpu_allocator.h"
 #include "model/tracer.h"
@@ -30,10 +31,13 @@ format::ModelConfig open_config(const recipe::Settings& settings) {
                 "check the path, or see 'sluice list models'");
 }
 
-plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule) {
+plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule,
+                               const plan::StepTrace& trace) {
   plan::PlanRequest request;
   request.recipe.num_micro_batches = static_cast<int>(settings.grad_accumulation);
-  request.recipe.num_moments = static_cast<int>(rule.states().size());
+  request.recipe.states = exec::StateLayout(trace, rule.states()).bytes();
+  request.recipe.measuring_passes = rule.measuring().passes;
+  request.recipe.measures_states = rule.measuring().reads_states;
   request.recipe.update = recipe::update_when(settings);
   request.activations = recipe::plan_activations(settings);
   request.disk_write_limit = settings.disk_write_limit.value_or(0);
@@ -134,10 +138,10 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
       trace(purpose.trace(model)),
       budget((warm_products(trace), measure_budget(run))),
       machine(local_machine(run, budget)),
-      request(plan_request(run, *rule)) {
+      request(plan_request(run, *rule, trace)) {
   request.forward_only = purpose.forward_only;
   request.with_evaluate = purpose.with_evaluate;
-  if (purpose.forward_only) request.recipe = {.num_moments = 0};
+  if (purpose.forward_only) request.recipe = {.states = {}};
   plan::PlanResult result = plan::make_plan(trace, machine, request);
   if (!result.plans) throw_does_not_fit(result, machine);
   plans = std::move(*result.plans);

@@ -24,7 +24,8 @@ namespace sluice::train {
 [[nodiscard]] format::ModelConfig open_config(const recipe::Settings& settings);
 
 /// Shape and recipe of the run as the planner sees them.
-[[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule);
+[[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule,
+                                             const plan::StepTrace& trace);
 
 /// This machine (rates from `sluice doctor`'s file or cautious defaults) with the budget's arena, a disk if spill
 /// folders are given, and an emulated device if one is asked for.

@@ -117,7 +117,8 @@ optim::UpdateArgs Trainer::update_args(float gradient_scale) const {
   return {.lr = optim::schedule_lr(settings.lr_schedule, schedule, state_.applied_updates),
           .weight_decay = settings.weight_decay,
           .step = state_.applied_updates + 1,
-          .gradient_scale = gradient_scale};
+          .gradient_scale = gradient_scale,
+          .seed = settings.seed};
 }
 
 StepOutcome Trainer::finish_step(StepOutcome outcome, double norm) {

@@ -124,7 +124,7 @@ TEST(Crash, AReaderThatThrowsLeavesNothing) {
   const TemporaryFolder output;
   std::vector<float> staging(8);
   int calls = 0;
-  const auto failing = [&](const StateTensor&, std::int64_t, std::span<float>) {
+  const auto failing = [&](const StateTensor&, std::int64_t, std::span<std::byte>) {
     if (++calls == 20) throw IoError("tier.disk", "read failed");
   };
   EXPECT_THROW(write_checkpoint(output.path() / "checkpoint-1", sample_contents(1), failing, staging), IoError);

@@ -23,7 +23,8 @@ void expect_sample(const Checkpoint& checkpoint, std::int64_t step) {
   const auto weights = open_checkpoint_weights(checkpoint);
   const auto states = open_checkpoint_states(checkpoint);
   for (const StateTensor& tensor : sample_contents(step).tensors)
-    EXPECT_TRUE(holds_sample(tensor.file == "model" ? *weights : *states, tensor, step)) << tensor.name;
+    EXPECT_TRUE(tensor.file == "model" ? holds_sample(*weights, tensor, step) : holds_sample(*states, tensor, step))
+        << tensor.name;
 }
 
 /// find_checkpoint, and what it said.
@@ -64,7 +65,7 @@ TEST(Checkpoint, ReadsAnyRangeOfATensor) {
   const auto states = open_checkpoint_states(*find_checkpoint(output.path()));
   const StateTensor tensor = sample_contents(3).tensors[3];
   std::vector<float> part(13);
-  states->read(tensor.name, 21, part);
+  read_floats(*states, tensor, 21, part);
   for (std::size_t i = 0; i < part.size(); ++i)
     EXPECT_EQ(std::bit_cast<std::uint32_t>(part[i]),
               std::bit_cast<std::uint32_t>(sample_value(3, tensor, 21 + static_cast<std::int64_t>(i))));

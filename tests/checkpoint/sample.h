@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "checkpoint/writer.h"
+#include "format/safetensors.h"
 #include "format/weight_source.h"
 
 namespace sluice::checkpoint {
@@ -40,9 +42,11 @@ inline float sample_value(std::int64_t step, const StateTensor& tensor, std::int
 }
 
 inline ReadState sample_state(std::int64_t step) {
-  return [step](const StateTensor& tensor, std::int64_t first, std::span<float> destination) {
-    for (std::size_t i = 0; i < destination.size(); ++i)
-      destination[i] = sample_value(step, tensor, first + static_cast<std::int64_t>(i));
+  return [step](const StateTensor& tensor, std::int64_t first, std::span<std::byte> destination) {
+    for (std::size_t i = 0; i < destination.size() / sizeof(float); ++i) {
+      const float value = sample_value(step, tensor, first + static_cast<std::int64_t>(i));
+      std::memcpy(destination.data() + i * sizeof(float), &value, sizeof(float));
+    }
   };
 }
 
@@ -79,12 +83,22 @@ inline void overwrite(const std::filesystem::path& path, const std::string& byte
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
+inline void read_floats(const format::WeightSource& source, const StateTensor& tensor, std::int64_t first,
+                        std::span<float> destination) {
+  source.read(tensor.name, first, destination);
+}
+inline void read_floats(const format::SafetensorsFile& file, const StateTensor& tensor, std::int64_t first,
+                        std::span<float> destination) {
+  file.read(*file.find(tensor.name), first * static_cast<Bytes>(sizeof(float)), std::as_writable_bytes(destination));
+}
+
 /// Whether `source` holds the sample's values of `step` for `tensor`, bit for bit.
-inline bool holds_sample(const format::WeightSource& source, const StateTensor& tensor, std::int64_t step) {
+template <typename Source>
+bool holds_sample(const Source& source, const StateTensor& tensor, std::int64_t step) {
   const auto* info = source.find(tensor.name);
   if (info == nullptr || info->shape != tensor.shape) return false;
   std::vector<float> values(static_cast<std::size_t>(info->num_elements()));
-  source.read(tensor.name, 0, values);
+  read_floats(source, tensor, 0, values);
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (std::bit_cast<std::uint32_t>(values[i]) !=
         std::bit_cast<std::uint32_t>(sample_value(step, tensor, static_cast<std::int64_t>(i))))

@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "exec/executor.h"
 #include "exec/state.h"
+#include "exec/state_layout.h"
 #include "model/cpu_allocator.h"
 #include "model/init.h"
 #include "model/small_models.h"
@@ -35,15 +36,19 @@ struct Workload {
   std::string family = "llama";
   bool tied = true;
   int num_layers = 2;
+  std::int64_t vocab_size = 301;
   int accumulation = 1;
   plan::UpdateWhen update = plan::UpdateWhen::NextForward;
   double max_norm = 1.0;
+  std::string rule = "adamw";
+  optim::RuleOptions options = {};
 };
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
 inline void PrintTo(const Workload& work, std::ostream* out) {
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
-       << " micro-batches, update in the " << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
+       << " micro-batches, " << work.rule << ", update in the "
+       << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
 }
 
 /// `capacity` is of the tier where block math runs; with `host` > 0 that is an emulated device above a host arena of so
@@ -62,7 +67,7 @@ inline constexpr BytesPerSecond kLink = 4e9;
 
 inline format::ModelConfig training_config(const Workload& work) {
   format::ModelConfig config = work.family == "gpt2" ? model::small_gpt2_config() : model::small_config();
-  config.vocab_size = 301;
+  config.vocab_size = work.vocab_size;
   config.hidden_size = 64;
   config.intermediate_size = 160;
   config.num_layers = work.num_layers;
@@ -150,20 +155,30 @@ struct TracedWork {
   plan::StepTrace trace;
 
   explicit TracedWork(const Workload& wanted)
-      : work(wanted), model(model::make_model(training_config(wanted))), rule(optim::make_rule("adamw", {})) {
+      : work(wanted),
+        model(model::make_model(training_config(wanted))),
+        rule(optim::make_rule(wanted.rule, wanted.options)) {
     model::install_cpu_allocator();
     trace = model::trace_model(model, {kRows, kLength});
   }
 
+  [[nodiscard]] plan::PlanRequest request(const Place& place) const {
+    plan::PlanRequest request = request_for(work, place);
+    request.recipe.states = StateLayout(trace, rule->states()).bytes();
+    request.recipe.measuring_passes = rule->measuring().passes;
+    request.recipe.measures_states = rule->measuring().reads_states;
+    return request;
+  }
   [[nodiscard]] Bytes floor(const Place& place) const {
-    return plan::smallest_arena(trace, machine_for(place), request_for(work, place));
+    return plan::smallest_arena(trace, machine_for(place), request(place));
   }
 };
 
 /// Everything that a run leaves behind.
 struct Outcome {
   std::vector<double> losses, norms;
-  std::vector<float> state;  ///< weights, then moments
+  std::vector<float> weights;
+  std::vector<std::byte> moments;  ///< buffer by buffer, without what fills pages
   bool operator==(const Outcome&) const = default;
 };
 
@@ -173,7 +188,7 @@ class Training {
   Training(const TracedWork& work, const Place& place)
       : work_(work),
         machine_(machine_for(place)),
-        plans_(plan::make_plan(work.trace, machine_, request_for(work.work, place)).plans.value()) {
+        plans_(plan::make_plan(work.trace, machine_, work.request(place)).plans.value()) {
     std::vector<tier::Arena*> arenas;
     for (std::size_t tier = 0; tier < (place.host > 0 ? 2 : 1); ++tier) {
       arenas_.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans_.arena_peak[tier], 1), 4096)));
@@ -248,27 +263,38 @@ class Training {
   }
   Outcome finish() {
     flush();
-    outcome_.state = read_state();
+    outcome_.weights = read_weights();
+    outcome_.moments = read_moments();
     return outcome_;
   }
 
-  [[nodiscard]] std::vector<float> read_state() {
+  [[nodiscard]] std::vector<float> read_weights() {
     std::vector<float> values;
-    for_each_chunk([&](plan::BufferKind kind, int chunk, int moment, std::int64_t count) {
-      std::vector<float> part(static_cast<std::size_t>(count));
-      state_->read(kind, chunk, moment, 0, part);
+    for (int chunk = 0; chunk < static_cast<int>(work_.trace.chunks.size()); ++chunk) {
+      std::vector<float> part(static_cast<std::size_t>(work_.trace.chunks[chunk].num_elements));
+      state_->read(plan::BufferKind::Weight, chunk, -1, 0, part);
       values.insert(values.end(), part.begin(), part.end());
-    });
+    }
     return values;
   }
 
-  void for_each_chunk(
-      const std::function<void(plan::BufferKind kind, int chunk, int moment, std::int64_t count)>& visit) const {
-    for (int moment = -1; moment < 2; ++moment) {
-      for (int chunk = 0; chunk < static_cast<int>(work_.trace.chunks.size()); ++chunk)
-        visit(moment < 0 ? plan::BufferKind::Weight : plan::BufferKind::Moment, chunk, moment,
-              work_.trace.chunks[chunk].num_elements);
+  /// By state and tensor, so that slices make no difference.
+  [[nodiscard]] std::vector<std::byte> read_moments() {
+    std::vector<std::byte> values;
+    const StateLayout layout(work_.trace, work_.rule->states());
+    const std::vector<plan::Buffer>& buffers = state_->buffers();
+    for (const StateArray& array : layout.arrays()) {
+      for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
+        if (buffers[id].chunk != array.chunk || buffers[id].moment != array.state) continue;
+        for (const StateRun& run : layout.runs(buffers[id])) {
+          if (run.parameter != array.parameter || run.scales != array.scales) continue;
+          std::vector<std::byte> part(static_cast<std::size_t>(run.count * run.item));
+          state_->read(id, run.offset, part);
+          values.insert(values.end(), part.begin(), part.end());
+        }
+      }
     }
+    return values;
   }
 
   [[nodiscard]] const plan::PlanSet& plans() const { return plans_; }
@@ -279,22 +305,25 @@ class Training {
 
  private:
   void load() {
-    for_each_chunk([&](plan::BufferKind kind, int chunk, int moment, std::int64_t count) {
-      const tier::Arena memory(round_up(count * static_cast<Bytes>(sizeof(float)), 4096));
-      const std::span values(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(count));
-      const auto& specs = work_.model.chunks[chunk].parameters;
-      for (std::size_t p = 0; moment < 0 && p < specs.size(); ++p) {
-        const plan::ParameterSlot& slot = work_.trace.chunks[chunk].parameters[p];
+    for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(state_->buffers().size()); ++id) {
+      const plan::Buffer& buffer = state_->buffers()[id];
+      if (!buffer.persistent) continue;
+      const tier::Arena memory(buffer.bytes);
+      std::fill_n(memory.data(), buffer.bytes, std::byte{0});
+      const std::span values(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(buffer.bytes / 4));
+      const auto& specs = work_.model.chunks[buffer.chunk].parameters;
+      for (std::size_t p = 0; buffer.kind == plan::BufferKind::Weight && p < specs.size(); ++p) {
+        const plan::ParameterSlot& slot = work_.trace.chunks[buffer.chunk].parameters[p];
         model::init_parameter(specs[p], 1, 0, values.subspan(slot.first_element, slot.num_elements));
       }
-      for (std::int64_t first = 0; first < count; first += State::kPiece)
-        state_->write(kind, chunk, moment, first, values.subspan(first, std::min(State::kPiece, count - first)));
-    });
+      for (Bytes at = 0; at < buffer.bytes; at += tier::kStripeBytes)
+        state_->write(id, at, std::as_bytes(values).subspan(at, std::min(tier::kStripeBytes, buffer.bytes - at)));
+    }
     state_->commit();
   }
 
   [[nodiscard]] optim::UpdateArgs update_args(float gradient_scale) const {
-    return {.lr = 1e-2, .weight_decay = 0.1, .step = num_steps_ + 1, .gradient_scale = gradient_scale};
+    return {.lr = 1e-2, .weight_decay = 0.1, .step = num_steps_ + 1, .gradient_scale = gradient_scale, .seed = 5};
   }
 
   const TracedWork& work_;

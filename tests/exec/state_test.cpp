@@ -19,24 +19,27 @@ TEST_P(StatePlaces, GivesBackAnyRangeOfWhatWasWritten) {
   if (!place.store.empty()) place.capacity = work.floor(place);
   Training training(work, place);
   std::uint64_t seed = 1;
-  training.for_each_chunk([&](plan::BufferKind kind, int chunk, int moment, std::int64_t count) {
-    const tier::Arena memory(round_up(count * static_cast<Bytes>(sizeof(float)), 4096));
-    const std::span written(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i) written[i] = static_cast<float>(mix(seed, i) >> 40);
-    for (std::int64_t first = 0; first < count; first += State::kPiece)
-      training.state().write(kind, chunk, moment, first,
-                             written.subspan(first, std::min(State::kPiece, count - first)));
-    training.state().commit();
-    for (std::uint64_t draw = 0; draw < 20; ++draw) {
-      const auto first = static_cast<std::int64_t>(mix(seed, 1000 + draw) % static_cast<std::uint64_t>(count));
-      const auto length =
-          1 + static_cast<std::int64_t>(mix(seed, 2000 + draw) % static_cast<std::uint64_t>(count - first));
-      std::vector<float> read(static_cast<std::size_t>(length));
-      training.state().read(kind, chunk, moment, first, read);
-      EXPECT_TRUE(std::equal(read.begin(), read.end(), written.begin() + first)) << chunk << " " << moment;
+  for (int moment = -1; moment < 2; ++moment) {
+    const plan::BufferKind kind = moment < 0 ? plan::BufferKind::Weight : plan::BufferKind::Moment;
+    for (int chunk = 0; chunk < static_cast<int>(work.trace.chunks.size()); ++chunk, ++seed) {
+      const std::int64_t count = work.trace.chunks[chunk].num_elements;
+      const tier::Arena memory(round_up(count * static_cast<Bytes>(sizeof(float)), 4096));
+      const std::span written(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(count));
+      for (std::int64_t i = 0; i < count; ++i) written[i] = static_cast<float>(mix(seed, i) >> 40);
+      for (std::int64_t first = 0; first < count; first += State::kPiece)
+        training.state().write(kind, chunk, moment, first,
+                               written.subspan(first, std::min(State::kPiece, count - first)));
+      training.state().commit();
+      for (std::uint64_t draw = 0; draw < 20; ++draw) {
+        const auto first = static_cast<std::int64_t>(mix(seed, 1000 + draw) % static_cast<std::uint64_t>(count));
+        const auto length =
+            1 + static_cast<std::int64_t>(mix(seed, 2000 + draw) % static_cast<std::uint64_t>(count - first));
+        std::vector<float> read(static_cast<std::size_t>(length));
+        training.state().read(kind, chunk, moment, first, read);
+        EXPECT_TRUE(std::equal(read.begin(), read.end(), written.begin() + first)) << chunk << " " << moment;
+      }
     }
-    ++seed;
-  });
+  }
 }
 
 TEST_P(StatePlaces, RefusesARangeOutsideTheChunk) {
@@ -54,8 +57,7 @@ TEST(State, NeedsAStoreForAPlanThatMoves) {
   const TracedWork work(Workload{});
   Place place{.store = "null"};
   place.capacity = work.floor(place);
-  const plan::PlanSet plans =
-      plan::make_plan(work.trace, machine_for(place), request_for(work.work, place)).plans.value();
+  const plan::PlanSet plans = plan::make_plan(work.trace, machine_for(place), work.request(place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
   EXPECT_THROW(State(plans, {&arena}, nullptr), InternalError);
 }
@@ -64,8 +66,7 @@ TEST(State, SaysWhenTheStoreIsFull) {
   const TracedWork work(Workload{});
   Place place{.store = "null"};
   place.capacity = work.floor(place);
-  const plan::PlanSet plans =
-      plan::make_plan(work.trace, machine_for(place), request_for(work.work, place)).plans.value();
+  const plan::PlanSet plans = plan::make_plan(work.trace, machine_for(place), work.request(place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
   const auto store = tier::make_null_store(plans.arena_peak[1] / 2);
   EXPECT_THROW(State(plans, {&arena}, store.get()), CapacityError);

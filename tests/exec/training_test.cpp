@@ -54,7 +54,8 @@ TEST_P(TrainingBits, AreTheSameAtEveryBudgetOnEveryStore) {
     const Outcome outcome = training.run();
     EXPECT_EQ(outcome.losses, expected.losses);
     EXPECT_EQ(outcome.norms, expected.norms);
-    EXPECT_TRUE(outcome.state == expected.state);
+    EXPECT_TRUE(outcome.weights == expected.weights);
+    EXPECT_TRUE(outcome.moments == expected.moments);
     training.evaluate();
     EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
     EXPECT_LE(training.executor().arena_peak(0), place.capacity);
@@ -86,10 +87,41 @@ TEST_P(TrainingBits, OfWeightsAndMomentsAreLeftAloneByASkippedUpdate) {
     Training training(work, place);
     training.step();
     training.flush();
-    const std::vector<float> before = training.read_state();
+    const std::vector<float> weights = training.read_weights();
+    const std::vector<std::byte> moments = training.read_moments();
     training.step(false);
     training.executor().drain();
-    EXPECT_TRUE(training.read_state() == before);
+    EXPECT_TRUE(training.read_weights() == weights);
+    EXPECT_TRUE(training.read_moments() == moments);
+  }
+}
+
+// A chunk of several slices and pieces, rules of several passes, states of every format.
+TEST(Training, GivesTheSameBitsForEveryRuleAndFormatOfItsStates) {
+  for (const optim::RuleRow& row : optim::rule_catalog()) {
+    for (const optim::StateFormat moments : {optim::StateFormat::Fp32, optim::StateFormat::Bf16}) {
+      if (moments != optim::StateFormat::Fp32 && !row.make.bf16_states) continue;
+      Workload workload{.vocab_size = 13001, .rule = std::string(row.name), .options = {.moments = moments}};
+      if (row.make.in_backward) {
+        workload.update = plan::UpdateWhen::Backward;
+        workload.max_norm = 0;
+      }
+      const TracedWork work(workload);
+      const Outcome expected = Training(work, {}).run();
+      EXPECT_EQ(std::set(expected.losses.begin(), expected.losses.end()).size(), 3U) << "it does not learn";
+      const Bytes floor = work.floor({.store = "disk"});
+      for (const Bytes capacity : {floor, floor * 5 / 4 / 4096 * 4096}) {
+        SCOPED_TRACE(workload.rule + " in " + std::to_string(capacity) + " bytes");
+        Training training(work, {capacity, "disk"});
+        expect_correct_plans(training);
+        const Outcome outcome = training.run();
+        EXPECT_EQ(outcome.losses, expected.losses);
+        EXPECT_TRUE(outcome.weights == expected.weights);
+        EXPECT_TRUE(outcome.moments == expected.moments);
+        EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
+        EXPECT_GT(training.store()->bytes_read(), 0);
+      }
+    }
   }
 }
 

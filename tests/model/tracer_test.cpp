@@ -150,7 +150,7 @@ TEST(Tracer, TracesEqualLayersOnceAndLaysOutChunks) {
     EXPECT_EQ(chunk.num_elements % 1024, 0);
     std::int64_t end = 0;
     for (const auto& slot : chunk.parameters) {
-      EXPECT_EQ(slot.first_element % 16, 0);
+      EXPECT_EQ(slot.first_element % 256, 0);
       EXPECT_GE(slot.first_element, end);
       end = slot.first_element + slot.num_elements;
     }

@@ -141,7 +141,7 @@ TEST_P(PlannerOnRandomModels, PlansEvaluationAloneWithWeightsResidentOrStreamed)
   StepTrace trace = random.trace();
   for (Chunk& chunk : trace.chunks) chunk.trained = false;
   Machine machine = random.machine(false);
-  const PlanRequest request{.recipe = {.num_moments = 0}, .forward_only = true, .with_evaluate = true};
+  const PlanRequest request{.recipe = {.states = {}}, .forward_only = true, .with_evaluate = true};
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor + floor / 3, Bytes{1} << 40}) {
     machine.tiers[0].capacity = capacity;
@@ -156,7 +156,7 @@ TEST_P(PlannerOnRandomModels, PlansGenerationWithCachesThatStayAndWeightsResiden
   RandomModel random(static_cast<unsigned>(GetParam()));
   const StepTrace trace = random.generation_trace();
   Machine machine = random.machine(false);
-  const PlanRequest request{.recipe = {.num_moments = 0}, .forward_only = true};
+  const PlanRequest request{.recipe = {.states = {}}, .forward_only = true};
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor + floor / 3, floor * 2, Bytes{1} << 40}) {
     machine.tiers[0].capacity = capacity;
@@ -181,7 +181,7 @@ TEST_P(PlannerOnRandomModels, PlansGenerationWithoutAStore) {
   const StepTrace trace = random.generation_trace();
   Machine machine = random.machine(false);
   machine.tiers.pop_back();
-  const PlanRequest request{.recipe = {.num_moments = 0}, .forward_only = true};
+  const PlanRequest request{.recipe = {.states = {}}, .forward_only = true};
   machine.tiers[0].capacity = smallest_arena(trace, machine, request);
   const PlanResult result = make_plan(trace, machine, request);
   ASSERT_TRUE(result.plans);
@@ -245,8 +245,7 @@ TEST_P(PlannerOnRandomModels, PlansEvaluationAndGenerationAloneBelowADevice) {
     for (const StepTrace* trace : std::initializer_list<const StepTrace*>{&evaluation, &generation}) {
       Machine machine = random.machine(true);
       if (!with_store) machine.tiers.pop_back();
-      const PlanRequest request{
-          .recipe = {.num_moments = 0}, .forward_only = true, .with_evaluate = trace == &evaluation};
+      const PlanRequest request{.recipe = {.states = {}}, .forward_only = true, .with_evaluate = trace == &evaluation};
       const Bytes floor = smallest_arena(*trace, machine, request);
       for (const Bytes capacity : {floor, 2 * floor, Bytes{1} << 40}) {
         machine.tiers[0].capacity = capacity;

@@ -1,6 +1,7 @@
 // Random models, machines and recipes for property tests of planner, checker and simulator.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <random>
 #include <string>
@@ -46,7 +47,13 @@ class RandomModel {
   Recipe recipe() {
     Recipe recipe;
     recipe.num_micro_batches = pick(1, 4);
-    recipe.num_moments = pick(0, 2);
+    recipe.states.resize(pick(0, 3));
+    for (StateBytes& state : recipe.states) {
+      state.per_block = std::array<Bytes, 4>{1024, 512, 260, 0}[pick(0, 3)];
+      if (state.per_block == 0) state.per_chunk.assign(kMostChunks, Bytes{pick(0, 3)} * 4000);
+    }
+    recipe.measuring_passes = std::max(0, pick(-2, 2));
+    recipe.measures_states = pick(0, 1) == 1;
     recipe.update = static_cast<UpdateWhen>(pick(0, 1));
     recipe.global_norm = recipe.update != UpdateWhen::Backward;
     return recipe;
@@ -144,6 +151,7 @@ class RandomModel {
     return block;
   }
 
+  static constexpr std::size_t kMostChunks = 8;
   std::mt19937 random_;
 };
 

@@ -1,0 +1,149 @@
+#include "exec/state_layout.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace sluice::exec {
+namespace {
+
+constexpr Bytes kLine = 64;  // small states of a tensor begin on one
+constexpr Bytes kFloat = sizeof(float);
+static_assert(plan::kStateBlock == optim::kBlock);
+
+Bytes width(optim::StateFormat format) {
+  switch (format) {
+    case optim::StateFormat::Fp32:
+      return 4;
+    case optim::StateFormat::Bf16:
+      return 2;
+    case optim::StateFormat::Block8:
+      return 1;
+  }
+  return 0;
+}
+
+const char* dtype(optim::StateFormat format) {
+  switch (format) {
+    case optim::StateFormat::Fp32:
+      return "F32";
+    case optim::StateFormat::Bf16:
+      return "BF16";
+    case optim::StateFormat::Block8:
+      return "U8";
+  }
+  return "?";
+}
+
+std::int64_t num_blocks(std::int64_t elements) { return (elements + optim::kBlock - 1) / optim::kBlock; }
+
+}  // namespace
+
+StateLayout::StateLayout(const plan::StepTrace& trace, std::span<const optim::StateSpec> states)
+    : trace_(trace), states_(states) {
+  for (const optim::StateSpec& state : states)
+    SLUICE_CHECK(optim::is_sliced(state.extent) || state.format == optim::StateFormat::Fp32, state.name,
+                 " is small and must be fp32");
+}
+
+std::int64_t StateLayout::count(int chunk, int state, int parameter) const {
+  return optim::num_elements(states_[state].extent, trace_.chunks[chunk].parameters[parameter].shape);
+}
+
+Bytes StateLayout::small_offset(int chunk, int state, int parameter) const {
+  Bytes offset = 0;
+  for (int before = 0; before < parameter; ++before) offset += round_up(count(chunk, state, before) * kFloat, kLine);
+  return offset;
+}
+
+std::vector<plan::StateBytes> StateLayout::bytes() const {
+  std::vector<plan::StateBytes> result;
+  for (int state = 0; state < static_cast<int>(states_.size()); ++state) {
+    const optim::StateSpec& spec = states_[state];
+    if (optim::is_sliced(spec.extent)) {
+      const Bytes scale = spec.format == optim::StateFormat::Block8 ? kFloat : 0;
+      result.push_back({.per_block = optim::kBlock * width(spec.format) + scale});
+      continue;
+    }
+    plan::StateBytes small{.per_block = 0};
+    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) {
+      const auto num_parameters = static_cast<int>(trace_.chunks[chunk].parameters.size());
+      small.per_chunk.push_back(small_offset(chunk, state, num_parameters));
+    }
+    result.push_back(std::move(small));
+  }
+  return result;
+}
+
+std::vector<StateArray> StateLayout::arrays() const {
+  std::vector<StateArray> result;
+  for (int state = 0; state < static_cast<int>(states_.size()); ++state) {
+    const optim::StateSpec& spec = states_[state];
+    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) {
+      const auto& parameters = trace_.chunks[chunk].parameters;
+      for (int p = 0; p < static_cast<int>(parameters.size()); ++p) {
+        const std::int64_t elements = count(chunk, state, p);
+        if (elements == 0) continue;
+        const bool per_element = elements == parameters[p].num_elements;
+        StateArray array{.name = spec.name + "/" + parameters[p].name,
+                         .dtype = dtype(spec.format),
+                         .shape = per_element ? parameters[p].shape : std::vector{elements},
+                         .chunk = chunk,
+                         .state = state,
+                         .parameter = p};
+        result.push_back(array);
+        if (spec.format != optim::StateFormat::Block8) continue;
+        array.name += ".absmax";
+        array.dtype = "F32";
+        array.shape = {num_blocks(elements)};
+        array.scales = true;
+        result.push_back(std::move(array));
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<StateRun> StateLayout::runs(const plan::Buffer& buffer) const {
+  std::vector<StateRun> result;
+  const optim::StateSpec& spec = states_[buffer.moment];
+  const auto& parameters = trace_.chunks[buffer.chunk].parameters;
+  for (int p = 0; p < static_cast<int>(parameters.size()); ++p) {
+    const std::int64_t elements = count(buffer.chunk, buffer.moment, p);
+    if (elements == 0) continue;
+    if (!optim::is_sliced(spec.extent)) {
+      result.push_back({p, false, 0, elements, small_offset(buffer.chunk, buffer.moment, p), kFloat});
+      continue;
+    }
+    const std::int64_t in_chunk = parameters[p].first_element;
+    const std::int64_t begin = std::max(buffer.first_element, in_chunk);
+    const std::int64_t end = std::min(buffer.first_element + buffer.num_elements, in_chunk + elements);
+    if (begin >= end) continue;
+    const Bytes item = width(spec.format);
+    const std::int64_t at = begin - buffer.first_element;
+    result.push_back({p, false, begin - in_chunk, end - begin, at * item, item});
+    if (spec.format != optim::StateFormat::Block8) continue;
+    result.push_back({p, true, (begin - in_chunk) / optim::kBlock, num_blocks(end - begin),
+                      buffer.num_elements + at / optim::kBlock * kFloat, kFloat});
+  }
+  return result;
+}
+
+optim::StateView StateLayout::view(const plan::Buffer& buffer, std::byte* memory, int parameter,
+                                   std::int64_t first) const {
+  const optim::StateSpec& spec = states_[buffer.moment];
+  if (count(buffer.chunk, buffer.moment, parameter) == 0) return {};
+  if (!optim::is_sliced(spec.extent)) {
+    const bool per_element = spec.extent == optim::Extent::Vectors || spec.extent == optim::Extent::SmallTensors;
+    const Bytes offset = small_offset(buffer.chunk, buffer.moment, parameter) + (per_element ? first * kFloat : 0);
+    return {.elements = memory + offset};
+  }
+  const std::int64_t at =
+      trace_.chunks[buffer.chunk].parameters[parameter].first_element + first - buffer.first_element;
+  optim::StateView view{.elements = memory + at * width(spec.format)};
+  if (spec.format == optim::StateFormat::Block8)
+    view.scales = reinterpret_cast<float*>(memory + buffer.num_elements) + at / optim::kBlock;
+  return view;
+}
+
+}  // namespace sluice::exec

@@ -1,0 +1,100 @@
+#include "exec/tensor_sums.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/units.h"
+
+namespace sluice::exec {
+namespace {
+
+constexpr std::int64_t kLeastPiece = 1 << 17;
+constexpr std::int64_t kMostPieces = 512;
+
+}  // namespace
+
+std::int64_t piece_elements(std::span<const std::int64_t> shape) {
+  const std::int64_t all = optim::num_elements(optim::Extent::Elements, shape);
+  const std::int64_t row = shape.size() >= 2 ? std::max<std::int64_t>(shape.back(), 1) : 1;
+  return round_up(std::max(kLeastPiece, (all + kMostPieces - 1) / kMostPieces), std::lcm(row, optim::kBlock));
+}
+
+TensorSums::TensorSums(const plan::StepTrace& trace, const optim::Measuring& measuring,
+                       std::span<const std::int64_t> slice_elements)
+    : measuring_(measuring) {
+  if (measuring.passes == 0 || slice_elements.empty()) return;
+  std::size_t most = 0, most_pieces = 0, most_parameters = 0;
+  for (std::size_t c = 0; c < trace.chunks.size(); ++c) {
+    std::size_t total = 0;
+    for (const plan::ParameterSlot& parameter : trace.chunks[c].parameters) {
+      const Lengths sizes = lengths(parameter.shape);
+      total += sizes.scalars + sizes.rows + sizes.columns;
+      const std::int64_t piece = piece_elements(parameter.shape);
+      const std::int64_t at_once = (std::min(slice_elements[c], parameter.num_elements) + piece - 1) / piece + 1;
+      most_pieces = std::max(most_pieces, static_cast<std::size_t>(at_once) * (sizes.scalars + sizes.columns));
+    }
+    most = std::max(most, total);
+    most_parameters = std::max(most_parameters, trace.chunks[c].parameters.size());
+  }
+  totals_.resize(most);
+  pieces_.resize(most_pieces);
+  of_parameter_.reserve(most_parameters);
+}
+
+TensorSums::Lengths TensorSums::lengths(std::span<const std::int64_t> shape) const {
+  const auto length = [&](bool wanted, optim::Extent extent) {
+    return wanted ? static_cast<std::size_t>(optim::num_elements(extent, shape)) : 0;
+  };
+  return {static_cast<std::size_t>(measuring_.scalars), length(measuring_.rows, optim::Extent::Rows),
+          length(measuring_.columns, optim::Extent::Columns)};
+}
+
+void TensorSums::start(const plan::Chunk& chunk) {
+  std::ranges::fill(totals_, 0.0);
+  of_parameter_.clear();
+  std::span<double> rest = totals_;
+  const auto take = [&](std::size_t count) {
+    const std::span<double> taken = rest.first(count);
+    rest = rest.subspan(count);
+    return taken;
+  };
+  for (const plan::ParameterSlot& parameter : chunk.parameters) {
+    const Lengths sizes = lengths(parameter.shape);
+    of_parameter_.push_back({take(sizes.scalars), take(sizes.rows), take(sizes.columns)});
+  }
+  next_piece_ = 0;
+}
+
+optim::Sums TensorSums::totals(int parameter) {
+  return of_parameter_.empty() ? optim::Sums{} : of_parameter_[parameter];
+}
+
+std::span<double> TensorSums::piece_memory(const Lengths& sizes, std::int64_t piece) {
+  const std::size_t length = sizes.scalars + sizes.columns;
+  if (length == 0) return {};
+  const std::size_t places = pieces_.size() / length;
+  return std::span(pieces_).subspan(static_cast<std::size_t>(piece) % places * length, length);
+}
+
+optim::Sums TensorSums::piece(const plan::ParameterSlot& parameter, int number, std::int64_t piece) {
+  const Lengths sizes = lengths(parameter.shape);
+  const std::span<double> memory = piece_memory(sizes, piece);
+  return {memory.first(sizes.scalars), of_parameter_[number].rows, memory.subspan(sizes.scalars)};
+}
+
+void TensorSums::fold(const plan::ParameterSlot& parameter, int number, std::int64_t end) {
+  const std::int64_t length = piece_elements(parameter.shape);
+  const bool complete = end == parameter.num_elements;
+  const std::int64_t stop = complete ? (end + length - 1) / length : end / length;
+  const Lengths sizes = lengths(parameter.shape);
+  const optim::Sums& into = of_parameter_[number];
+  for (; next_piece_ < stop; ++next_piece_) {
+    const std::span<double> memory = piece_memory(sizes, next_piece_);
+    for (std::size_t i = 0; i < sizes.scalars; ++i) into.scalars[i] += memory[i];
+    for (std::size_t i = 0; i < sizes.columns; ++i) into.columns[i] += memory[sizes.scalars + i];
+    std::ranges::fill(memory, 0.0);
+  }
+  if (complete) next_piece_ = 0;
+}
+
+}  // namespace sluice::exec

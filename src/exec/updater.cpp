@@ -1,0 +1,119 @@
+#include "exec/updater.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/parallel.h"
+
+namespace sluice::exec {
+
+Updater::Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
+                 std::span<const std::int64_t> slice_elements)
+    : trace_(trace),
+      rule_(rule),
+      decay_(decay),
+      num_states_(rule.states().size()),
+      num_measuring_(rule.measuring().passes),
+      layout_(trace, rule.states()),
+      sums_(trace, rule.measuring(), slice_elements) {
+  SLUICE_CHECK(num_states_ <= kMostStates);
+  std::int64_t in_model = 0;
+  for (const plan::Chunk& chunk : trace.chunks) {
+    auto& firsts = first_in_model_.emplace_back();
+    for (const plan::ParameterSlot& parameter : chunk.parameters) {
+      firsts.push_back(in_model);
+      in_model += round_up(parameter.num_elements, optim::kBlock);
+    }
+  }
+}
+
+void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
+                  const optim::UpdateArgs& args) {
+  const plan::Chunk& chunk = trace_.chunks[action.chunk];
+  const Places places = places_of(plan, action, arenas);
+  const std::int64_t begin = action.slice * plan.slice_elements[action.chunk];
+  const std::int64_t end = std::min(begin + plan.slice_elements[action.chunk], chunk.num_elements);
+  const bool measures = num_measuring_ > 0 && action.pass < num_measuring_;
+  if (measures && action.pass == 0 && action.slice == 0) sums_.start(chunk);
+  for (int p = 0; p < static_cast<int>(chunk.parameters.size()); ++p) {
+    const plan::ParameterSlot& slot = chunk.parameters[p];
+    const Range range{.chunk = &chunk,
+                      .parameter = p,
+                      .first = std::max(begin, slot.first_element) - slot.first_element,
+                      .last = std::min(end, slot.first_element + slot.num_elements) - slot.first_element};
+    if (range.first >= range.last) continue;
+    optim::UpdateArgs own = args;
+    if (decay_ == Decay::Matrices && slot.shape.size() < 2) own.weight_decay = 0;
+    if (measures) {
+      measure(action.pass, places, range, own);
+    } else {
+      apply(places, range, own);
+    }
+  }
+}
+
+Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& action,
+                                   const tier::ArenaBases& arenas) const {
+  Places places;
+  for (const plan::Slot& slot : action.slots) {
+    const plan::Buffer& buffer = plan.buffers[slot.buffer];
+    std::byte* const memory = arenas[slot.tier] + slot.offset;
+    if (buffer.kind == plan::BufferKind::Weight) places.weight = reinterpret_cast<float*>(memory);
+    if (buffer.kind == plan::BufferKind::Gradient) places.gradient = reinterpret_cast<const float*>(memory);
+    if (buffer.kind == plan::BufferKind::Moment) places.states[buffer.moment] = {&buffer, memory};
+  }
+  return places;
+}
+
+void Updater::with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use) {
+  const plan::ParameterSlot& slot = range.slot();
+  const auto chunk = range.chunk - trace_.chunks.data();
+  std::array<optim::StateView, kMostStates> states;
+  for (std::size_t s = 0; s < num_states_; ++s) {
+    const Places::State& state = places.states[s];
+    if (state.buffer != nullptr) states[s] = layout_.view(*state.buffer, state.memory, range.parameter, range.first);
+  }
+  const std::int64_t at = slot.first_element + range.first;
+  const auto count = static_cast<std::size_t>(range.last - range.first);
+  use({.parameter = {places.weight + at, count},
+       .gradient = {places.gradient + at, count},
+       .states = {states.data(), num_states_},
+       .shape = slot.shape,
+       .first = range.first,
+       .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
+       .totals = sums_.totals(range.parameter)});
+}
+
+// Each piece on one thread, in the order of its elements.
+void Updater::measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args) {
+  const plan::ParameterSlot& slot = range.slot();
+  const std::int64_t length = piece_elements(slot.shape);
+  const std::int64_t first_piece = range.first / length, last_piece = (range.last + length - 1) / length;
+  model::parallel_ranges(last_piece - first_piece, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t piece = first_piece + begin; piece < first_piece + end; ++piece) {
+      Range part = range;
+      part.first = std::max(range.first, piece * length);
+      part.last = std::min(range.last, (piece + 1) * length);
+      with_part(places, part,
+                [&](const optim::Part& p) { rule_.measure(pass, p, args, sums_.piece(slot, range.parameter, piece)); });
+    }
+  });
+  sums_.fold(slot, range.parameter, range.last);
+  if (range.last < slot.num_elements) return;
+  Range nothing = range;
+  nothing.first = nothing.last = 0;
+  with_part(places, nothing, [&](const optim::Part& p) { rule_.conclude(pass, p, args); });
+}
+
+void Updater::apply(const Places& places, const Range& range, const optim::UpdateArgs& args) {
+  constexpr std::int64_t kLeast = (1 << 16) / optim::kBlock;  // blocks
+  const std::int64_t blocks = (range.last - range.first + optim::kBlock - 1) / optim::kBlock;
+  model::parallel_ranges(blocks, kLeast, [&](std::int64_t begin, std::int64_t end) {
+    Range part = range;
+    part.first = range.first + begin * optim::kBlock;
+    part.last = std::min(range.last, range.first + end * optim::kBlock);
+    with_part(places, part, [&](const optim::Part& p) { rule_.update(p, args); });
+  });
+}
+
+}  // namespace sluice::exec

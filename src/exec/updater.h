@@ -1,0 +1,67 @@
+// The update of one slice of one chunk: cuts it into the parts that the rule wants and deals them out to threads.
+#pragma once
+#include <array>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "exec/state_layout.h"
+#include "exec/tensor_sums.h"
+#include "optim/rule.h"
+#include "plan/plan.h"
+#include "plan/trace.h"
+#include "tier/mover.h"
+
+namespace sluice::exec {
+
+/// Which parameters decay.
+enum class Decay { Matrices, All };
+
+/// Refers to what it was given. Memory for sums is taken by the constructor; `slice_elements` is the plan's.
+class Updater {
+ public:
+  Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
+          std::span<const std::int64_t> slice_elements);
+
+  /// Plays an Update of `plan` in `arenas`.
+  void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
+           const optim::UpdateArgs& args);
+  [[nodiscard]] Bytes sums_bytes() const { return sums_.bytes(); }
+
+ private:
+  static constexpr std::size_t kMostStates = 8;
+
+  /// What an action touches, as addresses.
+  struct Places {
+    float* weight = nullptr;
+    const float* gradient = nullptr;
+    struct State {
+      const plan::Buffer* buffer = nullptr;
+      std::byte* memory = nullptr;
+    };
+    std::array<State, kMostStates> states;
+  };
+  /// Elements [first, last) of a parameter.
+  struct Range {
+    const plan::Chunk* chunk = nullptr;
+    int parameter = 0;
+    std::int64_t first = 0, last = 0;
+    [[nodiscard]] const plan::ParameterSlot& slot() const { return chunk->parameters[parameter]; }
+  };
+  [[nodiscard]] Places places_of(const plan::Plan& plan, const plan::Action& action,
+                                 const tier::ArenaBases& arenas) const;
+  void with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
+  void measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
+  void apply(const Places& places, const Range& range, const optim::UpdateArgs& args);
+
+  const plan::StepTrace& trace_;
+  const optim::UpdateRule& rule_;
+  const Decay decay_;
+  const std::size_t num_states_;
+  const int num_measuring_;
+  StateLayout layout_;
+  TensorSums sums_;
+  std::vector<std::vector<std::int64_t>> first_in_model_;  // per chunk and parameter
+};
+
+}  // namespace sluice::exec

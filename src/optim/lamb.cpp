@@ -1,0 +1,133 @@
+// LAMB (arXiv 1904.00962) as NVIDIA's apex computes it: bias corrections on the moments, decay inside the step, no
+// bounds on the ratio |p| / |step|; a tensor without weight decay (a norm, a bias) takes ratio 1. The measuring pass
+// makes the step and drops it; the second makes it again, which costs less than keeping it.
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "base/isa.h"
+#include "optim/block_sum.h"
+#include "optim/factories.h"
+
+namespace sluice::optim {
+namespace {
+
+struct Constants {
+  float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, correction1, correction2, eps, weight_decay;
+};
+
+struct Element {
+  float exp_avg, exp_avg_sq, step;
+};
+
+[[gnu::always_inline]] inline Element next(float p, float gradient, float exp_avg, float exp_avg_sq,
+                                           const Constants& c) {
+  const float g = gradient * c.gradient_scale;
+  const float m = std::fma(c.one_minus_beta1, g, exp_avg * c.beta1);
+  const float v = std::fma(c.one_minus_beta2 * g, g, exp_avg_sq * c.beta2);
+  const float adam = m / c.correction1 / (std::sqrt(v / c.correction2) + c.eps);
+  return {m, v, std::fma(c.weight_decay, p, adam)};
+}
+
+struct Pointers {
+  float* parameter;
+  const float* gradient;
+  float* exp_avg;
+  float* exp_avg_sq;
+};
+
+struct MeasureLoop {
+  Pointers data;
+  Constants constants;
+  double* sums;  // of squares: parameter, step
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    const Pointers d = data;
+    const Constants c = constants;
+    std::array<float, kBlock> step;
+    for (std::size_t first = 0; first < count; first += kBlock) {
+      const std::size_t size = count - first < kBlock ? count - first : kBlock;
+      for (std::size_t i = 0; i < size; ++i) {
+        const std::size_t at = first + i;
+        step[i] = next(d.parameter[at], d.gradient[at], d.exp_avg[at], d.exp_avg_sq[at], c).step;
+      }
+      sums[0] += block_sum_of_squares(d.parameter + first, size);
+      sums[1] += block_sum_of_squares(step.data(), size);
+    }
+  }
+};
+
+struct ApplyLoop {
+  Pointers data;
+  Constants constants;
+  float minus_rate;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    float* __restrict const parameter = data.parameter;
+    const float* __restrict const gradient = data.gradient;
+    float* __restrict const exp_avg = data.exp_avg;
+    float* __restrict const exp_avg_sq = data.exp_avg_sq;
+    const Constants c = constants;
+    const float rate = minus_rate;
+    for (std::size_t i = 0; i < count; ++i) {
+      const Element e = next(parameter[i], gradient[i], exp_avg[i], exp_avg_sq[i], c);
+      exp_avg[i] = e.exp_avg;
+      exp_avg_sq[i] = e.exp_avg_sq;
+      parameter[i] = std::fma(rate, e.step, parameter[i]);
+    }
+  }
+};
+
+class LambRule final : public UpdateRule {
+ public:
+  explicit LambRule(const RuleOptions& options) : options_(options) {
+    check_option("beta1", options.beta1, 0, 1);
+    check_option("beta2", options.beta2, 0, 1);
+    check_option("eps", options.eps, 0, std::numeric_limits<double>::infinity());
+  }
+
+  [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
+  [[nodiscard]] Measuring measuring() const noexcept override {
+    return {.passes = 1, .scalars = 2, .reads_states = true};
+  }
+
+  void measure(int /*pass*/, const Part& part, const UpdateArgs& args, const Sums& sums) const override {
+    run_widest(MeasureLoop{pointers(part), constants(args), sums.scalars.data()}, part.parameter.size());
+  }
+
+  void update(const Part& part, const UpdateArgs& args) const override {
+    const double parameter_norm = std::sqrt(part.totals.scalars[0]), step_norm = std::sqrt(part.totals.scalars[1]);
+    const bool adapts = args.weight_decay != 0 && parameter_norm != 0 && step_norm != 0;
+    const double rate = adapts ? args.lr * parameter_norm / step_norm : args.lr;
+    run_widest(ApplyLoop{pointers(part), constants(args), static_cast<float>(-rate)}, part.parameter.size());
+  }
+
+ private:
+  static Pointers pointers(const Part& part) {
+    SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == 2);
+    return {part.parameter.data(), part.gradient.data(), part.states[0].floats(), part.states[1].floats()};
+  }
+
+  [[nodiscard]] Constants constants(const UpdateArgs& args) const {
+    const auto step = static_cast<double>(args.step);
+    return {.gradient_scale = args.gradient_scale,
+            .beta1 = static_cast<float>(options_.beta1),
+            .beta2 = static_cast<float>(options_.beta2),
+            .one_minus_beta1 = static_cast<float>(1 - options_.beta1),
+            .one_minus_beta2 = static_cast<float>(1 - options_.beta2),
+            .correction1 = static_cast<float>(1 - std::pow(options_.beta1, step)),
+            .correction2 = static_cast<float>(1 - std::pow(options_.beta2, step)),
+            .eps = static_cast<float>(options_.eps),
+            .weight_decay = static_cast<float>(args.weight_decay)};
+  }
+
+  RuleOptions options_;
+  std::array<StateSpec, 2> states_ = {{{"exp_avg"}, {"exp_avg_sq"}}};
+};
+
+}  // namespace
+
+std::unique_ptr<UpdateRule> make_lamb_rule(const RuleOptions& options) { return std::make_unique<LambRule>(options); }
+
+}  // namespace sluice::optim
