@@ -53,6 +53,7 @@ void load_state(Session& session, const format::WeightSource* weights, const for
                                            into);
                    }
                  });
+    if (!session.trace.chunks[chunk].trained) continue;
     for (int moment = 0; moment < session.request.recipe.num_moments; ++moment) {
       Fill fill;
       const std::string state = session.rule->states()[moment].name;

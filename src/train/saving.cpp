@@ -31,6 +31,7 @@ struct StateTable {
   std::map<std::string, TensorPlace> places;  // by file and name
 };
 
+// Of an adapter, its own weights alone: its base is where it was. Moments are of what is trained.
 StateTable state_table(const Session& session, bool with_moments) {
   StateTable table;
   const auto add = [&](const std::string& file, const std::string& name, const plan::ParameterSlot& slot,
@@ -39,11 +40,13 @@ StateTable state_table(const Session& session, bool with_moments) {
     table.places.emplace(file + ":" + name, place);
   };
   const int num_moments = with_moments ? session.request.recipe.num_moments : 0;
+  const bool adapter = session.run_model.adapter.has_value();
   for (int moment = -1; moment < num_moments; ++moment) {
     for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
+      if (!session.trace.chunks[chunk].trained && (moment >= 0 || adapter)) continue;
       for (const plan::ParameterSlot& slot : session.trace.chunks[chunk].parameters) {
         if (moment < 0) {
-          add("model", slot.name, slot, {plan::BufferKind::Weight, chunk, -1, slot.first_element});
+          add(adapter ? "adapter_model" : "model", slot.name, slot, {plan::BufferKind::Weight, chunk, -1, slot.first_element});
         } else {
           const std::string state = session.rule->states()[moment].name;
           add("optimizer", state + "/" + slot.name, slot,

@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "exec/executor.h"
 #include "exec/state.h"
+#include "model/adapt.h"
 #include "model/cpu_allocator.h"
 #include "model/init.h"
 #include "model/small_models.h"
@@ -38,10 +39,14 @@ struct Workload {
   int accumulation = 1;
   plan::UpdateWhen update = plan::UpdateWhen::NextForward;
   double max_norm = 1.0;
+  std::vector<std::string> freeze = {};
+  bool adapter = false;  ///< of all linear maps
 };
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
 inline void PrintTo(const Workload& work, std::ostream* out) {
+  if (work.adapter) *out << "adapted ";
+  if (!work.freeze.empty()) *out << "partly frozen ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, update in the " << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
 }
@@ -142,6 +147,13 @@ class SpillFolder {
   std::filesystem::path path_;
 };
 
+inline model::Model training_model(const Workload& work) {
+  model::Model model = model::make_model(training_config(work));
+  if (work.adapter) (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .targets = {"all-linear"}});
+  model::freeze(model, work.freeze);
+  return model;
+}
+
 /// Model and trace of a workload; made once, played in many places.
 struct TracedWork {
   Workload work;
@@ -150,7 +162,7 @@ struct TracedWork {
   plan::StepTrace trace;
 
   explicit TracedWork(const Workload& wanted)
-      : work(wanted), model(model::make_model(training_config(wanted))), rule(optim::make_rule("adamw", {})) {
+      : work(wanted), model(training_model(wanted)), rule(optim::make_rule("adamw", {})) {
     model::install_cpu_allocator();
     trace = model::trace_model(model, {kRows, kLength});
   }
@@ -266,8 +278,9 @@ class Training {
       const std::function<void(plan::BufferKind kind, int chunk, int moment, std::int64_t count)>& visit) const {
     for (int moment = -1; moment < 2; ++moment) {
       for (int chunk = 0; chunk < static_cast<int>(work_.trace.chunks.size()); ++chunk)
-        visit(moment < 0 ? plan::BufferKind::Weight : plan::BufferKind::Moment, chunk, moment,
-              work_.trace.chunks[chunk].num_elements);
+        if (moment < 0 || work_.trace.chunks[chunk].trained)
+          visit(moment < 0 ? plan::BufferKind::Weight : plan::BufferKind::Moment, chunk, moment,
+                work_.trace.chunks[chunk].num_elements);
     }
   }
 
