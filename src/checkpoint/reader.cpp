@@ -42,7 +42,8 @@ Checkpoint open_checkpoint(const fs::path& folder) {
 }
 
 std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& checkpoint) {
-  return format::open_weights(checkpoint.folder / "model.safetensors");
+  const fs::path adapter = checkpoint.folder / "adapter_model.safetensors";
+  return format::open_weights(fs::exists(adapter) ? adapter : checkpoint.folder / "model.safetensors");
 }
 
 std::unique_ptr<format::SafetensorsFile> open_checkpoint_states(const Checkpoint& checkpoint) {

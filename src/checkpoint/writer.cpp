@@ -15,6 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kModelConfig = "config.json";
+constexpr const char* kModelFile = "model";
+constexpr const char* kAdapterConfig = "adapter_config.json";
+constexpr const char* kAdapterFile = "adapter_model";
 
 /// Deletes the half-written folder unless the save went through.
 class Unfinished {
@@ -60,6 +63,17 @@ ManifestFile write_side_file(const fs::path& folder, const std::string& name, st
   return {name, static_cast<Bytes>(content.size()), checksum(std::as_bytes(std::span(content.data(), content.size())))};
 }
 
+/// In order of first use: weights before states.
+std::vector<std::string> tensor_files(std::span<const StateTensor> tensors) {
+  std::vector<std::string> files;
+  for (const StateTensor& tensor : tensors) {
+    SLUICE_CHECK(tensor.file == kModelFile || tensor.file == kAdapterFile || tensor.file == "optimizer", tensor.name,
+                 " in file ", tensor.file);
+    if (std::find(files.begin(), files.end(), tensor.file) == files.end()) files.push_back(tensor.file);
+  }
+  return files;
+}
+
 void inject(std::string_view name, const fs::path& path) {
   if (const int injected = fail_point(name); injected > 0) throw_errno("checkpoint", name, path.string(), injected);
 }
@@ -85,21 +99,20 @@ void remove_file(const fs::path& file) {
   if (error) throw_errno("checkpoint", "remove", file.string(), error.value());
 }
 
-/// Moves the staged files into `output`. config.json goes first and comes last: folders without it are no models.
-void replace_model(const fs::path& staged, const fs::path& output) {
+/// Moves the staged files into `output`. `config` goes first and comes last: folders without it are no models.
+void replace_model(const fs::path& staged, const fs::path& output, const std::string& config) {
   const auto names = file_names(staged);
-  remove_file(output / kModelConfig);
+  remove_file(output / config);
   sync_folder(output);
   for (const std::string& name : file_names(output)) {
-    if (is_weights_file(name)) remove_file(output / name);
+    if (config == kModelConfig && is_weights_file(name)) remove_file(output / name);
   }
   for (const std::string& name : names) {
     inject("checkpoint.rename", output / name);
-    if (name != kModelConfig) rename_path(staged / name, output / name);
+    if (name != config) rename_path(staged / name, output / name);
   }
   sync_folder(output);
-  if (std::find(names.begin(), names.end(), kModelConfig) != names.end())
-    rename_path(staged / kModelConfig, output / kModelConfig);
+  if (std::find(names.begin(), names.end(), config) != names.end()) rename_path(staged / config, output / config);
   sync_folder(output);
 }
 
@@ -112,14 +125,8 @@ void write_checkpoint(const fs::path& folder, const CheckpointContents& contents
   const Unfinished unfinished(temporary_name(folder));
   check_free_space(unfinished.path(), contents.tensors);
   Manifest manifest{.step = *step, .files = {}};
-  bool has_states = false;
-  for (const StateTensor& tensor : contents.tensors) {
-    SLUICE_CHECK(tensor.file == "model" || tensor.file == "optimizer", tensor.name, " in file ", tensor.file);
-    has_states = has_states || tensor.file == "optimizer";
-  }
-  manifest.files.push_back(write_tensors(unfinished.path(), "model", contents, read_state, staging));
-  if (has_states)
-    manifest.files.push_back(write_tensors(unfinished.path(), "optimizer", contents, read_state, staging));
+  for (const std::string& file : tensor_files(contents.tensors))
+    manifest.files.push_back(write_tensors(unfinished.path(), file, contents, read_state, staging));
   for (const auto& [name, content] : contents.side_files)
     manifest.files.push_back(write_side_file(unfinished.path(), name, content));
   manifest.files.push_back(
@@ -137,11 +144,18 @@ void write_model_folder(const fs::path& output, const ModelContents& contents, c
   check_free_space(unfinished.path(), contents.tensors);
   std::vector<format::TensorInfo> infos;
   for (const StateTensor& tensor : contents.tensors) infos.push_back(tensor_info(tensor));
-  format::ModelWeightsWriter writer(unfinished.path(), std::move(infos), contents.max_shard);
-  for (const StateTensor& tensor : contents.tensors) stream_tensor(tensor, read_state, staging, writer);
-  writer.publish();
+  const auto write = [&](auto writer) {
+    for (const StateTensor& tensor : contents.tensors) stream_tensor(tensor, read_state, staging, writer);
+    writer.publish();
+  };
+  const bool is_adapter = !contents.tensors.empty() && contents.tensors.front().file == kAdapterFile;
+  if (is_adapter) {
+    write(format::SafetensorsWriter(unfinished.path() / (std::string(kAdapterFile) + ".safetensors"), infos));
+  } else {
+    write(format::ModelWeightsWriter(unfinished.path(), infos, contents.max_shard));
+  }
   for (const auto& [name, content] : contents.side_files) write_side_file(unfinished.path(), name, content);
-  replace_model(unfinished.path(), output);
+  replace_model(unfinished.path(), output, is_adapter ? kAdapterConfig : kModelConfig);
 }
 
 }  // namespace sluice::checkpoint

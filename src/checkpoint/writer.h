@@ -16,7 +16,7 @@ namespace sluice::checkpoint {
 
 /// One tensor of the state.
 struct StateTensor {
-  std::string file;  ///< "model" or "optimizer": FILE.safetensors
+  std::string file;  ///< "model", "adapter_model" or "optimizer": FILE.safetensors
   std::string name;  ///< the Hugging Face name in "model", STATE/NAME in "optimizer" ("exp_avg/lm_head.weight")
   std::vector<std::int64_t> shape;
   std::string dtype = "F32";  ///< as safetensors spells it
@@ -45,14 +45,14 @@ void write_checkpoint(const std::filesystem::path& folder, const CheckpointConte
                       const ReadState& read_state, std::span<float> staging);
 
 struct ModelContents {
-  std::vector<StateTensor> tensors;  ///< all of file "model"
-  std::vector<SideFile> side_files;  ///< config.json, generation_config.json, tokenizer files
+  std::vector<StateTensor> tensors;  ///< all of file "model", or all of "adapter_model", which is never split
+  std::vector<SideFile> side_files;  ///< config.json (or adapter_config.json), tokenizer files
   Bytes max_shard = format::kDefaultMaxShard;
 };
 
-/// Writes the model's files into `output`, which may hold checkpoints, metrics and an earlier model. All is first
-/// written beside them and synced; then the old model disappears, and config.json comes last: without it no loader
-/// takes the folder for a model, so there is a complete model or none. Errors, memory and lock as `write_checkpoint`.
+/// Writes the model's (or the adapter's) files into `output`, which may hold checkpoints, metrics and an earlier model.
+/// All is first written beside them and synced; then the old model disappears, and config.json (adapter_config.json)
+/// comes last: without it no loader takes the folder for a model, so there is a complete model or none. Errors, memory and lock as `write_checkpoint`.
 void write_model_folder(const std::filesystem::path& output, const ModelContents& contents, const ReadState& read_state,
                         std::span<float> staging);
 

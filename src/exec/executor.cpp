@@ -248,20 +248,20 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
   result.loss_sum += model::run_backward(block, tensors, std::move(saved));
 }
 
-// The tensors are views of planned memory, made on the spot: in slot order weights, gradients, boundary in, boundary
-// out.
+// The tensors are views of planned memory, made on the spot. A parameter without a gradient is not trained.
 model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepInputs& inputs) const {
   model::BlockTensors tensors;
   tensors.batch = inputs.micro_batches[action.micro_batch];
   const plan::Block& block = options_.trace->blocks[action.block];
+  std::map<int, at::Tensor> weights, gradients;  // by chunk
   for (const plan::Slot& slot : action.slots) {
     const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
     switch (buffer.kind) {
       case plan::BufferKind::Weight:
-        bind_chunk(slot, tensors.parameters);
+        weights[buffer.chunk] = chunk_tensor(slot);
         break;
       case plan::BufferKind::Gradient:
-        bind_chunk(slot, tensors.gradients);
+        gradients[buffer.chunk] = chunk_tensor(slot);
         break;
       case plan::BufferKind::Boundary:
         (buffer.boundary == block.reads ? tensors.input : tensors.output) = boundary_tensor(slot, tensors.batch);
@@ -277,14 +277,17 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
         SLUICE_CHECK(false, "a block's computation does not touch moments");
     }
   }
+  for (const auto [chunk, parameter] : model::parameter_places(*options_.model, options_.model->blocks[action.block])) {
+    const plan::ParameterSlot& place = options_.trace->chunks[chunk].parameters[parameter];
+    tensors.parameters.push_back(model::view_of(place, weights[chunk]));
+    tensors.gradients.push_back(model::view_of(place, gradients[chunk]));
+  }
   tensors.scale = inputs.gradient_scale;
   return tensors;
 }
 
-void Executor::bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into) const {
-  const plan::Chunk& chunk = options_.trace->chunks[period_->plan->buffers[slot.buffer].chunk];
-  for (const plan::ParameterSlot& parameter : chunk.parameters)
-    into.push_back(at::from_blob(floats(slot) + parameter.first_element, parameter.shape, at::kFloat));
+at::Tensor Executor::chunk_tensor(const plan::Slot& slot) const {
+  return at::from_blob(floats(slot), {period_->plan->buffers[slot.buffer].num_elements}, at::kFloat);
 }
 
 at::Tensor Executor::boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const {

@@ -84,7 +84,7 @@ class Executor {
   };
   SavedPlaces saved_places(const plan::Action& action) const;
   void forward_saving(const plan::Action& action, const model::BlockTensors& tensors, const SavedPlaces& places);
-  void bind_chunk(const plan::Slot& slot, std::vector<at::Tensor>& into) const;
+  at::Tensor chunk_tensor(const plan::Slot& slot) const;
   void generate(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
   at::Tensor boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const;

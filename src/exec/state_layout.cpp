@@ -47,7 +47,8 @@ StateLayout::StateLayout(const plan::StepTrace& trace, std::span<const optim::St
 }
 
 std::int64_t StateLayout::count(int chunk, int state, int parameter) const {
-  return optim::num_elements(states_[state].extent, trace_.chunks[chunk].parameters[parameter].shape);
+  const plan::Chunk& owner = trace_.chunks[chunk];
+  return owner.trained ? optim::num_elements(states_[state].extent, owner.parameters[parameter].shape) : 0;
 }
 
 Bytes StateLayout::small_offset(int chunk, int state, int parameter) const {

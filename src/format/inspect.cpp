@@ -10,6 +10,7 @@
 #include "base/formatted.h"
 #include "format/gguf.h"
 #include "format/model_config.h"
+#include "format/peft.h"
 #include "format/quote.h"
 #include "format/safetensors.h"
 #include "format/weight_source.h"
@@ -110,7 +111,18 @@ Json inspect_safetensors(const std::filesystem::path& path) {
   return root;
 }
 
+Json inspect_adapter(const std::filesystem::path& path) {
+  const AdapterConfig config = read_adapter_config(path);
+  Json root;
+  root["kind"] = "PEFT adapter folder";
+  root["config"] = {{"base_model", config.base_model}, {"rank", config.rank},       {"alpha", config.alpha},
+                    {"rslora", config.rslora},         {"targets", config.targets}};
+  root.update(describe_tensors(open_weights(path / kAdapterWeightsName)->tensors()));
+  return root;
+}
+
 Json inspect_folder(const std::filesystem::path& path) {
+  if (is_adapter_folder(path)) return inspect_adapter(path);
   const bool has_config = std::filesystem::exists(path / "config.json");
   const bool has_weights = std::filesystem::exists(path / "model.safetensors") ||
                            std::filesystem::exists(path / "model.safetensors.index.json");

@@ -6,6 +6,13 @@
 
 namespace sluice::model {
 
+std::vector<Linear*> AttentionWeights::linears() {
+  std::vector<Linear*> result;
+  for (Linear& part : qkv) result.push_back(&part);
+  result.push_back(&o);
+  return result;
+}
+
 AttentionBranch::Heads AttentionBranch::heads(const at::Tensor& qkv, TokenGrid grid) const {
   const auto part = [&](std::int64_t first_head, std::int64_t num_heads) {
     return qkv.narrow(1, first_head * shape_.head_dim, num_heads * shape_.head_dim)
@@ -47,7 +54,7 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
   const std::int64_t num_rows = x.size(0);
   AttentionGradients d;
   {
-    add_linear_gradients(g.o, dx, saved.attention.out.view({num_rows, -1}));
+    add_linear_gradients(p.o, g.o, dx, saved.attention.out.view({num_rows, -1}));
     const at::Tensor dout = linear_backward(p.o, dx).view(saved.attention.out.sizes());
     const Heads h = heads(saved.qkv, grid);
     d = causal_attention_backward(dout, h.q, h.k, h.v, saved.attention);
@@ -67,7 +74,7 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
     h.v.copy_(d.dv);
     d = {};
   }
-  {
+  if (wants_gradient(g.qkv)) {
     const at::Tensor normalised = norm_.again(p.norm, x, saved.statistics);
     add_joined_gradients(p.qkv, g.qkv, d_qkv, normalised);
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "model/attention.h"
 #include "model/joined_linear.h"
@@ -18,6 +19,8 @@ struct AttentionWeights {
   NormWeights norm;
   JoinedLinear qkv;  ///< maps whose results are q, k and v, side by side
   Linear o;
+  /// In the order of their parameters.
+  [[nodiscard]] std::vector<Linear*> linears();
 };
 
 struct AttentionShape {

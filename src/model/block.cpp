@@ -20,6 +20,8 @@ at::Tensor Block::forward_saving(std::span<const at::Tensor> parameters, const a
   return forward(parameters, input, batch);
 }
 
+void Block::set_adapters(std::vector<LinearAdapter>) { SLUICE_CHECK(false, name(), " has no linear maps"); }
+
 std::vector<std::int64_t> Block::cache_shape() const { return {}; }
 
 at::Tensor Block::decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache&, std::int64_t,

@@ -15,11 +15,14 @@ namespace sluice::model {
 
 /// A parameter of a chunk: its published name, its shape and how a fresh one is filled (init.h).
 struct ParameterSpec {
-  enum class Init { Normal, Ones, Zeros };
+  enum class Init { Normal, Uniform, Ones, Zeros };
+  /// Whether it is the matrix of one of the block's linear maps, and how it is stored.
+  enum class Matrix { None, OutIn, InOut };
   std::string name;  ///< Hugging Face name
   std::vector<std::int64_t> shape;
   Init init = Init::Normal;
-  double std = 0.02;  ///< of Init::Normal
+  double std = 0.02;  ///< of Init::Normal; of Init::Uniform the largest magnitude
+  Matrix matrix = Matrix::None;
   [[nodiscard]] std::int64_t num_elements() const;
 };
 
@@ -52,6 +55,12 @@ struct BackwardInputs {
   at::Tensor output_gradient;
 };
 
+/// A low-rank adapter of one linear map: scale * B A, A [rank,in], B [out,rank]. Rank 0: the map has none.
+struct LinearAdapter {
+  std::int64_t rank = 0;
+  double scale = 0;
+};
+
 /// Inputs, outputs and their gradients are [B,S,hidden]. Implementations must be deterministic and may not keep state.
 /// Everything is called with autograd disabled: forward and backward are written by hand.
 class Block {
@@ -73,6 +82,9 @@ class Block {
   /// none). `saved` has an entry per class; the tensors of empty ones are made again, with the same bits. Saved tensors
   /// may be overwritten, and are released by dropping them. The output gradient is only read.
   [[nodiscard]] virtual at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const = 0;
+  /// Gives the block's linear maps (ParameterSpec::matrix, in their order) these adapters. From then on its functions
+  /// take {A, B} of each map that has one behind the block's other parameters, in that order. Before any other use.
+  virtual void set_adapters(std::vector<LinearAdapter> adapters);
   /// Shape [kv_heads, head_dim] of one position's keys; empty when the block keeps none.
   [[nodiscard]] virtual std::vector<std::int64_t> cache_shape() const;
   /// `forward` without gradients for the tokens at positions [position, position + S), given the caches of all

@@ -18,12 +18,20 @@ Model make_model(const format::ModelConfig& config) {
   return find_row(model_catalog(), "model type", config.model_type).make(config);
 }
 
+std::vector<ParameterPlace> parameter_places(const Model& model, const BlockEntry& entry) {
+  if (!entry.order.empty()) return entry.order;
+  std::vector<ParameterPlace> places;
+  for (const int chunk : entry.chunks) {
+    const auto count = static_cast<int>(model.chunks[static_cast<std::size_t>(chunk)].parameters.size());
+    for (int parameter = 0; parameter < count; ++parameter) places.push_back({chunk, parameter});
+  }
+  return places;
+}
+
 std::vector<ParameterSpec> parameters_of(const Model& model, int block_index) {
   std::vector<ParameterSpec> specs;
-  for (const int chunk : model.blocks.at(static_cast<std::size_t>(block_index)).chunks) {
-    const auto& parameters = model.chunks[static_cast<std::size_t>(chunk)].parameters;
-    specs.insert(specs.end(), parameters.begin(), parameters.end());
-  }
+  for (const auto [chunk, parameter] : parameter_places(model, model.blocks.at(static_cast<std::size_t>(block_index))))
+    specs.push_back(model.chunks[static_cast<std::size_t>(chunk)].parameters[static_cast<std::size_t>(parameter)]);
   return specs;
 }
 

@@ -8,6 +8,11 @@
 
 namespace sluice::model {
 
+at::Tensor view_of(const plan::ParameterSlot& place, const at::Tensor& chunk) {
+  if (!chunk.defined()) return {};
+  return chunk.narrow(0, place.first_element, place.num_elements).view(place.shape);
+}
+
 void run_forward(const Block& block, const BlockTensors& t) {
   const at::NoGradGuard no_grad;
   t.output.copy_(block.forward(t.parameters, t.input, t.batch));

@@ -10,6 +10,9 @@
 
 namespace sluice::model {
 
+/// A parameter in the memory of its chunk; undefined where that is.
+[[nodiscard]] at::Tensor view_of(const plan::ParameterSlot& place, const at::Tensor& chunk);
+
 /// The tensors of one call. Unused ones may be undefined. Nothing is retained after a call.
 struct BlockTensors {
   std::vector<at::Tensor> parameters;  ///< of the block's chunks, concatenated

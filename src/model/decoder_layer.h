@@ -23,11 +23,16 @@ class DecoderLayer : public Block {
   DecoderLayer(std::string name, AttentionBranch attention, Mlp mlp)
       : name_(std::move(name)), attention_(std::move(attention)), mlp_(std::move(mlp)) {}
   std::string name() const override { return name_; }
-  std::string trace_key() const override { return "decoder_layer"; }
+  std::string trace_key() const override {
+    std::string key = "decoder_layer";
+    for (const LinearAdapter& adapter : adapters_) key += " r" + std::to_string(adapter.rank);
+    return key;
+  }
+  void set_adapters(std::vector<LinearAdapter> adapters) override { adapters_ = std::move(adapters); }
 
   at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
                      const MicroBatch&) const override {
-    const Weights p = weights(parameters);
+    const Weights p = adapted(parameters);
     at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), nullptr);
     return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
   }
@@ -36,7 +41,7 @@ class DecoderLayer : public Block {
 
   at::Tensor forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch&,
                             SavedMask mask, SavedTensors& saved) const override {
-    const Weights p = weights(parameters);
+    const Weights p = adapted(parameters);
     const bool save_attention = (mask & (1U << kAttention)) != 0;
     SavedAttention a;
     at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), save_attention ? &a : nullptr);
@@ -52,7 +57,7 @@ class DecoderLayer : public Block {
   }
 
   at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const override {
-    const Weights p = weights(in.parameters), g = weights(in.gradients);
+    const Weights p = adapted(in.parameters), g = adapted(in.gradients);
     SavedAttention a;
     at::Tensor between;
     if (std::vector<at::Tensor> t = std::move(saved[kAttention]); !t.empty()) {
@@ -78,7 +83,7 @@ class DecoderLayer : public Block {
 
   at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache& cache,
                     std::int64_t position, const MicroBatch&) const override {
-    const Weights p = weights(parameters);
+    const Weights p = adapted(parameters);
     at::Tensor between = attention_.decode(p.attention, rows(input), grid(input), cache, position);
     return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
   }
@@ -94,12 +99,27 @@ class DecoderLayer : public Block {
  private:
   enum Class : SavedMask { kAttention, kMlp };  // in the order of `saved_classes`
 
+  Weights adapted(std::span<const at::Tensor> tensors) const {
+    Weights w = weights(tensors);
+    if (adapters_.empty()) return w;
+    std::vector<Linear*> linears = w.attention.linears();
+    for (Linear* linear : w.mlp.linears()) linears.push_back(linear);
+    std::size_t next = tensors.size();
+    for (std::size_t i = linears.size(); i-- > 0;) {
+      if (adapters_[i].rank == 0) continue;
+      next -= 2;
+      linears[i]->adapter = {tensors[next], tensors[next + 1], adapters_[i].scale};
+    }
+    return w;
+  }
+
   static at::Tensor rows(const at::Tensor& x_BSD) { return x_BSD.reshape({-1, x_BSD.size(2)}); }
   static TokenGrid grid(const at::Tensor& x_BSD) { return {x_BSD.size(0), x_BSD.size(1)}; }
 
   std::string name_;
   AttentionBranch attention_;
   Mlp mlp_;
+  std::vector<LinearAdapter> adapters_;  // one per linear map, or none at all
 };
 
 }  // namespace sluice::model

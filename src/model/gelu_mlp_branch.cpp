@@ -8,7 +8,7 @@ namespace sluice::model {
 
 SavedGeluMlp GeluMlpBranch::save(const GeluMlpWeights& p, at::Tensor x) const {
   LayerNormResult norm = layer_norm(x, p.norm, norm_eps_);
-  return {std::move(x), std::move(norm.statistics), linear({p.fc.weight, {}}, norm.y)};
+  return {std::move(x), std::move(norm.statistics), linear({p.fc.weight, {}, p.fc.adapter}, norm.y)};
 }
 
 at::Tensor GeluMlpBranch::forward(const GeluMlpWeights& p, at::Tensor x) const {
@@ -31,11 +31,12 @@ at::Tensor GeluMlpBranch::backward(const GeluMlpWeights& p, const GeluMlpWeights
   {
     const at::Tensor activation = linear_backward(p.proj, dy);  // its gradient first
     gelu_backward_in_place(activation, saved.product, p.fc.bias, g.fc.bias, form_);
-    add_linear_gradients(g.proj, dy, activation);
+    add_linear_gradients(p.proj, g.proj, dy, activation);
   }
   const at::Tensor d_product = std::exchange(saved.product, {});
-  if (g.fc.weight.defined())
-    add_linear_gradients({g.fc.weight, {}}, d_product, layer_norm_again({saved.x, saved.statistics, p.norm}));
+  const Linear wanted{g.fc.weight, {}, g.fc.adapter};
+  if (wants_gradient(wanted))
+    add_linear_gradients(p.fc, wanted, d_product, layer_norm_again({saved.x, saved.statistics, p.norm}));
   at::Tensor dx = linear_backward(p.fc, d_product);
   layer_norm_backward({saved.x, saved.statistics, p.norm}, dx, /*residual=*/dy, dx, g.norm);
   return dx;

@@ -3,6 +3,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "model/gelu.h"
 #include "model/layer_norm.h"
 #include "model/linear.h"
@@ -13,6 +15,8 @@ namespace sluice::model {
 struct GeluMlpWeights {
   NormWeights norm;
   Linear fc, proj;
+  /// In the order of their parameters.
+  [[nodiscard]] std::vector<Linear*> linears() { return {&fc, &proj}; }
 };
 
 /// What the backward needs: the branch's own input x as well, for nobody else keeps it.

@@ -43,7 +43,7 @@ std::vector<ParameterSpec> gpt2_layer_parameters(const format::ModelConfig& conf
     specs.push_back({prefix + name + ".bias", {config.hidden_size}, Init::Zeros, 0});
   };
   const auto projection = [&](const char* name, std::int64_t in, std::int64_t out, double std) {
-    specs.push_back({prefix + name + ".weight", {in, out}, Init::Normal, std});
+    specs.push_back({prefix + name + ".weight", {in, out}, Init::Normal, std, ParameterSpec::Matrix::InOut});
     specs.push_back({prefix + name + ".bias", {out}, Init::Zeros, 0});
   };
   const std::int64_t d = config.hidden_size, f = config.intermediate_size;

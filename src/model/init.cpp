@@ -32,10 +32,18 @@ std::array<float, 4> four_normals(const RandomKey& key, std::uint64_t counter) {
   return normals;
 }
 
+// Four of one counter in [-1, 1).
+std::array<float, 4> four_uniforms(const RandomKey& key, std::uint64_t counter) {
+  const auto bits = philox(key, counter);
+  std::array<float, 4> uniforms{};
+  for (std::size_t i = 0; i < 4; ++i) uniforms[i] = static_cast<float>(bits[i] >> 8) * 0x1p-23F - 1.0F;
+  return uniforms;
+}
+
 }  // namespace
 
 void init_parameter(const ParameterSpec& spec, std::uint64_t seed, std::int64_t first_element, std::span<float> out) {
-  if (spec.init != ParameterSpec::Init::Normal) {
+  if (spec.init == ParameterSpec::Init::Ones || spec.init == ParameterSpec::Init::Zeros) {
     std::fill(out.begin(), out.end(), spec.init == ParameterSpec::Init::Ones ? 1.0F : 0.0F);
     return;
   }
@@ -45,9 +53,11 @@ void init_parameter(const ParameterSpec& spec, std::uint64_t seed, std::int64_t 
   const auto end = static_cast<std::int64_t>(out.size());
   for (std::int64_t i = 0; i < end;) {
     const std::int64_t element = first_element + i;
-    const auto normals = four_normals(key, static_cast<std::uint64_t>(element / 4));
+    const auto counter = static_cast<std::uint64_t>(element / 4);
+    const auto values = spec.init == ParameterSpec::Init::Uniform ? four_uniforms(key, counter)
+                                                                  : four_normals(key, counter);
     for (auto lane = static_cast<std::size_t>(element % 4); lane < 4 && i < end; ++lane, ++i) {
-      out[static_cast<std::size_t>(i)] = std * normals[lane];
+      out[static_cast<std::size_t>(i)] = std * values[lane];
     }
   }
 }

@@ -2,17 +2,16 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "model/row_kernel.h"
 
 namespace sluice::model {
 namespace {
 
-// Meta tensors have no addresses: there parts of one chunk are views of one storage.
+// Parts of one chunk are views of one storage. Addresses alone do not tell: two chunks may happen to lie side by side.
 bool follows(const at::Tensor& next, const at::Tensor& matrix) {
-  if (matrix.is_meta()) {
-    return next.is_alias_of(matrix) && next.storage_offset() == matrix.storage_offset() + matrix.numel();
-  }
-  return next.const_data_ptr<float>() == matrix.const_data_ptr<float>() + matrix.numel();
+  return next.is_alias_of(matrix) && next.storage_offset() == matrix.storage_offset() + matrix.numel();
 }
 
 std::vector<at::Tensor> weights_of(const JoinedLinear& p) {
@@ -43,8 +42,7 @@ at::Tensor join_rows(const std::vector<at::Tensor>& matrices) {
   }
   const at::Tensor& first = matrices.front();
   const std::int64_t width = first.size(1);
-  if (first.is_meta()) return first.as_strided({num_rows, width}, {width, 1});
-  return at::from_blob(first.mutable_data_ptr(), {num_rows, width}, first.options());
+  return first.as_strided({num_rows, width}, {width, 1});
 }
 
 at::Tensor joined_linear(const JoinedLinear& p, const at::Tensor& x) {
@@ -56,6 +54,7 @@ at::Tensor joined_linear(const JoinedLinear& p, const at::Tensor& x) {
   for_parts(y, p, [&](std::size_t i, at::Tensor columns) {
     if (!joined.defined()) at::mm_out(columns, x, p[i].weight.t());
     if (p[i].bias.defined()) columns.add_(p[i].bias);
+    add_low_rank(p[i].adapter, x, columns);
   });
   return y;
 }
@@ -68,17 +67,23 @@ void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, 
     at::Tensor weight = gradients[i].weight;
     if (!joined.defined() && weight.defined()) weight.addmm_(columns.t(), x);
     if (gradients[i].bias.defined()) add_column_sums(columns, gradients[i].bias);
+    add_low_rank_gradients(p[i].adapter, gradients[i].adapter, columns, x);
   });
 }
 
 at::Tensor joined_backward(const JoinedLinear& p, const at::Tensor& dy) {
   const at::Tensor joined = join_rows(weights_of(p));
-  if (joined.defined()) return at::mm(dy, joined);
   at::Tensor dx;
+  if (joined.defined()) dx = at::mm(dy, joined);
   for_parts(dy, p, [&](std::size_t i, const at::Tensor& columns) {
-    dx = i == 0 ? at::mm(columns, p[i].weight) : dx.addmm_(columns, p[i].weight);
+    if (!joined.defined()) dx = i == 0 ? at::mm(columns, p[i].weight) : dx.addmm_(columns, p[i].weight);
+    add_low_rank_backward(p[i].adapter, columns, dx);
   });
   return dx;
+}
+
+bool wants_gradient(const JoinedLinear& gradients) {
+  return std::ranges::any_of(gradients, [](const Linear& part) { return wants_gradient(part); });
 }
 
 }  // namespace sluice::model

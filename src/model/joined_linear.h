@@ -1,6 +1,7 @@
 // Several linear maps of one input whose results stand side by side in one buffer: y [T, out_1 + out_2 + ...]. Weights
 // that lie one after the other in their chunk are one matrix, so that one product serves all of them; else it is a
-// product each, into the same places. Which of the two follows from the layout of the chunk, that is from shapes.
+// product each, into the same places. Which of the two follows from the layout of the chunk, that is from shapes. Each
+// map has its own low-rank adapter, or none.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -18,6 +19,8 @@ using JoinedLinear = std::vector<Linear>;
 /// Adds the gradients of weights and biases into `gradients`; an undefined one is not wanted.
 void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const at::Tensor& dy,
                           const at::Tensor& x);
+/// Whether any of these gradients is wanted.
+[[nodiscard]] bool wants_gradient(const JoinedLinear& gradients);
 /// dx = the sum over the maps of dy_i W_i, in fresh memory.
 [[nodiscard]] at::Tensor joined_backward(const JoinedLinear& p, const at::Tensor& dy);
 

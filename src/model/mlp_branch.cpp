@@ -41,10 +41,10 @@ at::Tensor MlpBranch::backward(const MlpWeights& p, const MlpWeights& g, SavedMl
   {
     const at::Tensor activation = linear_backward(p.down, dy);  // its gradient first
     swiglu_backward_in_place(activation, gate_of(saved.gate_up), up_of(saved.gate_up));
-    add_linear_gradients(g.down, dy, activation);
+    add_linear_gradients(p.down, g.down, dy, activation);
   }
   const at::Tensor d_gate_up = std::exchange(saved.gate_up, {});
-  {
+  if (wants_gradient(g.gate_up)) {
     const at::Tensor normalised = rms_norm_again(saved.x, saved.rstd, p.norm);
     add_joined_gradients(p.gate_up, g.gate_up, d_gate_up, normalised);
   }

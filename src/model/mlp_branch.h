@@ -3,6 +3,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "model/joined_linear.h"
 
 namespace sluice::model {
@@ -12,6 +14,8 @@ struct MlpWeights {
   at::Tensor norm;
   JoinedLinear gate_up;
   Linear down;
+  /// In the order of their parameters.
+  [[nodiscard]] std::vector<Linear*> linears() { return {&gate_up[0], &gate_up[1], &down}; }
 };
 
 /// What the backward needs: the branch's own input x as well, for nobody else keeps it.

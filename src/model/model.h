@@ -17,14 +17,21 @@ namespace sluice::model {
 struct ChunkSpec {
   std::string name;
   std::vector<ParameterSpec> parameters;
+  bool trained = true;
 };
 
-/// A block in its place. Its functions take the parameters of `chunks` concatenated in that order.
+/// Where a parameter stands: which of the chunks, and which of that chunk's parameters.
+struct ParameterPlace {
+  int chunk = 0, parameter = 0;
+};
+
+/// A block in its place. Its functions take the parameters of `chunks` concatenated in that order, or in `order`.
 struct BlockEntry {
   std::unique_ptr<Block> block;
   std::vector<int> chunks;  ///< the block's own first; a tied chunk stands in both of its users
   int reads = -1;           ///< boundary read, -1: only the batch
   int writes = -1;          ///< boundary written, -1: it ends in the loss
+  std::vector<ParameterPlace> order = {};  ///< of the parameters of all `chunks`; empty: as they stand
 };
 
 struct Model {
@@ -41,7 +48,9 @@ using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&)>;
 /// The model that `config` describes. Throws ConfigError for an unknown type or values that it does not support.
 [[nodiscard]] Model make_model(const format::ModelConfig& config);
 
-/// Specs of a block's parameters in the order in which its functions take them.
+/// A block's parameters in the order in which its functions take them.
+[[nodiscard]] std::vector<ParameterPlace> parameter_places(const Model& model, const BlockEntry& entry);
+/// Their specs.
 [[nodiscard]] std::vector<ParameterSpec> parameters_of(const Model& model, int block_index);
 
 }  // namespace sluice::model

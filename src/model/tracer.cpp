@@ -26,20 +26,28 @@ BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape,
   const auto options = at::TensorOptions().device(device).dtype(at::kFloat);
   BlockTensors t;
   // Laid out as in their chunk: a block may use that neighbours in memory are one matrix.
+  struct ChunkTensors {
+    plan::Chunk layout;
+    at::Tensor values, gradients;
+  };
+  std::map<int, ChunkTensors> chunks;
   for (const int chunk : entry.chunks) {
-    const ChunkSpec& spec = model.chunks[static_cast<std::size_t>(chunk)];
-    const plan::Chunk layout = chunk_layout(spec);
-    const at::Tensor values = at::empty({layout.num_elements}, options);
-    const at::Tensor gradients = at::empty({layout.num_elements}, options);
-    if (device != c10::DeviceType::Meta) gradients.zero_();
-    for (std::size_t i = 0; i < spec.parameters.size(); ++i) {
-      const auto& place = layout.parameters[i];
-      t.parameters.push_back(values.narrow(0, place.first_element, place.num_elements).view(place.shape));
-      t.gradients.push_back(gradients.narrow(0, place.first_element, place.num_elements).view(place.shape));
-      if (device == c10::DeviceType::Meta) continue;
-      const auto size = static_cast<std::size_t>(place.num_elements);
-      init_parameter(spec.parameters[i], 0, 0, {t.parameters.back().mutable_data_ptr<float>(), size});
-    }
+    ChunkTensors tensors{chunk_layout(model.chunks[static_cast<std::size_t>(chunk)]), {}, {}};
+    tensors.values = at::empty({tensors.layout.num_elements}, options);
+    if (tensors.layout.trained) tensors.gradients = at::empty({tensors.layout.num_elements}, options);
+    if (tensors.layout.trained && device != c10::DeviceType::Meta) tensors.gradients.zero_();
+    chunks.emplace(chunk, std::move(tensors));
+  }
+  for (const auto [chunk, parameter] : parameter_places(model, entry)) {
+    const ChunkTensors& tensors = chunks.at(chunk);
+    const auto i = static_cast<std::size_t>(parameter);
+    const plan::ParameterSlot& place = tensors.layout.parameters[i];
+    t.parameters.push_back(view_of(place, tensors.values));
+    t.gradients.push_back(view_of(place, tensors.gradients));
+    if (device == c10::DeviceType::Meta) continue;
+    const auto size = static_cast<std::size_t>(place.num_elements);
+    init_parameter(model.chunks[static_cast<std::size_t>(chunk)].parameters[i], 0, 0,
+                   {t.parameters.back().mutable_data_ptr<float>(), size});
   }
   const auto boundary = [&] {
     at::Tensor tensor = at::empty({shape.micro_batch_size, shape.seq_len, model.hidden_size}, options);
@@ -68,6 +76,7 @@ BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape,
 plan::Chunk chunk_layout(const ChunkSpec& spec) {
   plan::Chunk chunk;
   chunk.name = spec.name;
+  chunk.trained = spec.trained;
   for (const auto& parameter : spec.parameters) {
     const std::int64_t first = round_up(chunk.num_elements, kElementsPerBlock);
     chunk.parameters.push_back({parameter.name, parameter.shape, first, parameter.num_elements()});
@@ -183,6 +192,16 @@ plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape sha
 
 namespace {
 
+// Blocks of equal keys differ in their traces all the same when other parameters of theirs are trained, or lie apart.
+std::string grouped_key(const Model& model, const BlockEntry& entry) {
+  std::string key = entry.block->trace_key();
+  for (const auto [chunk, parameter] : parameter_places(model, entry)) {
+    const auto own = std::ranges::find(entry.chunks, chunk) - entry.chunks.begin();
+    key += (model.chunks[static_cast<std::size_t>(chunk)].trained ? " t" : " f") + std::to_string(own);
+  }
+  return key;
+}
+
 // Blocks and chunks in their places; `trace` is asked once per distinct block.
 template <typename Trace>
 plan::StepTrace lay_out(const Model& model, std::int64_t tokens, const Trace& trace) {
@@ -193,7 +212,7 @@ plan::StepTrace lay_out(const Model& model, std::int64_t tokens, const Trace& tr
   int num_boundaries = 0;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     const BlockEntry& entry = model.blocks[i];
-    const auto [row, is_new] = traced.emplace(entry.block->trace_key(), static_cast<int>(step.traces.size()));
+    const auto [row, is_new] = traced.emplace(grouped_key(model, entry), static_cast<int>(step.traces.size()));
     if (is_new) step.traces.push_back(trace(static_cast<int>(i)));
     step.blocks.push_back({entry.block->name(), row->second, entry.chunks, entry.reads, entry.writes});
     num_boundaries = std::max(num_boundaries, entry.writes + 1);

@@ -27,12 +27,13 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     const std::int64_t elements = trace.chunks[chunk].num_elements;
     weights_.push_back(add(chunk_buffer(BufferKind::Weight, chunk, 0, elements, true)));
-    gradients_.push_back(add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)));
+    const bool trained = trace.chunks[chunk].trained;
+    gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
     std::int64_t slice =
         std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
     slice = round_up(slice, kSliceGranularity);
     slice_elements_.push_back(slice);
-    num_slices_.push_back(static_cast<int>((elements + slice - 1) / slice));
+    num_slices_.push_back(trained ? static_cast<int>((elements + slice - 1) / slice) : 0);
     auto& slices = moments_.emplace_back();
     for (int s = 0; s < num_slices_.back(); ++s) {
       const std::int64_t first = s * slice;
@@ -77,6 +78,7 @@ void BufferTable::add_saved(const StepTrace& trace, const Recipe& recipe, const 
   saved_.assign(trace.blocks.size(), std::vector<std::vector<BufferId>>(recipe.num_micro_batches));
   for (int block = 0; block < static_cast<int>(choices.saved.size()); ++block) {
     const std::vector<Bytes>& bytes = trace.traces[trace.blocks[block].trace].saved_bytes;
+    if (block < first_backward(trace)) continue;
     for (int m = 0; m < recipe.num_micro_batches; ++m) {
       for (int c = 0; c < static_cast<int>(bytes.size()); ++c) {
         if ((choices.saved[block] >> c & 1U) == 0) continue;

@@ -14,7 +14,7 @@ class BufferTable {
   BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   [[nodiscard]] BufferId weight(int chunk) const { return weights_[chunk]; }
-  [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }
+  [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }  ///< -1: the chunk is frozen
   /// -1: no tensor of the chunk has any of it.
   [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
     return moments_[chunk][static_cast<std::size_t>(slice * num_moments_ + moment)];

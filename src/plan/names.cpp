@@ -1,6 +1,5 @@
 // Text of the plan's enumerators, for reports and traces.
 #include "plan/plan.h"
-#include "plan/trace.h"
 
 namespace sluice::plan {
 
@@ -102,14 +101,6 @@ const char* name(Variant variant) {
       return "generate";
   }
   return "?";
-}
-
-std::int64_t StepTrace::num_parameters() const {
-  std::int64_t total = 0;
-  for (const Chunk& chunk : chunks) {
-    for (const ParameterSlot& parameter : chunk.parameters) total += parameter.num_elements;
-  }
-  return total;
 }
 
 }  // namespace sluice::plan

@@ -48,7 +48,7 @@ ActivationSummary summarize_activations(const Plan& plan, const StepTrace& trace
   }
   for (std::size_t block = 0; block < saved.size(); ++block) {
     const SavedMask classes = traced(trace, block).all_classes();
-    if (classes == 0) continue;
+    if (classes == 0 || static_cast<int>(block) < first_backward(trace)) continue;
     if (saved[block] == 0) {
       ++summary.recomputed;
     } else if (saved[block] != classes) {

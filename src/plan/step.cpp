@@ -16,6 +16,7 @@ class StepEmitter {
         recipe_(recipe),
         choices_(choices),
         update_tier_(update_tier),
+        first_backward_(first_backward(trace)),
         buffers_(trace, recipe, choices),
         seen_(trace.chunks.size(), 0) {}
 
@@ -32,7 +33,7 @@ class StepEmitter {
         forward(block);
       }
       update_before_first_use(num_blocks() - 1);
-      for (int block = num_blocks() - 1; block >= 0; --block) {
+      for (int block = num_blocks() - 1; block >= first_backward_; --block) {
         if (!waits_for_all(block)) backward(block);
       }
     }
@@ -228,7 +229,9 @@ class StepEmitter {
     return std::find(chunks.begin(), chunks.end(), chunk) != chunks.end();
   }
 
-  SavedMask saved(int block) const { return choices_.saved.empty() ? 0 : choices_.saved[block]; }
+  SavedMask saved(int block) const {
+    return choices_.saved.empty() || block < first_backward_ ? 0 : choices_.saved[block];
+  }
   // Runs of `boundary_stride` blocks are counted from the last block that saves nothing: the input of each run's lowest
   // block lasts, and all of the highest run, whose backward comes next. So does what the first block writes.
   bool is_made_again(int block) const {
@@ -254,6 +257,7 @@ class StepEmitter {
   const Recipe& recipe_;
   const StepChoices& choices_;
   const int update_tier_;
+  const int first_backward_;
   struct {
     int first = 0, last = 0;
   } group_;  // of micro-batches: from `first` up to, not including, `last`

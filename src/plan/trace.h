@@ -70,7 +70,7 @@ struct Chunk {
   std::string name;
   std::vector<ParameterSlot> parameters;
   std::int64_t num_elements = 0;  ///< padding included
-  bool trained = true;
+  bool trained = true;            ///< false: frozen, has no gradient, no moments and is never written back
 };
 
 /// A block: which chunks it reads (and, when trained, adds gradients to) and which boundaries it reads and writes.
@@ -92,6 +92,11 @@ struct StepTrace {
   std::vector<std::int64_t> pass_tokens;  ///< generation: how many tokens pass at once, one plan each; else empty
   std::vector<Bytes> cache_bytes;         ///< generation: per block keys and values; of the loss block its logits
   [[nodiscard]] std::int64_t num_parameters() const;  ///< real elements, padding left out, tied chunks once
+  [[nodiscard]] std::int64_t num_trained() const;     ///< of them those of chunks that are trained
 };
+
+/// The lowest block with a trained chunk, where backwards end: below it no gradient is wanted. The number of blocks
+/// when everything is frozen.
+[[nodiscard]] int first_backward(const StepTrace& trace);
 
 }  // namespace sluice::plan

@@ -1,5 +1,6 @@
 // How the rows of the option table are made: one maker per type of field, and the row groups in their order.
 #pragma once
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -62,6 +63,12 @@ OptionRow field_row(OptionRow row, Field Settings::*field, Parse parse, Show sho
 /// Empty text is "not given".
 OptionRow text_row(std::string name, std::string Settings::*field, RowText text);
 
+/// Names with commas between them; an empty list is "not given".
+OptionRow list_row(std::string name, std::vector<std::string> Settings::*field, RowText text);
+
+/// Further options of what another row names, as key=value.
+OptionRow pairs_row(const char* name, std::map<std::string, std::string> Settings::*field, RowText text);
+
 template <typename Field>
 OptionRow integer_row(std::string name, Field Settings::*field, IntegerRange range, RowText text) {
   using Integer = typename detail::Inner<Field>::Type;
@@ -118,6 +125,7 @@ std::vector<OptionRow> file_rows();
 std::vector<OptionRow> memory_rows();
 std::vector<OptionRow> length_rows();
 std::vector<OptionRow> update_rows();
+std::vector<OptionRow> adapter_rows();
 std::vector<OptionRow> precision_rows();
 std::vector<OptionRow> execution_rows();
 std::vector<OptionRow> checkpoint_rows();

@@ -83,27 +83,6 @@ OptionRow beta_row(const char* name, double Settings::*field) {
   return row;
 }
 
-/// Further options of what another row names, as key=value.
-OptionRow pairs_row(const char* name, std::map<std::string, std::string> Settings::*field, RowText text) {
-  text.argument = "KEY=VALUE";
-  text.absent = "none";
-  OptionRow row = make_row(name, std::move(text), ValueKind::TextList);
-  row.set = [name, field](Settings& settings, std::string_view typed) {
-    (settings.*field).clear();
-    for (const std::string& part : split_list(typed)) {
-      const std::size_t equals = part.find('=');
-      if (equals == 0 || equals == std::string::npos) throw_bad_value(name, "key=value", part);
-      (settings.*field)[part.substr(0, equals)] = part.substr(equals + 1);
-    }
-  };
-  row.print = [field](const Settings& settings) -> std::optional<std::string> {
-    std::vector<std::string> parts;
-    for (const auto& [key, value] : settings.*field) parts.push_back(key + "=" + value);
-    return parts.empty() ? std::nullopt : std::optional(join_list(parts));
-  };
-  return row;
-}
-
 OptionRow loss_scale_row() {
   return field_row(
       make_row("loss-scale", {.argument = "dynamic|N", .help = "for fp16", .absent = "dynamic for fp16"},

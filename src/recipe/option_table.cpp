@@ -21,6 +21,7 @@ std::vector<OptionRow> make_table() {
   add("Memory and device", memory_rows());
   add("Shape and length", length_rows());
   add("Update", update_rows());
+  add("What is trained", adapter_rows());
   add("Precision", precision_rows());
   add("Execution", execution_rows());
   add("Checkpoints and evaluation", checkpoint_rows());
@@ -48,6 +49,35 @@ OptionRow text_row(std::string name, std::string Settings::*field, RowText text)
   row.set = [field](Settings& settings, std::string_view typed) { settings.*field = typed; };
   row.print = [field](const Settings& settings) -> std::optional<std::string> {
     return (settings.*field).empty() ? std::nullopt : std::optional<std::string>(settings.*field);
+  };
+  return row;
+}
+
+OptionRow pairs_row(const char* name, std::map<std::string, std::string> Settings::*field, RowText text) {
+  text.argument = "KEY=VALUE";
+  text.absent = "none";
+  OptionRow row = make_row(name, std::move(text), ValueKind::TextList);
+  row.set = [name, field](Settings& settings, std::string_view typed) {
+    (settings.*field).clear();
+    for (const std::string& part : split_list(typed)) {
+      const std::size_t equals = part.find('=');
+      if (equals == 0 || equals == std::string::npos) throw_bad_value(name, "key=value", part);
+      (settings.*field)[part.substr(0, equals)] = part.substr(equals + 1);
+    }
+  };
+  row.print = [field](const Settings& settings) -> std::optional<std::string> {
+    std::vector<std::string> parts;
+    for (const auto& [key, value] : settings.*field) parts.push_back(key + "=" + value);
+    return parts.empty() ? std::nullopt : std::optional(join_list(parts));
+  };
+  return row;
+}
+
+OptionRow list_row(std::string name, std::vector<std::string> Settings::*field, RowText text) {
+  OptionRow row = make_row(std::move(name), std::move(text), ValueKind::TextList);
+  row.set = [field](Settings& settings, std::string_view typed) { settings.*field = split_list(typed); };
+  row.print = [field](const Settings& settings) -> std::optional<std::string> {
+    return (settings.*field).empty() ? std::nullopt : std::optional(join_list(settings.*field));
   };
   return row;
 }

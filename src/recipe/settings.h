@@ -72,6 +72,17 @@ struct Settings {
   std::optional<ClipMode> clip_mode;  ///< absent: global
   UpdateMode update = UpdateMode::Auto;
 
+  // What is trained.
+  std::vector<std::string> freeze;  ///< patterns of parameter names
+  std::string adapter;              ///< "lora", "rslora" or what is refused; empty: all parameters are trained
+  std::string adapter_path;         ///< folder of an adapter to begin with, or to evaluate
+  std::optional<std::int64_t> lora_rank;
+  std::optional<double> lora_alpha;
+  std::vector<std::string> lora_targets;  ///< empty: PEFT's of the family
+  double lora_dropout = 0;
+  std::map<std::string, std::string> lora_rank_pattern, lora_alpha_pattern;
+  std::optional<bool> use_rslora, use_dora;  ///< other programs' switches beside adapter: lora
+
   // Precision.
   std::optional<DType> weights_dtype;
   std::optional<DType> master_dtype;

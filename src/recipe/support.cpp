@@ -108,6 +108,24 @@ void check_precision(const Settings& settings) {
   if (settings.stochastic_rounding.value_or(false)) refuse("--stochastic-rounding", "fp32 without it");
 }
 
+void check_adapter(const Settings& settings) {
+  const std::string& kind = settings.adapter;
+  const std::string use = "--adapter lora or rslora, or none of them to train all parameters";
+  if (kind == "dora") refuse("--adapter dora", use);
+  if (settings.use_dora.value_or(false)) refuse("--use-dora", use);
+  if (kind == "qlora") refuse("--adapter qlora", use);
+  if (kind == "freeze") refuse("finetuning_type freeze", "--freeze with patterns of names");
+  if (!kind.empty() && kind != "lora" && kind != "rslora")
+    throw ConfigError("config", "unknown adapter '" + kind + "'", "expected lora or rslora");
+  if (settings.lora_dropout > 0) refuse("--lora-dropout " + print_real(settings.lora_dropout), "--lora-dropout 0");
+  const bool shaped = settings.lora_rank || settings.lora_alpha || !settings.lora_targets.empty() ||
+                      !settings.lora_rank_pattern.empty() || !settings.lora_alpha_pattern.empty();
+  if (shaped && !settings.adapter_path.empty())
+    throw ConfigError("config", "--adapter-path contradicts other options of the adapter",
+                      "its rank, alpha and targets stand in " + settings.adapter_path, "leave the others out");
+  if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
+}
+
 void check_execution(const Settings& settings) {
   if (settings.nproc.value_or(1) > 1) refuse("--nproc " + std::to_string(*settings.nproc), "--nproc 1");
   if (settings.zero_stage.value_or(1) > 1) {
@@ -116,7 +134,6 @@ void check_execution(const Settings& settings) {
   if (!settings.collective.empty()) refuse("--collective " + settings.collective, "one rank, without it");
   if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
   if (!settings.tasks.empty()) refuse("--tasks", "--data FILE for loss and perplexity");
-  if (settings.merge_adapter) refuse("--merge-adapter", "a model without an adapter");
 }
 
 void check_evaluation(const Settings& settings) {
@@ -140,6 +157,7 @@ void check_supported(const Settings& settings) {
   check_rule(settings);
   check_clipping(settings);
   check_precision(settings);
+  check_adapter(settings);
   check_execution(settings);
   check_evaluation(settings);
 }
@@ -187,6 +205,26 @@ plan::Activations plan_activations(const Settings& settings) {
       break;
   }
   return plan::Activations::Auto;
+}
+
+std::optional<format::AdapterConfig> adapter_config(const Settings& settings, std::string_view model_type) {
+  if (settings.adapter.empty() && settings.adapter_path.empty()) return std::nullopt;
+  format::AdapterConfig config;
+  if (!settings.adapter_path.empty()) {
+    config = format::read_adapter_config(settings.adapter_path);
+  } else {
+    config.rank = settings.lora_rank.value_or(config.rank);
+    config.alpha = settings.lora_alpha.value_or(config.alpha);
+    config.rslora = settings.adapter == "rslora" || settings.use_rslora.value_or(false);
+    config.targets = settings.lora_targets;
+    for (const auto& [key, value] : settings.lora_rank_pattern)
+      config.rank_pattern.emplace_back(key, parse_integer(value, "lora-rank-pattern " + key, {1, 65536}));
+    for (const auto& [key, value] : settings.lora_alpha_pattern)
+      config.alpha_pattern.emplace_back(key, parse_real(value, "lora-alpha-pattern " + key,
+                                                        {0, std::numeric_limits<double>::infinity(), true, true}));
+  }
+  if (config.targets.empty()) config.targets = format::default_targets(model_type);
+  return config;
 }
 
 optim::RuleOptions rule_options(const Settings& settings) {

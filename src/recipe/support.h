@@ -1,8 +1,10 @@
 // What this version can honour, and what follows from several settings together. An option that is spelled right but
 // has nothing behind it yet is refused by name; nothing that is asked for is ignored in silence.
 #pragma once
+#include <optional>
 #include <string_view>
 
+#include "format/peft.h"
 #include "optim/rule.h"
 #include "optim/schedule.h"
 #include "plan/planner.h"
@@ -33,6 +35,11 @@ void check_required(const Settings& settings, std::string_view verb);
 
 /// Betas, eps, momentum and `optimizer_options`. Throws ConfigError for an option that the rule does not have.
 [[nodiscard]] optim::RuleOptions rule_options(const Settings& settings);
+
+/// The adapter that is asked for, with the targets of `model_type` where none are named; that of `adapter_path` where
+/// one is given. nullopt: none.
+[[nodiscard]] std::optional<format::AdapterConfig> adapter_config(const Settings& settings,
+                                                                  std::string_view model_type);
 
 /// Rate, warm-up, length and `lr_schedule_options`. Throws ConfigError for an option that the schedule does not have,
 /// or lacks.

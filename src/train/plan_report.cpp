@@ -167,6 +167,7 @@ PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, cons
   PlanForecast forecast{.model = std::move(model),
                         .machine = machine,
                         .num_parameters = trace.num_parameters(),
+                        .num_trained = trace.num_trained(),
                         .tokens_per_step = trace.tokens_per_micro_batch * request.recipe.num_micro_batches,
                         .activations = {},
                         .result = plan::make_plan(trace, machine, request),
@@ -182,7 +183,10 @@ PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, cons
 
 std::string to_text(const PlanForecast& forecast, const recipe::Settings& settings) {
   std::string text;
-  add_row(text, "model", forecast.model + ", " + std::to_string(forecast.num_parameters) + " parameters");
+  const bool part = forecast.num_trained < forecast.num_parameters;
+  add_row(text, "model",
+          forecast.model + ", " + std::to_string(forecast.num_parameters) + " parameters" +
+              (part ? ", " + std::to_string(forecast.num_trained) + " of them trained" : ""));
   add_row(text, "machine", forecast.machine.name + ", " + std::to_string(forecast.machine.num_threads) + " threads");
   add_row(text, "a step",
           std::to_string(forecast.tokens_per_step) + " tokens: " + std::to_string(settings.grad_accumulation) + " x " +
@@ -202,6 +206,7 @@ std::string to_text(const PlanForecast& forecast, const recipe::Settings& settin
 Json to_json(const PlanForecast& forecast, const recipe::Settings& settings) {
   Json json = {{"model", forecast.model},
                {"parameters", forecast.num_parameters},
+               {"trained_parameters", forecast.num_trained},
                {"machine", forecast.machine.name},
                {"threads", forecast.machine.num_threads},
                {"seq_len", settings.seq_len},

@@ -24,7 +24,7 @@ struct BudgetRow {
 struct PlanForecast {
   std::string model;
   plan::Machine machine;
-  std::int64_t num_parameters = 0;
+  std::int64_t num_parameters = 0, num_trained = 0;
   std::int64_t tokens_per_step = 0;
   plan::ActivationSummary activations;
   plan::PlanResult result;         ///< without `plans` when it does not fit

@@ -12,7 +12,7 @@
 namespace sluice::train {
 
 int run_eval(const recipe::Settings& asked) {
-  recipe::Settings settings = asked;
+  recipe::Settings settings = resolve_adapter(asked);
   recipe::check_supported(settings);
   const format::ModelConfig config = open_config(settings);
   prepare_process(settings);
@@ -21,7 +21,7 @@ int run_eval(const recipe::Settings& asked) {
   const AlignedFloats staging(1 << 20);
   Session session(settings, config, true, true);
   session.reserve();
-  load_state(session, format::open_weights(settings.model).get(), nullptr, staging.span());
+  load_state(session, open_run_weights(settings, session.run_model).get(), nullptr, staging.span());
   const Evaluation result = evaluate(session, *dataset, settings.max_tokens);
   const double perplexity = std::exp(result.loss);
   std::printf("loss %.6f  perplexity %.4f  target tokens %ld\n", result.loss, perplexity,

@@ -11,12 +11,14 @@
 #include "base/file.h"
 #include "format/dequantize.h"
 #include "format/model_dir.h"
+#include "format/peft_weights.h"
 #include "format/safetensors_writer.h"
 #include "format/weight_source.h"
 #include "model/model.h"
 #include "model/tracer.h"
 #include "train/aligned_floats.h"
 #include "train/make_folders.h"
+#include "train/run_model.h"
 #include "train/session.h"
 #include "train/verbs.h"
 
@@ -110,10 +112,6 @@ fs::path checked_output(const recipe::Settings& settings) {
                       "expected --output to name a folder, got '" + settings.output + "'",
                       "export a Hugging Face folder");
   }
-  if (fs::exists(fs::path(settings.model) / "adapter_config.json")) {
-    throw ConfigError("export", "adapters are not available in this version",
-                      "'" + settings.model + "' holds an adapter", "give the folder of a whole model");
-  }
   if (fs::exists(output) && (!fs::is_directory(output) || !fs::is_empty(output))) {
     throw ConfigError("export", "the output is there already",
                       "expected --output to name a new or empty folder, got '" + settings.output + "'");
@@ -149,16 +147,37 @@ class NewFolder {
   fs::path path_;
 };
 
+// The model's weights, with the adapter merged where there is one.
+std::unique_ptr<format::WeightSource> open_source(const recipe::Settings& settings, const format::ModelConfig& config) {
+  auto base = format::open_weights(settings.model);
+  if (settings.adapter_path.empty()) return base;
+  const RunModel run = make_run_model(settings, config);
+  return format::merge_adapter(std::move(base), format::open_adapter_weights(settings.adapter_path, run.adapted),
+                               run.adapted, stores_in_out(config));
+}
+
+void check_adapter(const recipe::Settings& settings) {
+  if (settings.merge_adapter == !settings.adapter_path.empty()) return;
+  if (settings.merge_adapter)
+    throw ConfigError("export", "--merge-adapter without an adapter", "'" + settings.model + "' is a whole model",
+                      "give --adapter-path DIR");
+  throw ConfigError("export", "an adapter alone is not exported",
+                    "'" + settings.adapter_path + "' is PEFT's form already",
+                    "merge it into its base with --merge-adapter");
+}
+
 }  // namespace
 
-int run_export(const recipe::Settings& settings) {
+int run_export(const recipe::Settings& asked) {
+  const recipe::Settings settings = resolve_adapter(asked);
+  check_adapter(settings);
   const fs::path output = checked_output(settings);
   if (!fs::exists(settings.model)) {
     throw IoError("export", "no such model", "'" + settings.model + "' is neither a folder nor a file",
                   "give a model folder, a checkpoint-N folder or a FILE.gguf");
   }
   const format::ModelConfig config = format::read_model_config(settings.model);
-  const auto source = format::open_weights(settings.model);
+  const auto source = open_source(settings, config);
   check_model(config, *source);
   const std::vector<format::TensorInfo> tensors = target_tensors(*source, settings.dtype);
   const std::string dtype = main_dtype(tensors);

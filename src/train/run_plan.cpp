@@ -92,12 +92,13 @@ void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
 
 }  // namespace
 
-int run_plan(const recipe::Settings& settings) {
+int run_plan(const recipe::Settings& asked) {
+  const recipe::Settings settings = resolve_adapter(asked);
   const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
   const format::ModelConfig config =
       own_vocabulary ? open_run_config(settings, open_tokenizer(settings)) : open_config(settings);
   plan::Machine machine = base_machine(settings);
-  const model::Model model = model::make_model(config);
+  const model::Model model = make_run_model(settings, config).model;
   const plan::StepTrace trace = traced(machine, model, settings);
   set_capacities(machine, settings);
   const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));

@@ -72,7 +72,9 @@ Json forecasts_json(const std::vector<StepFigures>& rows) {
 
 std::string plan_summary(const Session& session) {
   const plan::PlanSet& plans = session.plans;
-  std::string text = "plan: " + std::to_string(session.trace.num_parameters()) + " parameters; process " +
+  const std::int64_t all = session.trace.num_parameters(), trained = session.trace.num_trained();
+  std::string text = "plan: " + std::to_string(all) + " parameters" +
+                     (trained < all ? ", " + std::to_string(trained) + " of them trained" : "") + "; process " +
                      format_bytes(session.planned_process()) + " of " + format_bytes(session.budget.all()) +
                      " (arena " + format_bytes(session.planned(TierKind::Host));
   if (session.budget.device > 0) text += ", emulated device " + format_bytes(session.planned(TierKind::Device));
@@ -97,6 +99,7 @@ void RunRecords::start(std::int64_t first_step, std::int64_t max_steps) {
                   {"version", SLUICE_VERSION},
                   {"model", session_.settings.model},
                   {"parameters", session_.trace.num_parameters()},
+                  {"trained_parameters", session_.trace.num_trained()},
                   {"machine", session_.machine.name},
                   {"threads", session_.machine.num_threads},
                   {"first_step", first_step},

@@ -105,7 +105,8 @@ void generate(Session& session, const data::Tokenizer& tokenizer, std::span<cons
 
 }  // namespace
 
-int run_sample(const recipe::Settings& settings) {
+int run_sample(const recipe::Settings& asked) {
+  const recipe::Settings settings = resolve_adapter(asked);
   recipe::check_supported(settings);
   Sampler sampler({settings.temperature, settings.top_k, settings.top_p, settings.seed});
   const format::ModelConfig config = open_config(settings);
@@ -119,8 +120,7 @@ int run_sample(const recipe::Settings& settings) {
   const AlignedFloats staging(1 << 20);
   Session session(settings, config, generation_shape(prompt_tokens + max_new_tokens));
   session.reserve();
-  load_state(session, settings.init_random ? nullptr : format::open_weights(settings.model).get(), nullptr,
-             staging.span());
+  load_state(session, open_run_weights(settings, session.run_model).get(), nullptr, staging.span());
   generate(session, *tokenizer.tokenizer, prompt, max_new_tokens, sampler);
   return static_cast<int>(stop_requests() > 0 ? ExitCode::Interrupted : ExitCode::Done);
 }

@@ -29,7 +29,7 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 class TrainRun {
  public:
   explicit TrainRun(const recipe::Settings& settings)
-      : settings_(settings),
+      : settings_(resolve_adapter(settings)),
         output_(settings.output),
         data_(open_all()),
         staging_(kStaging),
@@ -40,7 +40,7 @@ class TrainRun {
     if (settings_.dry_run) return 0;
     make_folders(output_);
     const checkpoint::FolderLock lock(output_);
-    session_.side_files = std::move(side_files_);
+    session_.side_files = run_side_files(session_.run_model, config_, std::move(side_files_));
     session_.reserve();
     load();
     MetricsFile metrics(settings_.metrics.empty() ? output_ / "metrics.jsonl" : fs::path(settings_.metrics));
@@ -89,14 +89,14 @@ class TrainRun {
     if (resumed) {
       state_ = trainer_state_from_json(resumed->trainer_state_json);
       log_info("resuming from " + resumed->folder.string() + " after step " + std::to_string(state_.step));
-      const auto weights = checkpoint::open_checkpoint_weights(*resumed);
+      const auto weights =
+          open_run_weights(settings_, session_.run_model, checkpoint::open_checkpoint_weights(*resumed));
       const auto states = checkpoint::open_checkpoint_states(*resumed);
       load_state(session_, weights.get(), states.get(), staging_.span());
       forget_lost_best();
       return;
     }
-    const auto weights = settings_.init_random ? nullptr : format::open_weights(settings_.model);
-    load_state(session_, weights.get(), nullptr, staging_.span());
+    load_state(session_, open_run_weights(settings_, session_.run_model).get(), nullptr, staging_.span());
   }
 
   fs::path best_folder() const { return output_ / ("checkpoint-" + std::to_string(state_.best_step)); }

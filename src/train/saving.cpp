@@ -26,13 +26,15 @@ struct WeightPlace {
   std::int64_t first_element = 0;
 };
 
-/// All that is saved, and how to read it.
+/// All that is saved, and how to read it: of an adapter its own weights alone, as its base is where it was.
 class SavedState {
  public:
   SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rule->states()) {
+    const bool adapter = session.run_model.adapter.has_value();
     for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
+      if (!session.trace.chunks[chunk].trained && adapter) continue;
       for (const plan::ParameterSlot& slot : session.trace.chunks[chunk].parameters) {
-        tensors_.push_back({"model", slot.name, slot.shape});
+        tensors_.push_back({adapter ? "adapter_model" : "model", slot.name, slot.shape});
         weights_.emplace(slot.name, WeightPlace{chunk, slot.first_element});
       }
     }

@@ -97,7 +97,7 @@ namespace {
 
 plan::StepTrace traced(const recipe::Settings& settings, const model::Model& model, bool forward_only) {
   plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
-  for (plan::Chunk& chunk : trace.chunks) chunk.trained = !forward_only;
+  for (plan::Chunk& chunk : trace.chunks) chunk.trained = chunk.trained && !forward_only;
   return trace;
 }
 
@@ -133,7 +133,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
 Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const Purpose& purpose)
     : settings(run),
       config(std::move(model_config)),
-      model(model::make_model(config)),
+      run_model(make_run_model(settings, config)),
       rule(optim::make_rule(run.optimizer, recipe::rule_options(run))),
       trace(purpose.trace(model)),
       budget((warm_products(trace), measure_budget(run))),

@@ -17,6 +17,7 @@
 #include "tier/arena.h"
 #include "tier/store.h"
 #include "train/budget.h"
+#include "train/run_model.h"
 
 namespace sluice::train {
 
@@ -54,7 +55,8 @@ class Session {
 
   const recipe::Settings& settings;
   format::ModelConfig config;
-  model::Model model;
+  RunModel run_model;
+  model::Model& model = run_model.model;
   std::unique_ptr<optim::UpdateRule> rule;
   plan::StepTrace trace;
   Budget budget;

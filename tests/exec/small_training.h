@@ -17,6 +17,7 @@
 #include "exec/executor.h"
 #include "exec/state.h"
 #include "exec/state_layout.h"
+#include "model/adapt.h"
 #include "model/cpu_allocator.h"
 #include "model/init.h"
 #include "model/small_models.h"
@@ -42,10 +43,14 @@ struct Workload {
   double max_norm = 1.0;
   std::string rule = "adamw";
   optim::RuleOptions options = {};
+  std::vector<std::string> freeze = {};
+  bool adapter = false;  ///< of all linear maps
 };
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
 inline void PrintTo(const Workload& work, std::ostream* out) {
+  if (work.adapter) *out << "adapted ";
+  if (!work.freeze.empty()) *out << "partly frozen ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, " << work.rule << ", update in the "
        << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
@@ -147,6 +152,13 @@ class SpillFolder {
   std::filesystem::path path_;
 };
 
+inline model::Model training_model(const Workload& work) {
+  model::Model model = model::make_model(training_config(work));
+  if (work.adapter) (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .targets = {"all-linear"}});
+  model::freeze(model, work.freeze);
+  return model;
+}
+
 /// Model and trace of a workload; made once, played in many places.
 struct TracedWork {
   Workload work;
@@ -155,9 +167,7 @@ struct TracedWork {
   plan::StepTrace trace;
 
   explicit TracedWork(const Workload& wanted)
-      : work(wanted),
-        model(model::make_model(training_config(wanted))),
-        rule(optim::make_rule(wanted.rule, wanted.options)) {
+      : work(wanted), model(training_model(wanted)), rule(optim::make_rule(wanted.rule, wanted.options)) {
     model::install_cpu_allocator();
     trace = model::trace_model(model, {kRows, kLength});
   }

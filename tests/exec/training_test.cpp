@@ -185,7 +185,50 @@ INSTANTIATE_TEST_SUITE_P(
                     Workload{.tied = true, .num_layers = 3, .accumulation = 3},
                     Workload{.tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward},
                     Workload{.tied = false, .num_layers = 3, .update = plan::UpdateWhen::Backward},
-                    Workload{.family = "gpt2", .tied = true, .num_layers = 3, .accumulation = 2}));
+                    Workload{.family = "gpt2", .tied = true, .num_layers = 3, .accumulation = 2},
+                    Workload{.tied = true, .num_layers = 3, .accumulation = 2, .adapter = true},
+                    Workload{.family = "gpt2", .tied = true, .adapter = true},
+                    Workload{.tied = true,
+                             .num_layers = 3,
+                             .accumulation = 2,
+                             .freeze = {"*.layers.0.*", "*embed_tokens*", "*.2.*.q_proj.*", "*up_proj*"}},
+                    Workload{.tied = false,
+                             .num_layers = 3,
+                             .update = plan::UpdateWhen::Backward,
+                             .freeze = {"lm_head.weight", "*layernorm*", "*.down_proj.*"}}));
+
+// From the first chunk to the last: what is frozen, and what is not.
+std::vector<std::vector<float>> weights_of(Training& training) {
+  std::vector<std::vector<float>> weights;
+  training.for_each_chunk([&](plan::BufferKind kind, int chunk, int moment, std::int64_t count) {
+    if (moment >= 0) return;
+    weights.emplace_back(static_cast<std::size_t>(count));
+    training.state().read(kind, chunk, moment, 0, weights.back());
+  });
+  return weights;
+}
+
+TEST(Training, LeavesEveryByteOfAFrozenChunkAsItWasAndNeedsLessForIt) {
+  const Workload whole{.num_layers = 3, .accumulation = 2};
+  Workload adapted = whole, frozen = whole;
+  adapted.adapter = true;
+  frozen.freeze = {"*.layers.0.*", "*embed_tokens*", "*.q_proj.*"};
+  const TracedWork everything(whole);
+  const plan::PlanSet full = Training(everything, {everything.floor({.store = "disk"}), "disk"}).plans();
+  for (const Workload& workload : {adapted, frozen}) {
+    const TracedWork work(workload);
+    const Bytes floor = work.floor({.store = "disk"});
+    EXPECT_LT(floor, everything.floor({.store = "disk"}));
+    Training training(work, {floor, "disk"});
+    EXPECT_LT(training.plans().arena_peak.back(), full.arena_peak.back() * 3 / 4) << "bytes on disk";
+    EXPECT_LT(training.plans().predicted.disk_written, full.predicted.disk_written);
+    const auto before = weights_of(training);
+    training.run();
+    const auto after = weights_of(training);
+    for (std::size_t chunk = 0; chunk < before.size(); ++chunk)
+      EXPECT_EQ(before[chunk] == after[chunk], !work.trace.chunks[chunk].trained) << work.trace.chunks[chunk].name;
+  }
+}
 
 TEST(Training, GivesTheSameBitsInBothUpdateOrdersWithoutClipping) {
   for (const bool tied : {true, false}) {

@@ -1,41 +1,13 @@
 // Against the classes of transformers (tools/oracles/make_model_oracles.py): loss, hidden states, every gradient.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "model/oracle_file.h"
 #include "model/small_models.h"
 
 namespace sluice::model {
 namespace {
-
-struct Oracle {
-  format::ModelConfig config;
-  std::map<std::string, at::Tensor> tensors;
-};
-
-Oracle read_oracle(const std::string& name) {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/model/" + name + ".bin", std::ios::binary);
-  std::string line;
-  std::getline(file, line);
-  const auto header = nlohmann::json::parse(line);
-  Oracle oracle{format::parse_model_config(header["config"].dump(), name), {}};
-  for (const auto& entry : header["tensors"]) {
-    const auto type = entry[1] == "int64" ? at::kLong : at::kFloat;
-    at::Tensor tensor = at::empty(entry[2].get<std::vector<std::int64_t>>(), type);
-    file.read(static_cast<char*>(tensor.mutable_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
-    oracle.tensors[entry[0]] = tensor;
-  }
-  EXPECT_TRUE(file.good());
-  return oracle;
-}
-
-// Relative to the largest element: single elements may cancel to nearly nothing.
-double difference(const at::Tensor& a, const at::Tensor& b) {
-  return ((a - b).abs().max() / b.abs().max().clamp_min(1e-6)).item<double>();
-}
 
 class ModelOracle : public testing::TestWithParam<const char*> {};
 

@@ -60,7 +60,9 @@ struct SmallModel {
   std::vector<std::vector<at::Tensor>> parameters, gradients;  // per chunk
   std::vector<at::Tensor> boundaries;
 
-  explicit SmallModel(const format::ModelConfig& config, std::uint64_t seed = 1) : model(make_model(config)) {
+  explicit SmallModel(const format::ModelConfig& config, std::uint64_t seed = 1)
+      : SmallModel(make_model(config), seed) {}
+  explicit SmallModel(Model made, std::uint64_t seed = 1) : model(std::move(made)) {
     for (const auto& chunk : model.chunks) {
       parameters.emplace_back();
       gradients.emplace_back();
@@ -74,7 +76,7 @@ struct SmallModel {
         at::Tensor value = values.narrow(0, place.first_element, place.num_elements).view(place.shape);
         init_parameter(spec, seed, 0, {value.mutable_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
         parameters.back().push_back(value);
-        gradients.back().push_back(zeros.narrow(0, place.first_element, place.num_elements).view(place.shape));
+        gradients.back().push_back(view_of(place, chunk.trained ? zeros : at::Tensor()));
       }
     }
   }
@@ -82,10 +84,9 @@ struct SmallModel {
   BlockTensors tensors(std::size_t index, const MicroBatch& batch) const {
     const BlockEntry& entry = model.blocks[index];
     BlockTensors t;
-    for (const int chunk : entry.chunks) {
-      const auto c = static_cast<std::size_t>(chunk);
-      t.parameters.insert(t.parameters.end(), parameters[c].begin(), parameters[c].end());
-      t.gradients.insert(t.gradients.end(), gradients[c].begin(), gradients[c].end());
+    for (const auto [chunk, parameter] : parameter_places(model, entry)) {
+      t.parameters.push_back(parameters[static_cast<std::size_t>(chunk)][static_cast<std::size_t>(parameter)]);
+      t.gradients.push_back(gradients[static_cast<std::size_t>(chunk)][static_cast<std::size_t>(parameter)]);
     }
     if (entry.reads >= 0) t.input = boundaries[static_cast<std::size_t>(entry.reads)];
     if (entry.writes >= 0) t.output = boundaries[static_cast<std::size_t>(entry.writes)];

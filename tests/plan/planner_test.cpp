@@ -75,6 +75,39 @@ TEST_P(PlannerOnRandomModels, NeverPlansASlowerStepForHavingTheChoiceOfGroups) {
   EXPECT_LE(chosen.plans->predicted.total, vertical.plans->predicted.total * 1.002);
 }
 
+TEST_P(PlannerOnRandomModels, PlansFrozenChunksWithoutStateOrWriteBack) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.partly_frozen_trace();
+  StepTrace whole = trace;
+  for (Chunk& chunk : whole.chunks) chunk.trained = true;
+  Machine machine = random.machine(GetParam() % 3 == 2);
+  PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  request.boundary_stride = random.pick(0, 3);
+  request.activations = static_cast<Activations>(random.pick(0, 3));
+  const Bytes floor = smallest_arena(trace, machine, request);
+  EXPECT_LE(floor, smallest_arena(whole, machine, request));
+  for (const Bytes capacity : {floor, floor * 3 / 2, Bytes{1} << 40}) {
+    machine.tiers[0].capacity = capacity / 4096 * 4096;
+    const PlanResult result = make_plan(trace, machine, request);
+    ASSERT_TRUE(result.plans);
+    for (const Plan* plan : variants(*result.plans)) {
+      EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
+          << name(plan->variant) << ", capacity " << capacity;
+      for (const Buffer& buffer : plan->buffers)
+        EXPECT_TRUE(buffer.kind == BufferKind::Weight || buffer.chunk < 0 || trace.chunks[buffer.chunk].trained);
+      for (const Action& action : plan->actions) {
+        if (action.kind == ActionKind::Backward) {
+          EXPECT_GE(action.block, first_backward(trace));
+        }
+        // Between a device and its host a copy may go down to wait there; what it came from is never written.
+        if (action.kind != ActionKind::WriteBack || action.slots[1].offset >= 0) continue;
+        const int chunk = plan->buffers[action.slots[0].buffer].chunk;
+        EXPECT_TRUE(chunk < 0 || trace.chunks[chunk].trained) << "writes what is frozen to the disk";
+      }
+    }
+  }
+}
+
 // Long sequences, no disk: what waits between blocks decides what fits.
 TEST(Planner, LowersTheFloorWithoutADiskBySmallerGroupsAndFewerBoundaries) {
   StepTrace trace;

@@ -34,6 +34,15 @@ class RandomModel {
     return trace;
   }
 
+  /// Some chunks frozen, and perhaps all of the lowest blocks, but not everything.
+  StepTrace partly_frozen_trace() {
+    StepTrace trace = this->trace();
+    const int below = pick(0, static_cast<int>(trace.chunks.size()) - 1);
+    for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk)
+      trace.chunks[chunk].trained = chunk >= below && (chunk == below || pick(0, 2) > 0);
+    return trace;
+  }
+
   StepTrace generation_trace() {
     StepTrace trace = this->trace();
     trace.pass_tokens = {pick(2, 64), 1};

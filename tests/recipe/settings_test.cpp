@@ -90,6 +90,15 @@ Settings everything() {
                      {"max-grad-norm", "0.3"},
                      {"clip-mode", "two-pass"},
                      {"update", "sweep"},
+                     {"freeze", "*.norm.*,lm_head.weight"},
+                     {"adapter", "lora"},
+                     {"adapter-path", "/adapter"},
+                     {"lora-rank", "16"},
+                     {"lora-alpha", "32.5"},
+                     {"lora-targets", "q_proj,o_proj"},
+                     {"lora-dropout", "0.05"},
+                     {"lora-rank-pattern", "o_proj=4"},
+                     {"lora-alpha-pattern", "o_proj=2"},
                      {"weights-dtype", "bf16"},
                      {"master-dtype", "fp32"},
                      {"moments-dtype", "fp16"},
@@ -192,6 +201,20 @@ TEST(Settings, KnowsTheSpellingsOfOtherPrograms) {
   EXPECT_EQ(settings.beta2, 0.95);
   EXPECT_EQ(settings.eps, 1e-6);
   EXPECT_EQ(settings.activations, ActivationMode::Recompute);
+  const Settings adapter = from_flags({{"finetuning_type", "lora"},
+                                       {"lora_r", "4"},
+                                       {"lora_alpha", "16"},
+                                       {"lora_target", "all"},
+                                       {"lora_model_dir", "a"},
+                                       {"peft_use_rslora", "true"}});
+  EXPECT_EQ(adapter.adapter, "lora");
+  EXPECT_EQ(adapter.lora_rank, 4);
+  EXPECT_EQ(adapter.lora_alpha, 16);
+  EXPECT_EQ(adapter.lora_targets, std::vector<std::string>{"all-linear"});
+  EXPECT_EQ(adapter.adapter_path, "a");
+  EXPECT_EQ(adapter.use_rslora, true);
+  EXPECT_EQ(from_flags({{"finetuning_type", "full"}}).adapter, "");
+  EXPECT_EQ(from_flags({{"lora_target_linear", "true"}}).lora_targets, std::vector<std::string>{"all-linear"});
   for (const char* name : {"max_seq_length", "sequence_len"}) EXPECT_EQ(from_flags({{name, "64"}}).seq_len, 64) << name;
   for (const char* name : {"base_model", "model"}) EXPECT_EQ(from_flags({{name, "x"}}).model, "x") << name;
 }

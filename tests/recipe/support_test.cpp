@@ -56,7 +56,8 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"collective", "gloo"}, NamedValue{"clip-mode", "two-pass"},
                                          NamedValue{"clip-mode", "block"}, NamedValue{"clip-mode", "value"},
                                          NamedValue{"update", "sweep"}, NamedValue{"lr-schedule", "polynomial"},
-                                         NamedValue{"merge-adapter", "true"}),
+                                         NamedValue{"adapter", "dora"}, NamedValue{"adapter", "qlora"},
+                                         NamedValue{"use-dora", "true"}, NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
                            std::string name = parameter.param.name + "_" + parameter.param.value;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';

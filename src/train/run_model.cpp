@@ -1,0 +1,106 @@
+#include "train/run_model.h"
+
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "format/peft_weights.h"
+#include "format/tabled_weights.h"
+#include "model/adapt.h"
+#include "model/init.h"
+#include "recipe/support.h"
+
+namespace sluice::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Random values as a source.
+class FreshWeights final : public format::TabledWeights {
+ public:
+  explicit FreshWeights(std::uint64_t seed) : seed_(seed) {}
+
+  void add_chunk(const model::ChunkSpec& chunk) {
+    for (const model::ParameterSpec& spec : chunk.parameters) {
+      if (add({spec.name, "F32", spec.shape})) specs_.push_back(spec);
+    }
+  }
+
+  void read(std::string_view name, std::int64_t first_element, std::span<float> destination) const override {
+    model::init_parameter(specs_.at(*index_of(name)), seed_, first_element, destination);
+  }
+
+ private:
+  std::uint64_t seed_;
+  std::vector<model::ParameterSpec> specs_;
+};
+
+std::string base_name(const std::string& model) {
+  return fs::exists(model) ? fs::absolute(model).lexically_normal().string() : model;
+}
+
+}  // namespace
+
+recipe::Settings resolve_adapter(recipe::Settings settings) {
+  if (settings.model.empty() || !format::is_adapter_folder(settings.model)) return settings;
+  if (!settings.adapter_path.empty())
+    throw ConfigError("adapter", "--model and --adapter-path both name an adapter",
+                      "expected --model to hold a whole model, got '" + settings.model + "'");
+  const std::string base = format::read_adapter_config(settings.model).base_model;
+  if (base.empty() || !fs::exists(base))
+    throw ConfigError("adapter", "the base of " + settings.model + " is not there",
+                      "expected a path in its base_model_name_or_path, got '" + base + "'",
+                      "give --model BASE --adapter-path " + settings.model);
+  settings.adapter_path = std::exchange(settings.model, base);
+  return settings;
+}
+
+RunModel make_run_model(const recipe::Settings& settings, const format::ModelConfig& config) {
+  RunModel run{recipe::adapter_config(settings, config.model_type), {}, model::make_model(config)};
+  if (run.adapter) {
+    run.adapter->base_model = base_name(settings.model);
+    run.adapted = model::add_adapters(run.model, *run.adapter);
+    if (run.adapter->dropout > 0) log_warning("the adapter's config asks for dropout: it is not applied");
+  }
+  model::freeze(run.model, settings.freeze);
+  return run;
+}
+
+std::unique_ptr<format::WeightSource> open_run_weights(const recipe::Settings& settings, const RunModel& run,
+                                                       std::unique_ptr<format::WeightSource> resumed) {
+  if (!run.adapter) {
+    if (resumed != nullptr || settings.init_random) return resumed;
+    return format::open_weights(settings.model);
+  }
+  std::vector<std::unique_ptr<format::WeightSource>> sources;
+  auto fresh = std::make_unique<FreshWeights>(settings.seed);
+  const bool fresh_adapter = resumed == nullptr && settings.adapter_path.empty();
+  for (const model::ChunkSpec& chunk : run.model.chunks) {
+    const bool of_adapter = chunk.parameters.front().name.starts_with(format::kPeftPrefix);
+    if (of_adapter ? fresh_adapter : settings.init_random) fresh->add_chunk(chunk);
+  }
+  if (resumed != nullptr) {
+    sources.push_back(std::move(resumed));
+  } else if (!settings.adapter_path.empty()) {
+    sources.push_back(format::open_adapter_weights(settings.adapter_path, run.adapted));
+  }
+  if (!settings.init_random) sources.push_back(format::open_weights(settings.model));
+  sources.push_back(std::move(fresh));
+  return format::join_weights(std::move(sources));
+}
+
+std::vector<checkpoint::SideFile> run_side_files(const RunModel& run, const format::ModelConfig& config,
+                                                 std::vector<checkpoint::SideFile> of_model) {
+  if (!run.adapter) return of_model;
+  std::erase_if(of_model,
+                [](const auto& file) { return file.first == "config.json" || file.first == "generation_config.json"; });
+  of_model.emplace_back(format::kAdapterConfigName,
+                        format::adapter_config_json(*run.adapter, run.adapted, stores_in_out(config)));
+  return of_model;
+}
+
+bool stores_in_out(const format::ModelConfig& config) { return config.model_type == "gpt2"; }
+
+}  // namespace sluice::train
