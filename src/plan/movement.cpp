@@ -192,6 +192,7 @@ class MovePlanner {
     action.micro_batch = row.micro_batch;
     action.chunk = row.chunk;
     action.slice = row.slice;
+    action.repeat = row.repeat;
     action.workspace = workspace;
     action.bytes = row.bytes;
     action.duration = times_.duration(index);

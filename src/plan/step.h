@@ -12,14 +12,16 @@ namespace sluice::plan {
 enum class UpdateWhen {
   Backward,     ///< right after the block's backward (no global norm needed)
   NextForward,  ///< just before the block's next forward, once the step's norm is known
+  SecondPass,   ///< forward and backward run twice: once for the norm alone, then as with Backward
+  Sweep,        ///< all blocks one after the other, once all gradients are there
 };
 
 /// What the plan must know of the training recipe.
 struct Recipe {
   int num_micro_batches = 1;
-  int num_moments = 2;      ///< states of the update rule, fp32 per parameter
-  bool global_norm = true;  ///< gradients are measured (and clipped) together before any update
+  int num_moments = 2;  ///< states of the update rule, fp32 per parameter
   UpdateWhen update = UpdateWhen::NextForward;
+  bool clamps = false;  ///< updates cut the gradient's elements in place
 };
 
 /// Choices that change memory and time but never a bit of the result.
@@ -46,6 +48,7 @@ struct Row {
   ActionKind kind = ActionKind::Forward;
   SkipWhen skip = SkipWhen::Never;
   int block = -1, micro_batch = -1, chunk = -1, slice = -1;
+  int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
   Bytes bytes = 0;                        ///< touched by Update and ReduceNorm

@@ -47,8 +47,8 @@ class RandomModel {
     Recipe recipe;
     recipe.num_micro_batches = pick(1, 4);
     recipe.num_moments = pick(0, 2);
-    recipe.update = static_cast<UpdateWhen>(pick(0, 1));
-    recipe.global_norm = recipe.update != UpdateWhen::Backward;
+    recipe.update = static_cast<UpdateWhen>(pick(0, 3));
+    recipe.clamps = pick(0, 3) == 0;
     return recipe;
   }
 
