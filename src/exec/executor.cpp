@@ -1,9 +1,12 @@
 #include "exec/executor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
+#include "base/fail_point.h"
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
 #include "optim/norm.h"
@@ -19,8 +22,14 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 }  // namespace
 
 Executor::Executor(const ExecutorOptions& options, State& state)
-    : options_(options), state_(state), arena_peak_(state.arenas().size(), 0) {
+    : options_(options),
+      state_(state),
+      arena_peak_(state.arenas().size(), 0),
+      last_block_(options.trace->chunks.size(), -1) {
   if (options.rule != nullptr) updater_.emplace(*options.trace, *options.rule, options.decay, state.slice_elements());
+  for (int block = static_cast<int>(options.trace->blocks.size()) - 1; block >= 0; --block) {
+    for (const int chunk : options.trace->blocks[block].chunks) last_block_[chunk] = block;
+  }
   for (int i = 0; i < plan::kNumLanes; ++i) {
     const auto lane = static_cast<plan::Lane>(i);
     std::unique_ptr<tier::Mover> mover = make_mover(lane);
@@ -75,6 +84,7 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
   start_period(plan, inputs.apply_update);
   const tier::Period& period = *period_;
   StepResult result;
+  block_sums_.assign(options_.trace->blocks.size(), {});
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan.actions.size()); ++i) {
     const plan::Action& action = plan.actions[i];
     if (action.lane != plan::Lane::Compute) {
@@ -153,10 +163,15 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
       backward(action, inputs, result);
       return;
     case plan::ActionKind::ReduceNorm:
-      result.sum_of_squares.merge(sum_of_squares(action));
+      reduce_norm(action, result);
       return;
     case plan::ActionKind::Update:
-      updater_->run(*period_->plan, action, state_.arenas(), inputs.update);
+      if (const auto args = update_args(action, inputs, result)) {
+        if (inputs.clip.kind == optim::ClipKind::Value)
+          clamp_gradient(action, static_cast<float>(inputs.clip.bound / args->gradient_scale));
+        updater_->run(*period_->plan, action, state_.arenas(), *args);
+        result.num_updates += 1;
+      }
       return;
     case plan::ActionKind::Evict:
       return;
@@ -245,7 +260,9 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
   model::SavedTensors saved;
   if (const SavedPlaces places = saved_places(action); places.mask != 0)
     saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
-  result.loss_sum += model::run_backward(block, tensors, std::move(saved));
+  const double loss = model::run_backward(block, tensors, std::move(saved));
+  if (action.repeat == 0) result.loss_sum += loss;  // the second time it is the same
+  if (fail_point("exec.gradient") != 0) tensors.gradients.at(0).fill_(std::numeric_limits<float>::infinity());
 }
 
 // The tensors are views of planned memory, made on the spot. A parameter without a gradient is not trained.
@@ -299,6 +316,13 @@ float* Executor::floats(const plan::Slot& slot) const {
   return reinterpret_cast<float*>(state_.arenas()[slot.tier] + slot.offset);
 }
 
+void Executor::reduce_norm(const plan::Action& action, StepResult& result) {
+  const optim::SquareSum sum = sum_of_squares(action);
+  if (result.nonfinite_chunk < 0 && !std::isfinite(sum.value())) result.nonfinite_chunk = action.chunk;
+  block_sums_[last_block_[action.chunk]].merge(sum);
+  result.sum_of_squares.merge(sum);
+}
+
 // Added exactly: the same bits for any number of threads and any order of chunks.
 optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   constexpr std::int64_t kPiece = 1 << 18;
@@ -314,6 +338,33 @@ optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   optim::SquareSum sum;
   for (const optim::SquareSum& piece : pieces) sum.merge(piece);
   return sum;
+}
+
+// None: the update is not to be. A plan that measures before it updates knows only here; the checker has proven that
+// what is read here is whole.
+std::optional<optim::UpdateArgs> Executor::update_args(const plan::Action& action, const StepInputs& inputs,
+                                                       const StepResult& result) const {
+  optim::UpdateArgs args = inputs.update;
+  if (action.skip == plan::SkipWhen::Never || action.skip == plan::SkipWhen::NoUpdate) return args;
+  const optim::SquareSum &of_block = block_sums_[last_block_[action.chunk]], &of_all = result.sum_of_squares;
+  const double decides = (action.skip == plan::SkipWhen::BlockNotFinite ? of_block : of_all).value();
+  if (!inputs.apply_update || !std::isfinite(decides) || !std::isfinite(result.loss_sum)) return std::nullopt;
+  if (inputs.clip.kind == optim::ClipKind::Total || inputs.clip.kind == optim::ClipKind::Block) {
+    const double sum = (inputs.clip.kind == optim::ClipKind::Block ? of_block : of_all).value();
+    args.gradient_scale = optim::clipped_scale(sum, args.gradient_scale, inputs.clip.bound);
+  }
+  return args;
+}
+
+// In place, so that no rule need know of it: twice is as good as once.
+void Executor::clamp_gradient(const plan::Action& action, float bound) {
+  const std::int64_t elements_per_slice = period_->plan->slice_elements[action.chunk];
+  const std::int64_t begin = action.slice * elements_per_slice;
+  const std::int64_t end = std::min(begin + elements_per_slice, options_.trace->chunks[action.chunk].num_elements);
+  float* gradient = floats(action.slots[1]) + begin;
+  model::parallel_ranges(end - begin, 1 << 16, [&](std::int64_t first, std::int64_t last) {
+    optim::clamp_values({gradient + first, static_cast<std::size_t>(last - first)}, bound);
+  });
 }
 
 }  // namespace sluice::exec

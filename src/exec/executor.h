@@ -16,6 +16,7 @@
 #include "model/compute.h"
 #include "model/model.h"
 #include "model/saved_layout.h"
+#include "optim/clip.h"
 #include "optim/norm.h"
 #include "optim/rule.h"
 #include "plan/plan.h"
@@ -28,15 +29,20 @@ namespace sluice::exec {
 /// How one period differs from the next.
 struct StepInputs {
   std::span<const model::MicroBatch> micro_batches;
-  float gradient_scale = 1;  ///< 1 / target tokens of the whole window: losses are normalised by it
-  bool apply_update = true;  ///< a gradient is pending (or, updating in backward, will be) and shall be applied
-  optim::UpdateArgs update;  ///< for the gradient that this period applies
+  float gradient_scale = 1;  ///< loss scale / target tokens of the whole window: losses are normalised by it
+  bool apply_update = true;  ///< a gradient is pending (or will be made in this period) and shall be applied
+  /// For the gradient that this period applies. Its gradient_scale is final where the norm was found in the period
+  /// before; else it takes out the loss scale, and `clip` says what comes on top.
+  optim::UpdateArgs update;
+  optim::Clipping clip = {};          ///< Total and Block: by norms of this period
   model::PassPosition position = {};  ///< Generate: where the tokens of the one micro-batch stand
 };
 
 struct StepResult {
   double loss_sum = 0;                        ///< over all target tokens of the period
   optim::SquareSum sum_of_squares;            ///< of the whole gradient (training); NaN or infinity when one is in it
+  int nonfinite_chunk = -1;                   ///< the first in backward's order whose gradient is not finite
+  std::int64_t num_updates = 0;               ///< slices that were updated
   Seconds total = 0, compute = 0, stall = 0;  ///< of the compute lane
   std::span<const float> logits;              ///< Generate: of the last real token, in the arena until the next period
 };
@@ -76,6 +82,10 @@ class Executor {
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
+  void reduce_norm(const plan::Action& action, StepResult& result);
+  void clamp_gradient(const plan::Action& action, float bound);
+  std::optional<optim::UpdateArgs> update_args(const plan::Action& action, const StepInputs& inputs,
+                                               const StepResult& result) const;
   optim::SquareSum sum_of_squares(const plan::Action& action) const;
   /// Mask and addresses of the saved activations that an action touches.
   struct SavedPlaces {
@@ -99,7 +109,9 @@ class Executor {
   std::optional<tier::Period> period_;
   std::vector<Bytes> arena_peak_;                            // per tier
   std::map<std::pair<int, int>, model::SavedLayout> saved_;  // (block, micro-batch): what its forward saved
-  std::vector<std::unique_ptr<tier::MoveLane>> lanes_;       // last: their threads end before what they write to goes
+  std::vector<int> last_block_;                         // per chunk: with whose backward its gradient becomes whole
+  std::vector<optim::SquareSum> block_sums_;            // of this period: what each block's backward made whole
+  std::vector<std::unique_ptr<tier::MoveLane>> lanes_;  // last: their threads end before what they write to goes
 };
 
 }  // namespace sluice::exec

@@ -60,6 +60,10 @@ void check_data(const Plan& plan, const Machine& machine, const Plan* before, Ch
 /// Gradients: every plan of a step adds in the same order, and nothing is read before its sum is complete.
 void check_sums(const Plan& plan, CheckReport& report);
 
+/// Updates: each slice once a period, with a gradient that is whole and measured where it must be, and never between
+/// two computations of one step.
+void check_updates(const Plan& plan, CheckReport& report);
+
 /// Lanes: whatever must keep the list's order is ordered by lanes and dependencies.
 void check_order(const Plan& plan, const Machine& machine, CheckReport& report);
 

@@ -1,6 +1,7 @@
 // Order of sums: a floating point sum depends on its order, so every plan of a step adds to a gradient in
 // one order: its users from the last block to the first, and for each of them micro-batch 0, 1, ...; only then is it
-// read. What order the blocks run in, and which micro-batches go together, is free.
+// read. What order the blocks run in, and which micro-batches go together, is free. A step that computes its gradients
+// twice does so in the same order both times.
 #include <utility>
 #include <vector>
 
@@ -33,7 +34,7 @@ class SumOrder {
 
  private:
   struct Sum {  // of this period, as far as the walk has come
-    int block = -1, next = 0;
+    int repeat = 0, block = -1, next = 0;
     std::int32_t last = -1;
     bool read = false;
   };
@@ -41,6 +42,8 @@ class SumOrder {
   void add(std::int32_t i, const Slot& slot) {
     const Action& action = plan_.actions[i];
     Sum& sum = sums_[slot.buffer];
+    if (sum.block >= 0 && action.repeat != sum.repeat) begin_again(i, slot.buffer);
+    if (sum.block < 0) sum.repeat = action.repeat;
     if (sum.read) report_.add(i, slot.buffer, "adds to a sum that was read as if it were whole");
     if (slot.access == Access::Write) {
       if (sum.block >= 0) report_.add(i, slot.buffer, "zeroes a sum that has begun");
@@ -57,6 +60,15 @@ class SumOrder {
       report_.add(i, slot.buffer, "adds out of order: expected micro-batch " + std::to_string(sum.next));
     sum.next = action.micro_batch + 1;
     sum.last = i;
+  }
+
+  // The first pass ends with its sum whole and measured.
+  void begin_again(std::int32_t i, BufferId buffer) {
+    Sum& sum = sums_[buffer];
+    if (sum.next != plan_.num_micro_batches) incomplete(sum.last, buffer);
+    if (!sum.read) report_.add(i, buffer, "begins again before the sum of the pass before was read");
+    if (plan_.actions[i].repeat < sum.repeat) report_.add(i, buffer, "adds in an earlier pass after a later one");
+    sum = {};
   }
 
   // An update before the backward applies the sum of the period before.

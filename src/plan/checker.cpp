@@ -33,6 +33,7 @@ std::vector<std::string> check_plan(const Plan& plan, const Machine& machine, co
     check_data(plan, machine, before, report);
     check_order(plan, machine, report);
     check_sums(plan, report);
+    check_updates(plan, report);
   }
   return report.take();
 }

@@ -15,7 +15,9 @@ namespace sluice::plan {
 /// data); every dirty persistent buffer is written back or at its entry state by the end; the end state equals the
 /// entry state; dependencies cover every ordering that correctness needs (data and reuse of memory, across lanes and
 /// across the period's end); no deadlock; arena_peak within capacity; gradients are summed block after block from the
-/// last to the first, micro-batch 0, 1, ... in each, and read when they are whole. An action with a skip predicate is
+/// last to the first, micro-batch 0, 1, ... in each, and read when they are whole; each is measured once, and updated
+/// once with all of its slices: when the norms that the update waits for are known, from the sum of the last pass, and
+/// never between two computations of one step with the same weights. An action with a skip predicate is
 /// tried both ways. Train repeats; Flush and Evaluate run alone, and a Flush may use up pending gradients. What entry
 /// does not call clean is taken to be dirty when a period starts. `before`, with the same buffers, is the plan in whose
 /// end state this one starts: with it entry is compared with that state.

@@ -1,6 +1,8 @@
 // Texts of actions and buffers; tolerant of broken plans, because the checker prints those.
 #include "plan/describe.h"
 
+#include <algorithm>
+
 namespace sluice::plan {
 namespace {
 
@@ -46,6 +48,7 @@ std::string describe_action(const Plan& plan, const Action& action, const StepTr
   if (action.chunk >= 0) text += chunk_text(action.chunk, trace);
   if (action.slice >= 0) text += numbered("slice", action.slice);
   if (action.pass >= 0) text += numbered("pass", action.pass);
+  if (action.repeat > 0) text += " again";
   const bool moves = action.block < 0 && action.chunk < 0;
   if (moves && !action.slots.empty()) text += " " + describe_buffer(plan, action.slots.front().buffer, trace);
   return text;
@@ -56,6 +59,8 @@ std::string describe_order(const Plan& plan) {
   std::string text = all == 1 ? "1 micro-batch" : std::to_string(all) + " micro-batches ";
   if (all > 1 && group == 1) text += "one after the other";
   if (all > 1 && group > 1) text += group >= all ? "together" : "in groups of " + std::to_string(group);
+  const bool twice = std::ranges::any_of(plan.actions, [](const Action& action) { return action.repeat > 0; });
+  if (twice) text += ", computed twice: for the norm, then for the update";
   if (plan.boundary_stride > 1) text += ", a boundary kept every " + std::to_string(plan.boundary_stride) + " blocks";
   return text;
 }

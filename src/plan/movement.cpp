@@ -193,6 +193,7 @@ class MovePlanner {
     action.chunk = row.chunk;
     action.slice = row.slice;
     action.pass = row.pass;
+    action.repeat = row.repeat;
     action.workspace = workspace;
     action.bytes = row.bytes;
     action.duration = times_.duration(index);

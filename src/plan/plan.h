@@ -71,6 +71,9 @@ struct Slot {
 enum class SkipWhen {
   Never,
   NoUpdate,  ///< no gradient is pending (first step, after a flush) or the step is skipped (overflow)
+  // Of updates alone, and known only in the period itself: moves beside them always run.
+  BlockNotFinite,  ///< the norm of the gradients that became whole with this one's block is not finite
+  StepNotFinite,   ///< the norm of all of the period's gradients is not finite
 };
 
 struct Dependency {
@@ -87,6 +90,7 @@ struct Action {
   int chunk = -1;           ///< ReduceNorm, Update
   int slice = -1;           ///< Update
   int pass = -1;            ///< Update: of a rule that measures first; the last one applies
+  int repeat = 0;           ///< Forward, Backward: 1 when the step computes its gradients a second time
   std::vector<Slot> slots;  ///< Fetch and WriteBack: {from, to}
   Bytes workspace = 0;      ///< bytes at the bottom of tier 0's arena that torch may use while it runs
   Bytes bytes = 0;          ///< moved (movement actions) or touched (Update, ReduceNorm)

@@ -227,8 +227,9 @@ class StayFinder {
   // too.
   SkipWhen skip_of(const Gap& gap, int row) const {
     const BufferKind kind = step_.buffers[gap.buffer].kind;
-    if (gap.level < arenas()) return SkipWhen::Never;  // only the store keeps what it has
-    return kind == BufferKind::Moment || kind == BufferKind::Gradient ? step_.rows[row].skip : SkipWhen::Never;
+    if (gap.level < arenas()) return SkipWhen::Never;               // only the store keeps what it has
+    const bool skips = step_.rows[row].skip == SkipWhen::NoUpdate;  // the others are known too late for a move
+    return skips && (kind == BufferKind::Moment || kind == BufferKind::Gradient) ? SkipWhen::NoUpdate : SkipWhen::Never;
   }
 
   const StepRows& step_;

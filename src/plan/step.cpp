@@ -24,7 +24,13 @@ class StepEmitter {
   // recipe puts it. Gradients are sums over micro-batches 0, 1, ..., whatever the groups: a first block that adds to a
   // later block's gradient (a tied embedding) waits until that one has seen every micro-batch. Updates in a tier below
   // stand one block apart from the computation: a block's weights go up, and its gradient down, while another computes.
+  // With a second pass the first one's gradients are measured and forgotten; the second makes the same ones again.
   void train_step() {
+    for (repeat_ = 0; repeat_ < num_passes(); ++repeat_) forward_and_backward();
+    if (recipe_.update == UpdateWhen::Sweep) update_all(skip_when());
+  }
+
+  void forward_and_backward() {
     for (; group_.first < recipe_.num_micro_batches; group_.first = group_.last) {
       group_.last = std::min(group_.first + choices_.group_size, recipe_.num_micro_batches);
       for (int block = 0; block + 1 < num_blocks(); ++block) {
@@ -44,8 +50,7 @@ class StepEmitter {
 
   // What is pending goes into the weights: before a save, an evaluation or the end.
   void flush() {
-    if (recipe_.update != UpdateWhen::NextForward) return;
-    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) update(chunk, SkipWhen::Never);
+    if (recipe_.update == UpdateWhen::NextForward) update_all(SkipWhen::Never);
   }
 
   void evaluate() {
@@ -128,9 +133,7 @@ class StepEmitter {
     }
     if (group_.last < recipe_.num_micro_batches) return;
     update_late();
-    for (const int chunk : trace_.blocks[block].chunks) {
-      if (block == first_user(chunk)) gradient_is_final(chunk);
-    }
+    gradients_are_final(block);
   }
 
   // Forward from the last boundary below that is still there, up to the one that this block reads: the first block of a
@@ -142,26 +145,36 @@ class StepEmitter {
     for (int below = lowest; below < block; ++below) forward(below);
   }
 
-  void gradient_is_final(int chunk) {
-    if (!trace_.chunks[chunk].trained) return;
+  // All of a block's gradients are measured before the first of them is applied: its norm may decide.
+  void gradients_are_final(int block) {
+    for (const int chunk : trace_.blocks[block].chunks) {
+      if (block != first_user(chunk) || !trace_.chunks[chunk].trained) continue;
+      if (repeat_ == 0) reduce_norm(chunk);
+      if (updates_in_backward()) late_.push_back(chunk);
+    }
+    if (!updates_below()) update_late();
+  }
+
+  void reduce_norm(int chunk) {
     Row norm{.kind = ActionKind::ReduceNorm, .chunk = chunk};
     norm.uses.push_back({buffers_.gradient(chunk), 0, Access::Read});
     norm.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)};
     rows_.push_back(std::move(norm));
-    if (recipe_.update != UpdateWhen::Backward) return;
-    late_.push_back(chunk);
-    if (!updates_below()) update_late();
   }
 
   void update_late() {
-    for (const int chunk : late_) update(chunk, SkipWhen::NoUpdate);
+    for (const int chunk : late_) update(chunk, skip_when());
     late_.clear();
+  }
+
+  void update_all(SkipWhen skip) {
+    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) update(chunk, skip);
   }
 
   void update_before_first_use(int block) {
     if (recipe_.update != UpdateWhen::NextForward) return;
     for (const int chunk : trace_.blocks[block].chunks) {
-      if (!seen_[chunk]) update(chunk, SkipWhen::NoUpdate);
+      if (!seen_[chunk]) update(chunk, skip_when());
       seen_[chunk] = 1;
     }
   }
@@ -182,7 +195,7 @@ class StepEmitter {
     Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
     if (recipe_.measuring_passes > 0) row.pass = pass;
     row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
-    row.uses.push_back({buffers_.gradient(chunk), update_tier_, Access::Read});
+    row.uses.push_back({buffers_.gradient(chunk), update_tier_, recipe_.clamps ? Access::ReadWrite : Access::Read});
     const std::int64_t first = slice * buffers_.slice_elements(chunk);
     const std::int64_t count = std::min(buffers_.slice_elements(chunk), trace_.chunks[chunk].num_elements - first);
     row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
@@ -197,7 +210,7 @@ class StepEmitter {
   }
 
   Row compute_row(ActionKind kind, int block, int micro_batch, const ComputeTrace& compute) const {
-    return {.kind = kind, .block = block, .micro_batch = micro_batch, .compute = &compute};
+    return {.kind = kind, .block = block, .micro_batch = micro_batch, .repeat = repeat_, .compute = &compute};
   }
 
   void use_weights(Row& row, int block) const {
@@ -211,6 +224,15 @@ class StepEmitter {
       row.uses.push_back({buffer, 0, access, false, hold});
   }
 
+  int num_passes() const { return recipe_.update == UpdateWhen::SecondPass ? 2 : 1; }
+  bool updates_in_backward() const {
+    return recipe_.update == UpdateWhen::Backward || (recipe_.update == UpdateWhen::SecondPass && repeat_ == 1);
+  }
+  // Who knows whether an update shall be: the step before, its block's norm, or the norm of all.
+  SkipWhen skip_when() const {
+    if (recipe_.update == UpdateWhen::NextForward) return SkipWhen::NoUpdate;
+    return recipe_.update == UpdateWhen::Backward ? SkipWhen::BlockNotFinite : SkipWhen::StepNotFinite;
+  }
   bool updates_below() const { return update_tier_ > 0; }
   int first_user(int chunk) const {
     for (int b = 0; b < num_blocks(); ++b) {
@@ -261,6 +283,7 @@ class StepEmitter {
   struct {
     int first = 0, last = 0;
   } group_;  // of micro-batches: from `first` up to, not including, `last`
+  int repeat_ = 0;
   BufferTable buffers_;
   std::vector<char> seen_;
   std::vector<int> late_;  // chunks whose gradient is final and goes down to its update

@@ -12,6 +12,8 @@ namespace sluice::plan {
 enum class UpdateWhen {
   Backward,     ///< right after the block's backward (no global norm needed)
   NextForward,  ///< just before the block's next forward, once the step's norm is known
+  SecondPass,   ///< forward and backward run twice: once for the norm alone, then as with Backward
+  Sweep,        ///< all blocks one after the other, once all gradients are there
 };
 
 inline constexpr std::int64_t kStateBlock = 256;  ///< elements; slices and chunks are multiples of it
@@ -28,8 +30,8 @@ struct Recipe {
   std::vector<StateBytes> states = {{}, {}};  ///< of the update rule
   int measuring_passes = 0;                   ///< over all of a chunk before its update, which then is the last pass
   bool measures_states = false;               ///< those passes look at sliced states too
-  bool global_norm = true;                    ///< gradients are measured (and clipped) together before any update
   UpdateWhen update = UpdateWhen::NextForward;
+  bool clamps = false;  ///< updates cut the gradient's elements in place
 };
 
 /// Choices that change memory and time but never a bit of the result.
@@ -56,6 +58,7 @@ struct Row {
   ActionKind kind = ActionKind::Forward;
   SkipWhen skip = SkipWhen::Never;
   int block = -1, micro_batch = -1, chunk = -1, slice = -1, pass = -1;
+  int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
   Bytes bytes = 0;                        ///< touched by Update and ReduceNorm

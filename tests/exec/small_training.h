@@ -22,6 +22,7 @@
 #include "model/init.h"
 #include "model/small_models.h"
 #include "model/tracer.h"
+#include "optim/clip.h"
 #include "optim/norm.h"
 #include "optim/rule.h"
 #include "plan/planner.h"
@@ -41,19 +42,34 @@ struct Workload {
   int accumulation = 1;
   plan::UpdateWhen update = plan::UpdateWhen::NextForward;
   double max_norm = 1.0;
+  optim::ClipKind clip = optim::ClipKind::Total;
   std::string rule = "adamw";
   optim::RuleOptions options = {};
+  float loss_scale = 1;
   std::vector<std::string> freeze = {};
   bool adapter = false;  ///< of all linear maps
 };
+
+inline const char* name(plan::UpdateWhen update) {
+  switch (update) {
+    case plan::UpdateWhen::Backward:
+      return "backward";
+    case plan::UpdateWhen::NextForward:
+      return "next forward";
+    case plan::UpdateWhen::SecondPass:
+      return "second pass";
+    case plan::UpdateWhen::Sweep:
+      return "sweep";
+  }
+  return "?";
+}
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
 inline void PrintTo(const Workload& work, std::ostream* out) {
   if (work.adapter) *out << "adapted ";
   if (!work.freeze.empty()) *out << "partly frozen ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
-       << " micro-batches, " << work.rule << ", update in the "
-       << (work.update == plan::UpdateWhen::Backward ? "backward" : "next forward");
+       << " micro-batches, " << work.rule << ", update in the " << name(work.update);
 }
 
 /// `capacity` is of the tier where block math runs; with `host` > 0 that is an emulated device above a host arena of so
@@ -104,6 +120,7 @@ inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
   plan::PlanRequest request;
   request.recipe.num_micro_batches = work.accumulation;
   request.recipe.update = work.update;
+  request.recipe.clamps = work.clip == optim::ClipKind::Value;
   request.activations = place.activations;
   request.group_size = place.group_size;
   request.saving = place.saving;
@@ -231,10 +248,15 @@ class Training {
     }
     std::vector<model::MicroBatch> batches;
     for (Tokens& each : tokens) batches.push_back(each.batch());
-    StepInputs inputs{.micro_batches = batches, .gradient_scale = 1.0F / static_cast<float>(num_targets), .update = {}};
-    const bool in_backward = work_.work.update == plan::UpdateWhen::Backward;
-    if (in_backward) {
-      inputs.update = update_args(1.0F);
+    const Workload& work = work_.work;
+    const float unscale = 1 / work.loss_scale;
+    StepInputs inputs{.micro_batches = batches,
+                      .gradient_scale = work.loss_scale / static_cast<float>(num_targets),
+                      .update = {},
+                      .clip = clip()};
+    const bool next_forward = work.update == plan::UpdateWhen::NextForward;
+    if (!next_forward) {
+      inputs.update = update_args(unscale);
       inputs.apply_update = apply_update;
     } else {
       inputs.apply_update = apply_update && pending_.has_value();
@@ -242,9 +264,11 @@ class Training {
     }
     const StepResult result = executor_->run(plans_.train, inputs);
     outcome_.losses.push_back(result.loss_sum / static_cast<double>(num_targets));
-    outcome_.norms.push_back(std::sqrt(result.sum_of_squares.value()));
+    const double sum = result.sum_of_squares.value();
+    outcome_.norms.push_back(std::sqrt(sum) / work.loss_scale);
     pending_.reset();
-    if (!in_backward) pending_ = update_args(optim::clip_coefficient(outcome_.norms.back(), work_.work.max_norm));
+    const double bound = work.clip == optim::ClipKind::Total ? work.max_norm : 0;
+    if (next_forward && std::isfinite(sum)) pending_ = update_args(optim::clipped_scale(sum, unscale, bound));
     ++num_steps_;
     return result;
   }
@@ -252,7 +276,7 @@ class Training {
   void flush() {
     if (pending_ && !plans_.flush.actions.empty()) {
       executor_->drain();
-      executor_->run(plans_.flush, {.micro_batches = {}, .update = *pending_});
+      executor_->run(plans_.flush, {.micro_batches = {}, .update = *pending_, .clip = clip()});
     }
     pending_.reset();
     executor_->drain();
@@ -330,6 +354,11 @@ class Training {
         state_->write(id, at, std::as_bytes(values).subspan(at, std::min(tier::kStripeBytes, buffer.bytes - at)));
     }
     state_->commit();
+  }
+
+  [[nodiscard]] optim::Clipping clip() const {
+    if (work_.work.max_norm == 0) return {};
+    return {work_.work.clip, work_.work.max_norm};
   }
 
   [[nodiscard]] optim::UpdateArgs update_args(float gradient_scale) const {

@@ -161,7 +161,8 @@ TEST(Training, GivesTheSameBitsForEverySetOfSavedClasses) {
 
 // In groups of micro-batches, and with boundaries made again, the same numbers are added in the same order.
 TEST(Training, GivesTheSameBitsInEveryOrderOfMicroBatchesAndBlocks) {
-  for (const plan::UpdateWhen update : {plan::UpdateWhen::NextForward, plan::UpdateWhen::Backward}) {
+  for (const plan::UpdateWhen update :
+       {plan::UpdateWhen::NextForward, plan::UpdateWhen::Backward, plan::UpdateWhen::SecondPass}) {
     for (const bool tied : {true, false}) {
       const TracedWork work({.tied = tied, .num_layers = 5, .accumulation = 5, .update = update});
       const Outcome expected = Training(work, {.group_size = 5, .boundary_stride = 1}).run();
@@ -185,6 +186,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Workload{.tied = true, .num_layers = 3, .accumulation = 3},
                     Workload{.tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward},
                     Workload{.tied = false, .num_layers = 3, .update = plan::UpdateWhen::Backward},
+                    Workload{.tied = true, .num_layers = 3, .accumulation = 2, .update = plan::UpdateWhen::SecondPass},
+                    Workload{.tied = false, .accumulation = 3, .update = plan::UpdateWhen::Sweep},
                     Workload{.family = "gpt2", .tied = true, .num_layers = 3, .accumulation = 2},
                     Workload{.tied = true, .num_layers = 3, .accumulation = 2, .adapter = true},
                     Workload{.family = "gpt2", .tied = true, .adapter = true},

@@ -63,8 +63,8 @@ class RandomModel {
     }
     recipe.measuring_passes = std::max(0, pick(-2, 2));
     recipe.measures_states = pick(0, 1) == 1;
-    recipe.update = static_cast<UpdateWhen>(pick(0, 1));
-    recipe.global_norm = recipe.update != UpdateWhen::Backward;
+    recipe.update = static_cast<UpdateWhen>(pick(0, 3));
+    recipe.clamps = pick(0, 3) == 0;
     return recipe;
   }
 

@@ -1,0 +1,30 @@
+// What memory is spent on: by kind of buffer, where an arena is fullest and over all places. For people; nothing is
+// planned by it.
+#pragma once
+#include <map>
+#include <string>
+
+#include "plan/plan.h"
+
+namespace sluice::plan {
+
+/// What one arena holds at one action.
+struct MemoryParts {
+  std::map<BufferKind, Bytes> buffers = {};  ///< kinds that are there
+  Bytes workspace = 0;
+  [[nodiscard]] Bytes total() const;
+};
+
+/// At the action with the most in use, the first of several. The arena's peak may be higher by what lies unused between
+/// buffers.
+[[nodiscard]] MemoryParts parts_at_peak(const Plan& plan, int tier);
+
+/// The most bytes of this kind that hold something needed later, at any action and wherever they are: what a kind costs
+/// altogether. State counts always; a gradient from its first sum to its last reader, through the period's end if the
+/// next period reads it.
+[[nodiscard]] Bytes most_alive(const Plan& plan, BufferKind kind);
+
+/// "weight 12.6 GiB, gradient 250 MiB, workspace 1.2 GiB": largest first.
+[[nodiscard]] std::string describe_parts(const MemoryParts& parts);
+
+}  // namespace sluice::plan
