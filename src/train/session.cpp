@@ -10,6 +10,7 @@
 #include "model/cpu_allocator.h"
 #include "model/tracer.h"
 #include "plan/checker.h"
+#include "recipe/clipping.h"
 #include "recipe/device.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
@@ -33,6 +34,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.num_micro_batches = static_cast<int>(settings.grad_accumulation);
   request.recipe.num_moments = static_cast<int>(rule.states().size());
   request.recipe.update = recipe::update_when(settings);
+  request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
   request.activations = recipe::plan_activations(settings);
   request.disk_write_limit = settings.disk_write_limit.value_or(0);
   request.group_size = settings.schedule == recipe::ScheduleOrder::Horizontal ? 1 : 0;
