@@ -16,6 +16,7 @@ constexpr std::array<Spelling<ClipMode>, 4> kClipModes = {{{ClipMode::Global, "g
                                                            {ClipMode::TwoPass, "two-pass"},
                                                            {ClipMode::Block, "block"},
                                                            {ClipMode::Value, "value"}}};
+constexpr std::array<Spelling<NanPolicy>, 2> kNanPolicies = {{{NanPolicy::Skip, "skip"}, {NanPolicy::Stop, "stop"}}};
 constexpr std::array<Spelling<UpdateMode>, 4> kUpdateModes = {{{UpdateMode::Auto, "auto"},
                                                                {UpdateMode::Backward, "backward"},
                                                                {UpdateMode::NextForward, "next-forward"},
@@ -85,8 +86,12 @@ OptionRow beta_row(const char* name, double Settings::*field) {
 
 OptionRow loss_scale_row() {
   return field_row(
-      make_row("loss-scale", {.argument = "dynamic|N", .help = "for fp16", .absent = "dynamic for fp16"},
-               ValueKind::Text),
+      make_row(
+          "loss-scale",
+          {.argument = "dynamic|N",
+           .help = "multiply the loss, so that small gradients do not vanish; dynamic: as large as does not overflow",
+           .absent = "none"},
+          ValueKind::Text),
       &Settings::loss_scale,
       [](std::string_view text) {
         if (fold_name(text) == "dynamic") return std::string("dynamic");
@@ -129,13 +134,19 @@ std::vector<OptionRow> update_rows() {
                   {.argument = "N", .help = "steps of linear warm-up", .aliases = {"num_warmup_steps"}}),
       real_row("max-grad-norm", &Settings::max_grad_norm, kNotNegative,
                {.argument = "X",
-                .help = "clip the gradient to this norm; 0: off",
+                .help = "clip the gradient to this norm (with --clip-mode value: each element); 0: off",
                 .aliases = {"gradient_clipping", "clip_grad", "max_norm"}}),
       choice_row("clip-mode", &Settings::clip_mode, std::span<const Spelling<ClipMode>>(kClipModes),
-                 {.argument = "global|two-pass|block|value", .help = "how gradients are clipped", .absent = "global"}),
+                 {.argument = "global|two-pass|block|value",
+                  .help = "how gradients are clipped",
+                  .absent = "two-pass for lomo, else global"}),
       choice_row("update", &Settings::update, std::span<const Spelling<UpdateMode>>(kUpdateModes),
                  {.argument = "auto|backward|next-forward|sweep",
                   .help = "when a block is updated; auto: next-forward with a global norm, else backward"}),
+      choice_row("nan-policy", &Settings::nan_policy, std::span<const Spelling<NanPolicy>>(kNanPolicies),
+                 {.argument = "skip|stop", .help = "what a step does whose loss or gradient is not finite"}),
+      integer_row("max-skipped-steps", &Settings::max_skipped_steps, {1, std::int64_t{1} << 40},
+                  {.argument = "N", .help = "stop after so many skipped steps in a row"}),
   };
 }
 
@@ -150,6 +161,10 @@ std::vector<OptionRow> precision_rows() {
                 {.verbs = kComputing, .help = "of block math", .absent = "best for the device"}),
       dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
       loss_scale_row(),
+      pairs_row(
+          "loss-scale-option", &Settings::loss_scale_options,
+          {.help = "of --loss-scale dynamic: policy=deepspeed|torch, and options as they are named there (repeatable)",
+           .aliases = {"loss_scale_options"}}),
       switch_row("stochastic-rounding", &Settings::stochastic_rounding,
                  {.help = "round bf16 weights at random", .absent = "on for bf16 without master"}),
   };

@@ -18,6 +18,7 @@ enum class DType { Fp32, Bf16, Fp16 };
 enum class UpdateMode { Auto, Backward, NextForward, Sweep };
 enum class ClipMode { Global, TwoPass, Block, Value };
 enum class Decay { Matrices, All };
+enum class NanPolicy { Skip, Stop };
 enum class ActivationMode { Auto, Keep, Spill, Recompute };
 enum class ScheduleOrder { Vertical, Horizontal };
 
@@ -69,8 +70,10 @@ struct Settings {
   std::map<std::string, std::string> lr_schedule_options;
   std::int64_t warmup_steps = 0;
   double max_grad_norm = 1.0;         ///< 0: no clipping
-  std::optional<ClipMode> clip_mode;  ///< absent: global
+  std::optional<ClipMode> clip_mode;  ///< absent: two-pass for lomo, else global
   UpdateMode update = UpdateMode::Auto;
+  NanPolicy nan_policy = NanPolicy::Skip;
+  std::int64_t max_skipped_steps = 20;  ///< so many skipped steps in a row end the run
 
   // What is trained.
   std::vector<std::string> freeze;  ///< patterns of parameter names
@@ -90,6 +93,7 @@ struct Settings {
   std::optional<DType> compute_dtype;
   std::optional<DType> dtype;             ///< of `export`
   std::optional<std::string> loss_scale;  ///< "dynamic" or a number
+  std::map<std::string, std::string> loss_scale_options;
   std::optional<bool> stochastic_rounding;
 
   // Execution.

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "recipe/clipping.h"
 #include "recipe/device.h"
 #include "recipe/parse_value.h"
 
@@ -80,21 +81,6 @@ void check_rule(const Settings& settings) {
   (void)schedule_options(settings, 1);
 }
 
-void check_clipping(const Settings& settings) {
-  const ClipMode mode = settings.clip_mode.value_or(ClipMode::Global);
-  const std::string use = "--clip-mode global, or --max-grad-norm 0 for none";
-  if (mode == ClipMode::TwoPass) refuse("--clip-mode two-pass", use);
-  if (mode == ClipMode::Block) refuse("--clip-mode block", use);
-  if (mode == ClipMode::Value) refuse("--clip-mode value", use);
-  if (settings.update == UpdateMode::Sweep)
-    refuse("--update sweep", "--update next-forward, which gives the same bits");
-  if (settings.update == UpdateMode::Backward && clips_globally(settings)) {
-    throw ConfigError("config", "--update backward contradicts clipping by the global norm",
-                      "expected --max-grad-norm 0, got " + print_real(settings.max_grad_norm),
-                      "use --max-grad-norm 0, or --update auto");
-  }
-}
-
 void check_precision(const Settings& settings) {
   const auto check = [](const char* flag, const std::optional<DType>& dtype) {
     if (dtype && *dtype != DType::Fp32)
@@ -104,7 +90,6 @@ void check_precision(const Settings& settings) {
   check("master-dtype", settings.master_dtype);
   check("moments-dtype", settings.moments_dtype);
   check("compute-dtype", settings.compute_dtype);
-  if (settings.loss_scale) refuse("--loss-scale " + *settings.loss_scale, "fp32 without it");
   if (settings.stochastic_rounding.value_or(false)) refuse("--stochastic-rounding", "fp32 without it");
 }
 
@@ -174,24 +159,7 @@ void check_required(const Settings& settings, std::string_view verb) {
   need(verb == "sample", settings.prompt, "prompt", "TEXT");
 }
 
-bool clips_globally(const Settings& settings) {
-  return settings.max_grad_norm > 0 && settings.clip_mode.value_or(ClipMode::Global) == ClipMode::Global;
-}
-
 bool has_held_out(const Settings& settings) { return !settings.eval_data.empty() || settings.validation_split; }
-
-plan::UpdateWhen update_when(const Settings& settings) {
-  switch (settings.update) {
-    case UpdateMode::Auto:
-    case UpdateMode::Sweep:
-      break;
-    case UpdateMode::Backward:
-      return plan::UpdateWhen::Backward;
-    case UpdateMode::NextForward:
-      return plan::UpdateWhen::NextForward;
-  }
-  return clips_globally(settings) ? plan::UpdateWhen::NextForward : plan::UpdateWhen::Backward;
-}
 
 plan::Activations plan_activations(const Settings& settings) {
   switch (settings.activations) {

@@ -20,15 +20,8 @@ void check_supported(const Settings& settings);
 /// not have.
 void check_required(const Settings& settings, std::string_view verb);
 
-/// Gradients are clipped by the norm over all parameters.
-[[nodiscard]] bool clips_globally(const Settings& settings);
-
 /// Whether the run has data that it does not train on.
 [[nodiscard]] bool has_held_out(const Settings& settings);
-
-/// `auto` resolved: next-forward with a global norm, else backward. `sweep` counts as auto; check_supported has refused
-/// it.
-[[nodiscard]] plan::UpdateWhen update_when(const Settings& settings);
 
 /// `spill` counts as auto here; check_supported has refused it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);

@@ -137,7 +137,9 @@ std::string memory_section(const RunReport& report) {
                  percent(static_cast<double>(memory.predicted), static_cast<double>(memory.measured)),
                  bytes_or_dash(memory.budget)});
   }
-  return html + "</table>";
+  html += "</table>";
+  const std::string parts = plan::describe_parts(report.at_peak);
+  return parts.empty() ? html : html + "<p>Where the plan's arena is fullest: " + escape_html(parts) + ".</p>";
 }
 
 std::string time_section(const RunReport& report) {

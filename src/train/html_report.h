@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "plan/memory_parts.h"
 #include "plan/plan.h"
 #include "plan/timeline.h"
 
@@ -37,6 +38,7 @@ struct RunReport {
   std::vector<std::pair<std::int64_t, double>> held_out;  ///< step and held-out loss
 
   std::vector<MemoryRow> memory;
+  plan::MemoryParts at_peak;  ///< of the arena where block math runs
   Seconds lower_bound = 0;
   std::vector<StepFigures> forecasts;     ///< a steady step, in the order in which they were made; measured last
   Bytes disk_read = 0, disk_written = 0;  ///< of the whole run

@@ -84,6 +84,12 @@ void add_memory(std::string& text, const PlanForecast& forecast) {
     add_line(text, "  %-22s %14s %14s", plan::name(forecast.machine.tiers[tier].kind), planned.c_str(),
              format_bytes(capacity).c_str());
   }
+  if (plans != nullptr) {
+    const auto all = [&](plan::BufferKind kind) { return format_bytes(plan::most_alive(plans->train, kind)); };
+    add_row(text, "over all tiers",
+            "weights " + all(plan::BufferKind::Weight) + ", gradients " + all(plan::BufferKind::Gradient) +
+                ", optimizer states " + all(plan::BufferKind::Moment));
+  }
   const int host = forecast.machine.tier_index(plan::TierKind::Host);
   if (plans != nullptr && host >= 0) {
     const Bytes overhead = forecast.machine.process_overhead;
@@ -109,6 +115,7 @@ void add_step(std::string& text, const PlanForecast& forecast, const recipe::Set
   add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
   add_row(text, "activations", plan::describe_activations(forecast.activations, forecast.machine.tiers[0].kind));
   add_row(text, "order", plan::describe_order(plans.train));
+  add_row(text, "fullest moment", plan::describe_parts(plan::parts_at_peak(plans.train, 0)));
   if (forecast.machine.tier_index(plan::TierKind::Disk) < 0) return;
   add_row(text, "disk read, written", format_bytes(step.disk_read) + ", " + format_bytes(step.disk_written));
   std::string wear = format_bytes(step.written_per_day()) + " a day";
@@ -138,6 +145,8 @@ void add_plan(Json& json, const PlanForecast& forecast) {
   json["host_peak_bytes"] = planned_peak(forecast, plan::TierKind::Host);
   json["rss_bytes"] = forecast.machine.process_ram(plans.arena_peak);
   json["disk_peak_bytes"] = planned_peak(forecast, plan::TierKind::Disk);
+  json["at_peak_bytes"] = parts_json(plan::parts_at_peak(plans.train, 0));
+  json["state_bytes"] = state_json(plans.train);
   json["step_seconds"] = step.total;
   json["tokens_per_second"] = static_cast<double>(forecast.tokens_per_step) / step.total;
   json["lower_bound_seconds"] = plans.bound;
@@ -160,6 +169,20 @@ Json activations_json(const plan::ActivationSummary& summary) {
           {"in_part", summary.in_part},
           {"recomputed", summary.recomputed},
           {"spilled_bytes", summary.spilled_bytes}};
+}
+
+Json parts_json(const plan::MemoryParts& parts) {
+  Json json = Json::object();
+  for (const auto& [kind, bytes] : parts.buffers) json[plan::name(kind)] = bytes;
+  json["workspace"] = parts.workspace;
+  return json;
+}
+
+Json state_json(const plan::Plan& train) {
+  Json json;
+  for (const plan::BufferKind kind : {plan::BufferKind::Weight, plan::BufferKind::Gradient, plan::BufferKind::Moment})
+    json[plan::name(kind)] = plan::most_alive(train, kind);
+  return json;
 }
 
 PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,

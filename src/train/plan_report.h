@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plan/machine.h"
+#include "plan/memory_parts.h"
 #include "plan/planner.h"
 #include "plan/saving.h"
 #include "plan/trace.h"
@@ -34,6 +35,12 @@ struct PlanForecast {
 
 /// Layers by what becomes of their activations: held, spilled, in_part, recomputed, and spilled_bytes a step.
 [[nodiscard]] nlohmann::ordered_json activations_json(const plan::ActivationSummary& summary);
+
+/// Bytes by kind of buffer ("weight", "gradient", ...) and "workspace".
+[[nodiscard]] nlohmann::ordered_json parts_json(const plan::MemoryParts& parts);
+
+/// What weights, gradients and moments cost over all tiers: "weight", "gradient" (the most at once) and "moment".
+[[nodiscard]] nlohmann::ordered_json state_json(const plan::Plan& train);
 
 /// Plans `trace` on `machine` and, where that is quick, for a few other budgets.
 [[nodiscard]] PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,

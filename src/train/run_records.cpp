@@ -4,8 +4,10 @@
 #include <cmath>
 
 #include "base/file.h"
+#include "base/formatted.h"
 #include "base/log.h"
 #include "plan/describe.h"
+#include "plan/memory_parts.h"
 #include "plan/refine.h"
 #include "plan/trace_json.h"
 #include "tier/limits.h"
@@ -118,25 +120,28 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   const Bytes read = session_.store ? session_.store->bytes_read() : 0;
   const Bytes written = session_.store ? session_.store->bytes_written() : 0;
   const double tokens_per_second = static_cast<double>(outcome.tokens) / outcome.seconds;
-  metrics_.write({{"event", "step"},
-                  {"step", step},
-                  {"loss", outcome.loss},
-                  {"grad_norm", outcome.grad_norm},
-                  {"lr", outcome.lr},
-                  {"tokens", outcome.tokens},
-                  {"target_tokens", outcome.target_tokens},
-                  {"step_seconds", outcome.seconds},
-                  {"tokens_per_second", tokens_per_second},
-                  {"host_peak_bytes", arena_peak(TierKind::Host)},
-                  {"device_peak_bytes", arena_peak(TierKind::Device)},
-                  {"rss_bytes", process.peak_resident},
-                  {"disk_read_bytes", read - disk_read_},
-                  {"disk_write_bytes", written - disk_written_},
-                  {"compute_seconds", outcome.compute},
-                  {"stall_seconds", outcome.stall},
-                  {"cpu_seconds", outcome.cpu},
-                  {"minor_faults", outcome.minor_faults},
-                  {"skipped", outcome.skipped}});
+  Json line = {{"event", "step"},
+               {"step", step},
+               {"loss", outcome.loss},
+               {"grad_norm", outcome.grad_norm},
+               {"lr", outcome.lr},
+               {"tokens", outcome.tokens},
+               {"target_tokens", outcome.target_tokens},
+               {"step_seconds", outcome.seconds},
+               {"tokens_per_second", tokens_per_second},
+               {"host_peak_bytes", arena_peak(TierKind::Host)},
+               {"device_peak_bytes", arena_peak(TierKind::Device)},
+               {"rss_bytes", process.peak_resident},
+               {"disk_read_bytes", read - disk_read_},
+               {"disk_write_bytes", written - disk_written_},
+               {"compute_seconds", outcome.compute},
+               {"stall_seconds", outcome.stall},
+               {"cpu_seconds", outcome.cpu},
+               {"minor_faults", outcome.minor_faults},
+               {"skipped", outcome.skipped}};
+  if (session_.settings.loss_scale) line["loss_scale"] = outcome.loss_scale;
+  if (outcome.skipped) line["not_finite"] = outcome.not_finite;
+  metrics_.write(line);
   steps_.push_back(step);
   losses_.push_back(outcome.loss);
   step_seconds_.push_back(outcome.seconds);
@@ -159,6 +164,11 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                   .step_seconds = outcome.seconds,
                   .left = steady_step_seconds() * static_cast<double>(max_steps - step),
                   .skipped = outcome.skipped});
+  if (outcome.skipped) {
+    std::string text = "step " + std::to_string(step) + " skipped: its " + outcome.not_finite + " is not finite";
+    if (session_.settings.loss_scale) text += formatted(", with a loss scale of %.10g", outcome.loss_scale);
+    note(text);
+  }
   disk_read_ = read;
   disk_written_ = written;
   measured_ = session_.executor->timeline();
@@ -206,6 +216,7 @@ RunReport RunRecords::report() const {
   report.memory.push_back(
       {"host arena", session_.planned(TierKind::Host), arena_peak(TierKind::Host), session_.budget.arena()});
   report.memory.push_back({"process RAM", session_.planned_process(), process.peak_resident, session_.budget.all()});
+  report.at_peak = plan::parts_at_peak(plans.train, 0);
   if (session_.store)
     report.memory.push_back(
         {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
@@ -256,6 +267,8 @@ void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
                   {"device_peak_bytes", arena_peak(TierKind::Device)},
                   {"predicted_host_peak_bytes", session_.planned(TierKind::Host)},
                   {"host_peak_bytes", arena_peak(TierKind::Host)},
+                  {"at_peak_bytes", parts_json(plan::parts_at_peak(plans.train, 0))},
+                  {"state_bytes", state_json(plans.train)},
                   {"predicted_rss_bytes", session_.planned_process()},
                   {"rss_bytes", process.peak_resident},
                   {"predicted_disk_peak_bytes", session_.planned(TierKind::Disk)},

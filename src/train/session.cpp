@@ -13,6 +13,7 @@
 #include "model/cpu_allocator.h"
 #include "model/tracer.h"
 #include "plan/checker.h"
+#include "recipe/clipping.h"
 #include "recipe/device.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
@@ -39,6 +40,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.measuring_passes = rule.measuring().passes;
   request.recipe.measures_states = rule.measuring().reads_states;
   request.recipe.update = recipe::update_when(settings);
+  request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
   request.activations = recipe::plan_activations(settings);
   request.disk_write_limit = settings.disk_write_limit.value_or(0);
   request.group_size = settings.schedule == recipe::ScheduleOrder::Horizontal ? 1 : 0;

@@ -9,8 +9,9 @@
 #include <vector>
 
 #include "base/error.h"
-#include "optim/norm.h"
+#include "optim/clip.h"
 #include "optim/schedule.h"
+#include "recipe/clipping.h"
 #include "recipe/support.h"
 #include "tier/limits.h"
 
@@ -21,24 +22,53 @@ at::Tensor as_tensor(std::vector<std::int64_t>& values, std::int64_t rows, std::
   return at::from_blob(values.data(), {rows, columns}, at::kLong);
 }
 
+nlohmann::ordered_json loss_scale_json(const optim::LossScaleState& state) {
+  return {{"scale", state.scale},
+          {"iteration", state.iteration},
+          {"last_overflow", state.last_overflow},
+          {"hysteresis", state.hysteresis},
+          {"clean_steps", state.clean_steps}};
+}
+
+optim::LossScaleState loss_scale_from_json(const nlohmann::json& json) {
+  return {.scale = json.at("scale").get<double>(),
+          .iteration = json.at("iteration").get<std::int64_t>(),
+          .last_overflow = json.at("last_overflow").get<std::int64_t>(),
+          .hysteresis = json.at("hysteresis").get<std::int64_t>(),
+          .clean_steps = json.at("clean_steps").get<std::int64_t>()};
+}
+
+// One that was saved goes on; a run that begins to adapt, or adapts otherwise than before, begins afresh.
+optim::LossScale loss_scale(const recipe::Settings& settings, const TrainerState& state) {
+  const optim::LossScaleOptions options = recipe::loss_scale_options(settings);
+  return state.loss_scale ? optim::LossScale(options, *state.loss_scale) : optim::LossScale(options);
+}
+
 }  // namespace
 
 std::string to_json(const TrainerState& state, const recipe::Settings& settings) {
-  const nlohmann::ordered_json json = {{"step", state.step},
-                                       {"applied_updates", state.applied_updates},
-                                       {"data_position", state.data_position},
-                                       {"best_eval_loss", state.best_eval_loss},
-                                       {"best_step", state.best_step},
-                                       {"settings", nlohmann::json::parse(recipe::to_json(settings))}};
+  nlohmann::ordered_json json = {{"step", state.step},
+                                 {"applied_updates", state.applied_updates},
+                                 {"data_position", state.data_position},
+                                 {"best_eval_loss", state.best_eval_loss},
+                                 {"best_step", state.best_step},
+                                 {"skipped_in_a_row", state.skipped_in_a_row}};
+  if (state.loss_scale) json["loss_scale"] = loss_scale_json(*state.loss_scale);
+  json["settings"] = nlohmann::json::parse(recipe::to_json(settings));
   return json.dump(1) + "\n";
 }
 
 TrainerState trainer_state_from_json(std::string_view text) {
   try {
     const auto json = nlohmann::json::parse(text);
-    return {json.at("step").get<std::int64_t>(), json.at("applied_updates").get<std::int64_t>(),
-            json.at("data_position").get<std::int64_t>(), json.at("best_eval_loss").get<double>(),
-            json.value("best_step", std::int64_t{0})};
+    return {.step = json.at("step").get<std::int64_t>(),
+            .applied_updates = json.at("applied_updates").get<std::int64_t>(),
+            .data_position = json.at("data_position").get<std::int64_t>(),
+            .best_eval_loss = json.at("best_eval_loss").get<double>(),
+            .best_step = json.value("best_step", std::int64_t{0}),
+            .skipped_in_a_row = json.value("skipped_in_a_row", std::int64_t{0}),
+            .loss_scale = json.contains("loss_scale") ? std::optional(loss_scale_from_json(json.at("loss_scale")))
+                                                      : std::nullopt};
   } catch (const nlohmann::json::exception& error) {
     throw FormatError("checkpoint", "trainer_state.json cannot be read", error.what());
   }
@@ -71,7 +101,9 @@ Trainer::Trainer(Session& session, const data::Dataset& dataset, TrainerState st
     : session_(session),
       loader_(dataset, {session.settings.micro_batch_size, session.settings.shuffle, session.settings.seed}),
       state_(state),
-      max_steps_(max_steps) {
+      max_steps_(max_steps),
+      clip_(recipe::clipping(session.settings)),
+      scale_(loss_scale(session.settings, state)) {
   loader_.seek(state.data_position);
 }
 
@@ -90,19 +122,14 @@ StepOutcome Trainer::step() {
     micro_batches.push_back(
         {as_tensor(batch.input_ids, batch.rows, batch.seq_len), as_tensor(batch.labels, batch.rows, batch.seq_len)});
   const double num_targets = static_cast<double>(std::max<std::int64_t>(outcome.target_tokens, 1));
-  exec::StepInputs inputs{
-      .micro_batches = micro_batches, .gradient_scale = static_cast<float>(1.0 / num_targets), .update = {}};
-  if (session_.request.recipe.update == plan::UpdateWhen::Backward) {
-    inputs.update = update_args(1.0F);
-  } else {
-    inputs.apply_update = pending_.has_value();
-    if (pending_) inputs.update = *pending_;
-  }
+  outcome.loss_scale = scale_.scale();
+  exec::StepInputs inputs = this->inputs(num_targets);
+  inputs.micro_batches = micro_batches;
   const exec::StepResult result = session_.executor->run(session_.plans.train, inputs);
   outcome.loss = result.loss_sum / num_targets;
   outcome.compute = result.compute;
   outcome.stall = result.stall;
-  outcome = finish_step(outcome, std::sqrt(result.sum_of_squares.value()));
+  finish_step(outcome, result);
   const tier::ProcessWork after = tier::process_work();
   outcome.cpu = after.cpu - before.cpu;
   outcome.minor_faults = after.minor_faults - before.minor_faults;
@@ -121,31 +148,70 @@ optim::UpdateArgs Trainer::update_args(float gradient_scale) const {
           .seed = settings.seed};
 }
 
-StepOutcome Trainer::finish_step(StepOutcome outcome, double norm) {
-  const bool in_backward = session_.request.recipe.update == plan::UpdateWhen::Backward;
-  outcome.grad_norm = norm;
+// What a period applies is the gradient of the step before, whose norm is known, or its own, whose norm it finds.
+exec::StepInputs Trainer::inputs(double num_targets) const {
+  exec::StepInputs inputs{.micro_batches = {},
+                          .gradient_scale = static_cast<float>(scale_.scale() / num_targets),
+                          .update = update_args(unscale()),
+                          .clip = clip_};
+  if (!in_next_forward()) return inputs;
+  inputs.apply_update = pending_.has_value();
+  if (pending_) inputs.update = *pending_;
+  return inputs;
+}
+
+void Trainer::finish_step(StepOutcome& outcome, const exec::StepResult& result) {
+  const double sum = result.sum_of_squares.value();
+  outcome.grad_norm = std::sqrt(sum) / scale_.scale();
   outcome.lr = update_args(1.0F).lr;
-  outcome.skipped = !std::isfinite(norm) || !std::isfinite(outcome.loss);
-  if (outcome.skipped && in_backward) {
-    throw NumericsError(
-        "train", "loss or gradient of step " + std::to_string(state_.step + 1) + " is not finite",
-        "expected finite values, got loss " + std::to_string(outcome.loss) + " and norm " + std::to_string(norm),
-        "lower --lr, or use --update next-forward, which skips such steps");
-  }
+  outcome.skipped = !std::isfinite(outcome.grad_norm) || !std::isfinite(outcome.loss);
   pending_.reset();
-  if (!outcome.skipped) {
-    if (!in_backward) pending_ = update_args(optim::clip_coefficient(norm, session_.settings.max_grad_norm));
+  if (outcome.skipped) {
+    skip(outcome, result);
+  } else {
+    const double bound = clip_.kind == optim::ClipKind::Total ? clip_.bound : 0;
+    if (in_next_forward()) pending_ = update_args(optim::clipped_scale(sum, unscale(), bound));
     state_.applied_updates += 1;
+    state_.skipped_in_a_row = 0;
+    (void)scale_.update(false);
   }
+  if (scale_.is_dynamic()) state_.loss_scale = scale_.state();
   state_.step += 1;
   state_.data_position = loader_.position();
-  return outcome;
+}
+
+// Throws where it must not go on: weights that have in part been updated, what people asked for, a scale that cannot
+// fall, or too many in a row.
+void Trainer::skip(StepOutcome& outcome, const exec::StepResult& result) {
+  const recipe::Settings& settings = session_.settings;
+  const std::string step = "step " + std::to_string(state_.step + 1);
+  outcome.not_finite = !std::isfinite(outcome.loss) ? "loss" : "gradient";
+  if (std::isfinite(outcome.loss) && result.nonfinite_chunk >= 0)
+    outcome.not_finite += " of " + session_.trace.chunks[result.nonfinite_chunk].name;
+  const std::string what = outcome.not_finite + " of " + step + " is not finite";
+  const std::string got = "expected finite values, got loss " + std::to_string(outcome.loss) + " and norm " +
+                          std::to_string(outcome.grad_norm);
+  if (result.num_updates > 0 && !in_next_forward()) {
+    throw NumericsError("train", what + ", and blocks above are already updated", got,
+                        "lower --lr, or use --clip-mode two-pass or --update next-forward, which look before they "
+                        "update");
+  }
+  if (settings.nan_policy == recipe::NanPolicy::Stop && !scale_.is_dynamic())
+    throw NumericsError("train", what, got, "lower --lr, or look at the data of this step; --nan-policy skip goes on");
+  state_.skipped_in_a_row += 1;
+  if (!scale_.update(true)) {
+    throw NumericsError("train", what + " even with the smallest loss scale", got,
+                        "lower --lr, or --loss-scale-option min_loss_scale");
+  }
+  if (state_.skipped_in_a_row < settings.max_skipped_steps) return;
+  throw NumericsError("train", what + ", the last of " + std::to_string(state_.skipped_in_a_row) + " in a row", got,
+                      "lower --lr, or raise --max-skipped-steps");
 }
 
 void Trainer::flush() {
   if (pending_ && !session_.plans.flush.actions.empty()) {
     session_.executor->drain();
-    session_.executor->run(session_.plans.flush, {.micro_batches = {}, .update = *pending_});
+    session_.executor->run(session_.plans.flush, {.micro_batches = {}, .update = *pending_, .clip = clip_});
   }
   pending_.reset();
   session_.executor->drain();

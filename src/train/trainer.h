@@ -8,6 +8,8 @@
 #include "checkpoint/folder_lock.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "optim/clip.h"
+#include "optim/loss_scale.h"
 #include "plan/timeline.h"
 #include "train/aligned_floats.h"
 #include "train/metrics.h"
@@ -19,11 +21,13 @@ namespace sluice::train {
 /// What one step was, as metrics.jsonl records it.
 struct StepOutcome {
   double loss = 0, grad_norm = 0, lr = 0;
+  double loss_scale = 1;  ///< with which this step's gradients were made
   std::int64_t tokens = 0, target_tokens = 0;
   Seconds seconds = 0, compute = 0, stall = 0;
   Seconds cpu = 0;                ///< of all threads; cores x seconds - cpu is what stood idle
   std::int64_t minor_faults = 0;  ///< pages touched for the first time
   bool skipped = false;
+  std::string not_finite;  ///< of a skipped step: what was not, for people
 };
 
 /// Counters that a checkpoint keeps; everything else follows from them and the settings.
@@ -33,6 +37,8 @@ struct TrainerState {
   std::int64_t data_position = 0;  ///< micro-batches consumed
   double best_eval_loss = 0;       ///< of the evaluations after a step; 0: none yet
   std::int64_t best_step = 0;      ///< after which it was found
+  std::int64_t skipped_in_a_row = 0;
+  std::optional<optim::LossScaleState> loss_scale = {};  ///< of a scale that adapts
 };
 
 [[nodiscard]] std::string to_json(const TrainerState& state, const recipe::Settings& settings);
@@ -62,12 +68,18 @@ class Trainer {
 
  private:
   optim::UpdateArgs update_args(float gradient_scale) const;
-  StepOutcome finish_step(StepOutcome outcome, double norm);
+  exec::StepInputs inputs(double num_targets) const;
+  void finish_step(StepOutcome& outcome, const exec::StepResult& result);
+  void skip(StepOutcome& outcome, const exec::StepResult& result);
+  float unscale() const { return static_cast<float>(1 / scale_.scale()); }
+  bool in_next_forward() const { return session_.request.recipe.update == plan::UpdateWhen::NextForward; }
 
   Session& session_;
   data::Loader loader_;
   TrainerState state_;
   const std::int64_t max_steps_;
+  const optim::Clipping clip_;
+  optim::LossScale scale_;
   std::optional<optim::UpdateArgs> pending_;  // of a gradient that waits for its update
 };
 

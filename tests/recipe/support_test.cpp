@@ -50,14 +50,12 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"device", "cuda:1"}, NamedValue{"weights-dtype", "bf16"},
                                          NamedValue{"weights-dtype", "fp16"}, NamedValue{"master-dtype", "bf16"},
                                          NamedValue{"moments-dtype", "bf16"}, NamedValue{"compute-dtype", "bf16"},
-                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"loss-scale", "dynamic"},
-                                         NamedValue{"stochastic-rounding", "true"}, NamedValue{"nproc", "2"},
-                                         NamedValue{"zero-stage", "2"}, NamedValue{"zero-stage", "3"},
-                                         NamedValue{"collective", "gloo"}, NamedValue{"clip-mode", "two-pass"},
-                                         NamedValue{"clip-mode", "block"}, NamedValue{"clip-mode", "value"},
-                                         NamedValue{"update", "sweep"}, NamedValue{"lr-schedule", "polynomial"},
-                                         NamedValue{"adapter", "dora"}, NamedValue{"adapter", "qlora"},
-                                         NamedValue{"use-dora", "true"}, NamedValue{"lora-dropout", "0.1"}),
+                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
+                                         NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
+                                         NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
+                                         NamedValue{"lr-schedule", "polynomial"}, NamedValue{"adapter", "dora"},
+                                         NamedValue{"adapter", "qlora"}, NamedValue{"use-dora", "true"},
+                                         NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
                            std::string name = parameter.param.name + "_" + parameter.param.value;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
@@ -104,7 +102,6 @@ TEST(Support, TakesAnEmulatedDeviceWithMemoryOfItsOwn) {
 }
 
 TEST(Support, RefusesContradictions) {
-  EXPECT_NE(refusal({{"update", "backward"}}).find("contradicts"), std::string::npos);
   EXPECT_NE(refusal({{"eval-steps", "5"}}).find("--eval-data"), std::string::npos);
   EXPECT_NE(refusal({{"optimizer-option", "nesterov=true"}}).find("has no option"), std::string::npos);
   EXPECT_NE(refusal({{"optimizer", "sgd"}, {"optimizer-option", "nesterow=true"}}).find("dampening"),
@@ -133,11 +130,6 @@ TEST(Support, NamesWhatAVerbNeeds) {
   EXPECT_NE(missing("eval", {{"model", "m"}}).find("--data"), std::string::npos);
   EXPECT_NE(missing("sample", {{"model", "m"}}).find("--prompt"), std::string::npos);
   EXPECT_NE(missing("export", {{"model", "m"}}).find("--output"), std::string::npos);
-}
-
-TEST(Support, UpdatesFollowTheNorm) {
-  EXPECT_EQ(update_when(read_settings({})), plan::UpdateWhen::NextForward);
-  EXPECT_EQ(update_when(read_settings(std::vector<NamedValue>{{"max-grad-norm", "0"}})), plan::UpdateWhen::Backward);
 }
 
 TEST(Support, HeldOutDataComesFromOnePlace) {
