@@ -35,6 +35,7 @@ struct StepInputs {
 
 struct StepResult {
   double loss_sum = 0;                        ///< over all target tokens of the period
+  std::vector<double> losses;                 ///< Evaluate: the same per micro-batch
   optim::SquareSum sum_of_squares;            ///< of the whole gradient (training); NaN or infinity when one is in it
   Seconds total = 0, compute = 0, stall = 0;  ///< of the compute lane
   std::span<const float> logits;              ///< Generate: of the last real token, in the arena until the next period

@@ -17,6 +17,7 @@ enum class UpdateWhen {
 /// What the plan must know of the training recipe.
 struct Recipe {
   int num_micro_batches = 1;
+  int num_evaluated = 1;    ///< micro-batches that an Evaluate period takes through each block; at most the above
   int num_moments = 2;      ///< states of the update rule, fp32 per parameter
   bool global_norm = true;  ///< gradients are measured (and clipped) together before any update
   UpdateWhen update = UpdateWhen::NextForward;
