@@ -68,4 +68,13 @@ void prune_checkpoints(const fs::path& output, int keep, std::optional<std::int6
   }
 }
 
+void discard_later_checkpoints(const fs::path& output, std::int64_t step) {
+  for (const fs::path& folder : list_checkpoints(output)) {
+    const std::string name = folder.filename().string();
+    if (step_of(name).value_or(0) <= step) continue;
+    log_warning(name + " of an earlier run is deleted: this one is at step " + std::to_string(step));
+    discard_folder(folder);
+  }
+}
+
 }  // namespace sluice::checkpoint

@@ -37,4 +37,9 @@ std::unique_ptr<format::SafetensorsFile> open_checkpoint_states(const Checkpoint
 /// of `output`. What cannot be deleted is warned about.
 void prune_checkpoints(const std::filesystem::path& output, int keep, std::optional<std::int64_t> also = {});
 
+/// Deletes the checkpoints of later steps than `step`, the one that was just saved, with a warning: they are of an
+/// earlier run in the same folder and would be taken for newer than this run's. The caller holds the FolderLock of
+/// `output`.
+void discard_later_checkpoints(const std::filesystem::path& output, std::int64_t step);
+
 }  // namespace sluice::checkpoint

@@ -1,4 +1,4 @@
-// data: pre-tokenise, look at samples, text to ids and back.
+// data: pre-tokenise, look at samples, text to ids and back, published tasks to items.
 #include <array>
 #include <cerrno>
 #include <fstream>
@@ -9,6 +9,7 @@
 #include "data/chat_template.h"
 #include "data/dataset.h"
 #include "data/jsonl.h"
+#include "data/task_catalog.h"
 #include "data/tokenizer.h"
 #include "recipe/parse_value.h"
 
@@ -102,12 +103,24 @@ int inspect(const Arguments& arguments) {
   return 0;
 }
 
+int convert(const Arguments& arguments) {
+  const auto task = arguments.value("task");
+  const auto output = arguments.value("output");
+  if (!task)
+    throw ConfigError("cli.data", "convert needs a task", "expected --task NAME, got none", "see `sluice list tasks`");
+  if (!output) throw ConfigError("cli.data", "convert needs a place to write", "expected --output FILE, got none");
+  const std::int64_t items = data::convert_task(*task, path_of(arguments), *output);
+  std::cerr << *output << ": " << items << " items of " << *task << "\n";
+  return 0;
+}
+
 using Action = CatalogRow<int (*)(const Arguments&)>;
-constexpr std::array<Action, 4> kActions = {{
+constexpr std::array<Action, 5> kActions = {{
     {"tokenize", "write text as pre-tokenised safetensors", tokenize},
     {"inspect", "show samples with what is no target marked", inspect},
     {"encode", "lines {\"text\": ...} to lines {\"ids\": [...]}", encode},
     {"decode", "lines {\"ids\": [...]} to lines {\"text\": ...}", decode},
+    {"convert", "the original file of a published task to items for `sluice eval --tasks`", convert},
 }};
 
 }  // namespace
@@ -125,7 +138,8 @@ std::vector<FlagSpec> data_flags() {
       {.name = "data", .argument = "PATH", .help = "the same as PATH"},
       {.name = "output",
        .argument = "FILE",
-       .help = "tokenize: the safetensors file; encode, decode: instead of standard output"},
+       .help = "tokenize: the safetensors file; convert: the items; encode, decode: instead of standard output"},
+      {.name = "task", .argument = "NAME", .help = "convert: a name of `sluice list tasks`"},
       {.name = "seq-len",
        .aliases = {"cutoff_len", "max_seq_length", "sequence_len"},
        .argument = "N",
@@ -141,7 +155,7 @@ std::vector<FlagSpec> data_flags() {
 }
 
 std::vector<PositionalSpec> data_positionals() {
-  return {{"ACTION", "tokenize, inspect, encode or decode"},
+  return {{"ACTION", "tokenize, inspect, encode, decode or convert"},
           {"PATH", "the data; encode and decode read standard input without it", false}};
 }
 

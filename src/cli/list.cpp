@@ -5,6 +5,7 @@
 #include "base/formatted.h"
 #include "cli/verb.h"
 #include "data/catalog.h"
+#include "data/task_catalog.h"
 #include "format/presets.h"
 #include "optim/rule.h"
 #include "optim/schedule.h"
@@ -39,7 +40,7 @@ void list_collectives() {
 }
 
 using Kind = CatalogRow<void (*)()>;
-constexpr std::array<Kind, 9> kKinds = {{
+constexpr std::array<Kind, 10> kKinds = {{
     {"models", "presets and families", list_models},
     {"optimizers", "update rules", [] { print_rows(optim::rule_catalog()); }},
     {"schedules", "learning-rate schedules", [] { print_rows(optim::schedule_catalog()); }},
@@ -48,6 +49,7 @@ constexpr std::array<Kind, 9> kKinds = {{
     {"collectives", "libraries between ranks", list_collectives},
     {"tokenizers", "kinds of tokenizer", [] { print_rows(data::tokenizer_rows()); }},
     {"datasets", "data formats", [] { print_rows(data::dataset_rows()); }},
+    {"tasks", "published tasks for `sluice data convert`", [] { print_rows(data::task_rows()); }},
     {"machines", "machines for `sluice plan --machine`", [] { print_rows(recipe::machine_catalog()); }},
 }};
 

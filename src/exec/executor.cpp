@@ -194,7 +194,10 @@ void Executor::forward(const plan::Action& action, const StepInputs& inputs, Ste
   const model::Block& block = *options_.model->blocks[action.block].block;
   const model::BlockTensors tensors = tensors_of(action, inputs);
   if (period_->plan->variant == plan::Variant::Evaluate) {
-    result.loss_sum += model::run_evaluate(block, tensors);
+    const double loss = model::run_evaluate(block, tensors);
+    result.loss_sum += loss;
+    result.losses.resize(inputs.micro_batches.size());
+    result.losses[action.micro_batch] += loss;
   } else if (const SavedPlaces places = saved_places(action); places.mask != 0) {
     forward_saving(action, tensors, places);
   } else {

@@ -40,6 +40,7 @@ struct StepInputs {
 
 struct StepResult {
   double loss_sum = 0;                        ///< over all target tokens of the period
+  std::vector<double> losses;                 ///< Evaluate: the same per micro-batch
   optim::SquareSum sum_of_squares;            ///< of the whole gradient (training); NaN or infinity when one is in it
   int nonfinite_chunk = -1;                   ///< the first in backward's order whose gradient is not finite
   std::int64_t num_updates = 0;               ///< slices that were updated

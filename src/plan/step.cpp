@@ -53,14 +53,17 @@ class StepEmitter {
     if (recipe_.update == UpdateWhen::NextForward) update_all(SkipWhen::Never);
   }
 
+  // A weight that is streamed serves all micro-batches.
   void evaluate() {
-    for (int block = 0; block < num_blocks(); ++block) forward_only(block, traced(block).evaluate);
+    for (int block = 0; block < num_blocks(); ++block) {
+      for (int m = 0; m < recipe_.num_evaluated; ++m) forward_only(block, m, traced(block).evaluate);
+    }
   }
 
   // One pass of tokens through all blocks. Keys and values grow in place; the last block leaves the logits.
   void generate() {
     for (int block = 0; block < num_blocks(); ++block) {
-      forward_only(block, traced(block).generate[choices_.pass]);
+      forward_only(block, 0, traced(block).generate[choices_.pass]);
       if (buffers_.cache(block) >= 0) rows_.back().uses.push_back({buffers_.cache(block), 0, Access::ReadWrite});
     }
   }
@@ -94,11 +97,11 @@ class StepEmitter {
   }
 
  private:
-  void forward_only(int block, const ComputeTrace& compute) {
-    Row row = compute_row(ActionKind::Forward, block, 0, compute);
+  void forward_only(int block, int m, const ComputeTrace& compute) {
+    Row row = compute_row(ActionKind::Forward, block, m, compute);
     use_weights(row, block);
-    if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), 0), 0, Access::Read});
-    if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), 0), 0, Access::Write});
+    if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
+    if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), m), 0, Access::Write});
     rows_.push_back(std::move(row));
   }
 

@@ -27,6 +27,7 @@ struct StateBytes {
 /// What the plan must know of the training recipe.
 struct Recipe {
   int num_micro_batches = 1;
+  int num_evaluated = 1;  ///< micro-batches that an Evaluate period takes through each block; at most the above
   std::vector<StateBytes> states = {{}, {}};  ///< of the update rule
   int measuring_passes = 0;                   ///< over all of a chunk before its update, which then is the last pass
   bool measures_states = false;               ///< those passes look at sliced states too

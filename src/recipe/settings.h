@@ -111,7 +111,12 @@ struct Settings {
   bool keep_best = false;
   std::optional<std::int64_t> eval_steps;
   std::optional<std::int64_t> max_tokens;  ///< of `eval` and held-out evaluation: use at most so many
-  std::string tasks;
+  std::string tasks;                       ///< of `eval`: files of items to score, with commas
+  std::string predictions;
+  std::int64_t few_shot = 0;
+  std::string few_shot_data;          ///< empty: the task's own file
+  std::optional<std::int64_t> limit;  ///< of items
+  bool add_bos = false;
   bool merge_adapter = false;
 
   // Generation.

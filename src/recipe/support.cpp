@@ -118,7 +118,6 @@ void check_execution(const Settings& settings) {
   }
   if (!settings.collective.empty()) refuse("--collective " + settings.collective, "one rank, without it");
   if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
-  if (!settings.tasks.empty()) refuse("--tasks", "--data FILE for loss and perplexity");
 }
 
 void check_evaluation(const Settings& settings) {
@@ -131,6 +130,10 @@ void check_evaluation(const Settings& settings) {
   need_held_out(settings.keep_best, "--keep-best");
   if (settings.keep_best && !settings.eval_steps)
     log_warning("--keep-best has no choice without --eval-steps: held-out loss is taken at the end alone");
+  if (settings.tasks.empty() &&
+      (settings.few_shot > 0 || settings.limit || settings.add_bos || !settings.predictions.empty()))
+    log_warning("--predictions, --few-shot, --limit and --add-bos have no effect without --tasks");
+  if (!settings.tasks.empty() && !settings.data.empty()) log_warning("--data has no effect beside --tasks");
   if (settings.validation_split && !settings.eval_data.empty())
     throw ConfigError("config", "--validation-split contradicts --eval-data", "expected one of them, got both");
 }
@@ -154,7 +157,8 @@ void check_required(const Settings& settings, std::string_view verb) {
                       std::string("expected --") + flag + " " + example + ", got none");
   };
   need(true, settings.model, "model", "DIR");
-  need((verb == "train" && !settings.dry_run) || verb == "eval", settings.data, "data", "FILE");
+  need((verb == "train" && !settings.dry_run) || (verb == "eval" && settings.tasks.empty()), settings.data, "data",
+       verb == "eval" ? "FILE or --tasks FILE.jsonl" : "FILE");
   need((verb == "train" && !settings.dry_run) || verb == "export", settings.output, "output", "DIR");
   need(verb == "sample", settings.prompt, "prompt", "TEXT");
 }

@@ -14,6 +14,7 @@ namespace sluice::train {
 int run_eval(const recipe::Settings& asked) {
   recipe::Settings settings = resolve_adapter(asked);
   recipe::check_supported(settings);
+  if (!settings.tasks.empty()) return run_tasks(settings);
   const format::ModelConfig config = open_config(settings);
   prepare_process(settings);
   const auto dataset = open_run_data(settings, settings.data, config, open_tokenizer(settings));

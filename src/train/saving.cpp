@@ -114,6 +114,7 @@ void save_checkpoint(Session& session, const fs::path& output, const TrainerStat
   const SavedState saved(session, true);
   checkpoint::CheckpointContents contents{saved.tensors(), to_json(state, session.settings), session.side_files};
   checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(saved), staging);
+  checkpoint::discard_later_checkpoints(output, state.step);
   const bool protect_best = session.settings.keep_best && state.best_step > 0;
   checkpoint::prune_checkpoints(output, session.settings.keep,
                                 protect_best ? std::optional(state.best_step) : std::nullopt);

@@ -16,7 +16,8 @@ namespace sluice::train {
                                                                  const format::ModelConfig& config,
                                                                  format::NamedTexts tokenizer_files = {});
 
-/// Saves OUTPUT/checkpoint-STEP and prunes older ones; with --keep-best, all but the best. Nothing may be pending
+/// Saves OUTPUT/checkpoint-STEP, deletes those of later steps (of a run that this one began anew or further back) and
+/// prunes older ones; with --keep-best, all but the best. Nothing may be pending
 /// (Trainer::flush). The caller holds the folder's lock.
 void save_checkpoint(Session& session, const std::filesystem::path& output, const TrainerState& state,
                      std::span<float> staging);

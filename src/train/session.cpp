@@ -121,12 +121,18 @@ void prove(const plan::PlanSet& plans, const plan::Machine& machine) {
 struct Session::Purpose {
   bool forward_only = false, with_evaluate = false;
   std::function<plan::StepTrace(const model::Model&)> trace;
+  int num_evaluated = 1;
 };
 
 Session::Session(const recipe::Settings& run, format::ModelConfig model_config, bool forward_only, bool with_evaluate)
     : Session(run, std::move(model_config),
               Purpose{forward_only, with_evaluate || forward_only,
                       [&](const model::Model& made) { return traced(run, made, forward_only); }}) {}
+
+Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const EvaluationShape& shape)
+    : Session(run, std::move(model_config),
+              Purpose{true, true, [&](const model::Model& made) { return traced(run, made, true); },
+                      shape.num_micro_batches}) {}
 
 Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const model::GenerationShape& shape)
     : Session(run, std::move(model_config),
@@ -143,7 +149,10 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
       request(plan_request(run, *rule, trace)) {
   request.forward_only = purpose.forward_only;
   request.with_evaluate = purpose.with_evaluate;
-  if (purpose.forward_only) request.recipe = {.states = {}};
+  if (purpose.forward_only) {
+    request.recipe = {
+        .num_micro_batches = purpose.num_evaluated, .num_evaluated = purpose.num_evaluated, .states = {}};
+  }
   plan::PlanResult result = plan::make_plan(trace, machine, request);
   if (!result.plans) throw_does_not_fit(result, machine);
   plans = std::move(*result.plans);

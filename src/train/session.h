@@ -35,11 +35,19 @@ namespace sluice::train {
 /// Throws CapacityError that names tier, need and what to set, for a plan that was not found.
 [[noreturn]] void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine);
 
+/// Evaluation alone of several micro-batches in a period, so that a weight that is streamed serves all of them.
+struct EvaluationShape {
+  int num_micro_batches = 1;
+};
+
 /// Memory that plays plans. Members are in order of construction.
 class Session {
  public:
   /// `forward_only`: evaluation alone, no gradients or moments. Throws ConfigError, CapacityError.
   Session(const recipe::Settings& settings, format::ModelConfig config, bool forward_only, bool with_evaluate);
+
+  /// For evaluation with `shape` alone.
+  Session(const recipe::Settings& settings, format::ModelConfig config, const EvaluationShape& shape);
 
   /// For generation with `shape` alone.
   Session(const recipe::Settings& settings, format::ModelConfig config, const model::GenerationShape& shape);

@@ -8,6 +8,7 @@ namespace sluice::train {
 int run_train(const recipe::Settings& settings);
 int run_plan(const recipe::Settings& settings);
 int run_eval(const recipe::Settings& settings);
+int run_tasks(const recipe::Settings& settings);  ///< `eval` with --tasks
 int run_sample(const recipe::Settings& settings);
 int run_export(const recipe::Settings& settings);
 

@@ -164,6 +164,16 @@ TEST(PruneCheckpoints, KeepsTheNewestWholeOnes) {
   EXPECT_EQ(names_in(output.path()), (Names{"checkpoint-5", "metrics.jsonl"}));
 }
 
+TEST(DiscardLaterCheckpoints, LeavesWhatThisRunSaved) {
+  const TemporaryFolder output;
+  for (const int step : {1, 2, 8, 9}) save_sample(output.path(), step);
+  discard_later_checkpoints(output.path(), 2);
+  prune_checkpoints(output.path(), 2);
+  EXPECT_EQ(names_in(output.path()), (Names{"checkpoint-1", "checkpoint-2"}));
+  discard_later_checkpoints(output.path(), 2);
+  EXPECT_EQ(names_in(output.path()), (Names{"checkpoint-1", "checkpoint-2"}));
+}
+
 TEST(FolderLock, AdmitsOneRunAtATime) {
   const TemporaryFolder output;
   {

@@ -185,6 +185,32 @@ TEST_P(PlannerOnRandomModels, PlansEvaluationAloneWithWeightsResidentOrStreamed)
   }
 }
 
+TEST_P(PlannerOnRandomModels, AnEvaluationOfSeveralMicroBatchesReadsAWeightNoMoreOftenThanOfOne) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  StepTrace trace = random.trace();
+  for (Chunk& chunk : trace.chunks) chunk.trained = false;
+  Machine machine = random.machine(false);
+  const auto weight_reads = [&](int num_micro_batches) {
+    const PlanRequest request{
+        .recipe = {.num_micro_batches = num_micro_batches, .num_evaluated = num_micro_batches, .num_moments = 0},
+        .forward_only = true,
+        .with_evaluate = true};
+    machine.tiers[0].capacity = smallest_arena(trace, machine, request);
+    const Plan plan = *make_plan(trace, machine, request).plans->evaluate;
+    EXPECT_EQ(first_of(check_plan(plan, machine)), "");
+    int reads = 0, forwards = 0;
+    for (const Action& action : plan.actions) {
+      forwards += action.kind == ActionKind::Forward ? 1 : 0;
+      if (action.kind == ActionKind::Fetch)
+        reads += plan.buffers[action.slots[0].buffer].kind == BufferKind::Weight ? 1 : 0;
+    }
+    EXPECT_EQ(forwards, num_micro_batches * static_cast<int>(trace.blocks.size()));
+    return reads;
+  };
+  const int once = weight_reads(1);
+  EXPECT_LE(weight_reads(5), once);
+}
+
 TEST_P(PlannerOnRandomModels, PlansGenerationWithCachesThatStayAndWeightsResidentOrStreamed) {
   RandomModel random(static_cast<unsigned>(GetParam()));
   const StepTrace trace = random.generation_trace();

@@ -109,6 +109,17 @@ TEST_F(TrainingProgram, StartsOverWhenToldNotToResume) {
   EXPECT_TRUE(weights_of("out") == expected);
 }
 
+TEST_F(TrainingProgram, KeepsItsOwnCheckpointsWhereAnEarlierRunLeftLaterOnes) {
+  ASSERT_EQ(train("out", "--save-steps 3 --keep 2").exit_code, 0);
+  const auto again = train("out", "--resume never --save-steps 1 --max-steps 2 --keep 2");
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_NE(again.err.find("checkpoint-6 of an earlier run is deleted"), std::string::npos) << again.err;
+  for (const int step : {1, 2, 3, 6})
+    EXPECT_EQ(fs::exists(path("out/checkpoint-" + std::to_string(step))), step <= 2) << step;
+  const auto longer = train("out", "--max-steps 3");
+  EXPECT_NE(longer.err.find("after step 2"), std::string::npos) << "the run goes on with its own: " << longer.err;
+}
+
 TEST_F(TrainingProgram, RefusesAFolderThatAnotherRunIsWriting) {
   fs::create_directories(path("out"));
   const std::string script =
