@@ -20,7 +20,8 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 
 Executor::Executor(const ExecutorOptions& options, State& state)
     : options_(options), state_(state), arena_peak_(state.arenas().size(), 0) {
-  if (options.rule != nullptr) updater_.emplace(*options.trace, *options.rule, options.decay, state.slice_elements());
+  if (options.rule != nullptr)
+    updater_.emplace(*options.trace, *options.rule, options.decay, options_.groups, state.slice_elements());
   for (int i = 0; i < plan::kNumLanes; ++i) {
     const auto lane = static_cast<plan::Lane>(i);
     std::unique_ptr<tier::Mover> mover = make_mover(lane);

@@ -3,6 +3,7 @@
 #pragma once
 #include <string_view>
 
+#include "optim/param_groups.h"
 #include "optim/rule.h"
 #include "optim/schedule.h"
 #include "plan/planner.h"
@@ -31,11 +32,14 @@ void check_required(const Settings& settings, std::string_view verb);
 /// `spill` counts as auto here; check_supported has refused it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);
 
-/// Betas, eps, momentum and `optimizer_options`. Throws ConfigError for an option that the rule does not have.
+/// Betas, eps and momentum as far as they were given and the rule has them, and `optimizer_options`. Throws ConfigError
+/// for an option that stands in both.
 [[nodiscard]] optim::RuleOptions rule_options(const Settings& settings);
 
-/// Rate, warm-up, length and `lr_schedule_options`. Throws ConfigError for an option that the schedule does not have,
-/// or lacks.
+/// Rate, warm-up, length and `lr_schedule_options`.
 [[nodiscard]] optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps);
+
+/// `param_groups` with rates as factors of `lr`. Throws ConfigError for a rate where `lr` is 0.
+[[nodiscard]] std::vector<optim::ParamGroup> rule_groups(const Settings& settings);
 
 }  // namespace sluice::recipe

@@ -42,6 +42,7 @@ struct Workload {
   double max_norm = 1.0;
   std::string rule = "adamw";
   optim::RuleOptions options = {};
+  std::vector<optim::ParamGroup> groups = {};
 };
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
@@ -199,9 +200,12 @@ class Training {
       store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
     }
     state_ = std::make_unique<State>(plans_, arenas, store_.get());
-    executor_ = std::make_unique<Executor>(
-        ExecutorOptions{.model = &work.model, .trace = &work.trace, .rule = work.rule.get(), .copies = {.rate = kLink}},
-        *state_);
+    executor_ = std::make_unique<Executor>(ExecutorOptions{.model = &work.model,
+                                                           .trace = &work.trace,
+                                                           .rule = work.rule.get(),
+                                                           .groups = work.work.groups,
+                                                           .copies = {.rate = kLink}},
+                                           *state_);
     model::use_workspace(arenas_[0]->data(), plans_.workspace_peak());
     load();
   }
