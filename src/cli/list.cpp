@@ -24,6 +24,15 @@ void print_rows(std::span<const CatalogRow<Make>> rows) {
   for (const auto& row : rows) print_row(row.name, row.summary);
 }
 
+/// What each row declares stands below it.
+template <typename Make>
+void print_rows_with_options(std::span<const CatalogRow<Make>> rows) {
+  for (const auto& row : rows) {
+    print_row(row.name, row.summary);
+    if (!row.make.options.empty()) print_row("", "  options: " + optim::describe_options(row.make.options));
+  }
+}
+
 /// Presets by name; every other model of their families is read from its config.json.
 void list_models() {
   print_rows(format::model_presets());
@@ -42,8 +51,8 @@ void list_collectives() {
 using Kind = CatalogRow<void (*)()>;
 constexpr std::array<Kind, 10> kKinds = {{
     {"models", "presets and families", list_models},
-    {"optimizers", "update rules", [] { print_rows(optim::rule_catalog()); }},
-    {"schedules", "learning-rate schedules", [] { print_rows(optim::schedule_catalog()); }},
+    {"optimizers", "update rules", [] { print_rows_with_options(optim::rule_catalog()); }},
+    {"schedules", "learning-rate schedules", [] { print_rows_with_options(optim::schedule_catalog()); }},
     {"tiers", "stores below memory", [] { print_rows(tier::store_catalog()); }},
     {"devices", "places for block math beside the CPU", [] { print_rows(tier::device_catalog()); }},
     {"collectives", "libraries between ranks", list_collectives},

@@ -18,6 +18,7 @@
 #include "model/saved_layout.h"
 #include "optim/clip.h"
 #include "optim/norm.h"
+#include "optim/param_groups.h"
 #include "optim/rule.h"
 #include "plan/plan.h"
 #include "plan/timeline.h"
@@ -53,6 +54,7 @@ struct ExecutorOptions {
   const plan::StepTrace* trace = nullptr;
   const optim::UpdateRule* rule = nullptr;
   Decay decay = Decay::Matrices;
+  std::vector<optim::ParamGroup> groups = {};  ///< by the parameters' names; go before `decay`
   std::string device = "emulated";  ///< with two arenas: what copies between them, a row of tier::device_catalog()
   tier::CopyOptions copies = {};    ///< each direction's
 };

@@ -8,10 +8,11 @@
 namespace sluice::exec {
 
 Updater::Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
-                 std::span<const std::int64_t> slice_elements)
+                 std::span<const optim::ParamGroup> groups, std::span<const std::int64_t> slice_elements)
     : trace_(trace),
       rule_(rule),
       decay_(decay),
+      groups_(groups),
       num_states_(rule.states().size()),
       num_measuring_(rule.measuring().passes),
       layout_(trace, rule.states()),
@@ -44,6 +45,7 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
     if (range.first >= range.last) continue;
     optim::UpdateArgs own = args;
     if (decay_ == Decay::Matrices && slot.shape.size() < 2) own.weight_decay = 0;
+    own = optim::args_in_group(groups_, slot.name, own);
     if (measures) {
       measure(action.pass, places, range, own);
     } else {

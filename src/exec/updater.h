@@ -7,6 +7,7 @@
 
 #include "exec/state_layout.h"
 #include "exec/tensor_sums.h"
+#include "optim/param_groups.h"
 #include "optim/rule.h"
 #include "plan/plan.h"
 #include "plan/trace.h"
@@ -21,7 +22,7 @@ enum class Decay { Matrices, All };
 class Updater {
  public:
   Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
-          std::span<const std::int64_t> slice_elements);
+          std::span<const optim::ParamGroup> groups, std::span<const std::int64_t> slice_elements);
 
   /// Plays an Update of `plan` in `arenas`.
   void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
@@ -57,6 +58,7 @@ class Updater {
   const plan::StepTrace& trace_;
   const optim::UpdateRule& rule_;
   const Decay decay_;
+  const std::span<const optim::ParamGroup> groups_;
   const std::size_t num_states_;
   const int num_measuring_;
   StateLayout layout_;

@@ -2,7 +2,6 @@
 // double, elements in fp32 with the same fused multiply-adds, hence the same bits as torch on a processor with FMA.
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "base/check.h"
 #include "base/isa.h"
@@ -10,6 +9,8 @@
 
 namespace sluice::optim {
 namespace {
+
+constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-8}};
 
 struct AdamWLoop {
   float* parameter_data;
@@ -42,11 +43,8 @@ struct AdamWLoop {
 
 class AdamWRule final : public UpdateRule {
  public:
-  explicit AdamWRule(const RuleOptions& options) : options_(options) {
-    check_option("beta1", options.beta1, 0, 1);
-    check_option("beta2", options.beta2, 0, 1);
-    check_option("eps", options.eps, 0, std::numeric_limits<double>::infinity());
-  }
+  explicit AdamWRule(const OptionValues& options)
+      : beta1_(options["beta1"]), beta2_(options["beta2"]), eps_(options["eps"]) {}
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
 
@@ -54,30 +52,30 @@ class AdamWRule final : public UpdateRule {
     SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size() &&
                  args.step >= 1);
     const auto step = static_cast<double>(args.step);
-    const double correction1 = 1 - std::pow(options_.beta1, step);
-    const double correction2 = 1 - std::pow(options_.beta2, step);
+    const double correction1 = 1 - std::pow(beta1_, step);
+    const double correction2 = 1 - std::pow(beta2_, step);
     const AdamWLoop loop{.parameter_data = part.parameter.data(),
                          .gradient_data = part.gradient.data(),
                          .exp_avg_data = part.states[0].floats(),
                          .exp_avg_sq_data = part.states[1].floats(),
                          .gradient_scale = args.gradient_scale,
                          .decay = static_cast<float>(1 - args.lr * args.weight_decay),
-                         .beta2 = static_cast<float>(options_.beta2),
-                         .one_minus_beta1 = static_cast<float>(1 - options_.beta1),
-                         .one_minus_beta2 = static_cast<float>(1 - options_.beta2),
+                         .beta2 = static_cast<float>(beta2_),
+                         .one_minus_beta1 = static_cast<float>(1 - beta1_),
+                         .one_minus_beta2 = static_cast<float>(1 - beta2_),
                          .root_correction2 = static_cast<float>(std::sqrt(correction2)),
-                         .eps = static_cast<float>(options_.eps),
+                         .eps = static_cast<float>(eps_),
                          .minus_step_size = static_cast<float>(-(args.lr / correction1))};
     run_widest(loop, part.parameter.size());
   }
 
  private:
-  RuleOptions options_;
+  double beta1_, beta2_, eps_;
   std::array<StateSpec, 2> states_ = {{{"exp_avg"}, {"exp_avg_sq"}}};
 };
 
 }  // namespace
 
-std::unique_ptr<UpdateRule> make_adamw_rule(const RuleOptions& options) { return std::make_unique<AdamWRule>(options); }
+RuleFactory adamw_factory() { return {construct<AdamWRule>, kOptions}; }
 
 }  // namespace sluice::optim

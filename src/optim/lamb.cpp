@@ -3,7 +3,6 @@
 // makes the step and drops it; the second makes it again, which costs less than keeping it.
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "base/check.h"
 #include "base/isa.h"
@@ -12,6 +11,8 @@
 
 namespace sluice::optim {
 namespace {
+
+constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-6}};
 
 struct Constants {
   float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, correction1, correction2, eps, weight_decay;
@@ -81,11 +82,8 @@ struct ApplyLoop {
 
 class LambRule final : public UpdateRule {
  public:
-  explicit LambRule(const RuleOptions& options) : options_(options) {
-    check_option("beta1", options.beta1, 0, 1);
-    check_option("beta2", options.beta2, 0, 1);
-    check_option("eps", options.eps, 0, std::numeric_limits<double>::infinity());
-  }
+  explicit LambRule(const OptionValues& options)
+      : beta1_(options["beta1"]), beta2_(options["beta2"]), eps_(options["eps"]) {}
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
   [[nodiscard]] Measuring measuring() const noexcept override {
@@ -112,22 +110,22 @@ class LambRule final : public UpdateRule {
   [[nodiscard]] Constants constants(const UpdateArgs& args) const {
     const auto step = static_cast<double>(args.step);
     return {.gradient_scale = args.gradient_scale,
-            .beta1 = static_cast<float>(options_.beta1),
-            .beta2 = static_cast<float>(options_.beta2),
-            .one_minus_beta1 = static_cast<float>(1 - options_.beta1),
-            .one_minus_beta2 = static_cast<float>(1 - options_.beta2),
-            .correction1 = static_cast<float>(1 - std::pow(options_.beta1, step)),
-            .correction2 = static_cast<float>(1 - std::pow(options_.beta2, step)),
-            .eps = static_cast<float>(options_.eps),
+            .beta1 = static_cast<float>(beta1_),
+            .beta2 = static_cast<float>(beta2_),
+            .one_minus_beta1 = static_cast<float>(1 - beta1_),
+            .one_minus_beta2 = static_cast<float>(1 - beta2_),
+            .correction1 = static_cast<float>(1 - std::pow(beta1_, step)),
+            .correction2 = static_cast<float>(1 - std::pow(beta2_, step)),
+            .eps = static_cast<float>(eps_),
             .weight_decay = static_cast<float>(args.weight_decay)};
   }
 
-  RuleOptions options_;
+  double beta1_, beta2_, eps_;
   std::array<StateSpec, 2> states_ = {{{"exp_avg"}, {"exp_avg_sq"}}};
 };
 
 }  // namespace
 
-std::unique_ptr<UpdateRule> make_lamb_rule(const RuleOptions& options) { return std::make_unique<LambRule>(options); }
+RuleFactory lamb_factory() { return {construct<LambRule>, kOptions}; }
 
 }  // namespace sluice::optim

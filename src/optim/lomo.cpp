@@ -25,6 +25,8 @@ struct LomoLoop {
 
 class LomoRule final : public UpdateRule {
  public:
+  explicit LomoRule(const OptionValues&) {}
+
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return {}; }
 
   void update(const Part& part, const UpdateArgs& args) const override {
@@ -40,6 +42,6 @@ class LomoRule final : public UpdateRule {
 
 }  // namespace
 
-std::unique_ptr<UpdateRule> make_lomo_rule(const RuleOptions&) { return std::make_unique<LomoRule>(); }
+RuleFactory lomo_factory() { return {.make = construct<LomoRule>, .in_backward = true}; }
 
 }  // namespace sluice::optim

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/catalog.h"
+#include "optim/options.h"
 #include "optim/state_spec.h"
 
 namespace sluice::optim {
@@ -70,25 +71,20 @@ class UpdateRule {
   virtual void update(const Part& part, const UpdateArgs& args) const = 0;
 };
 
-/// Constants of the rules, with torch's names and defaults; a rule reads those it knows.
+/// What a rule is made of.
 struct RuleOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double momentum = 0;
-  double dampening = 0;
-  bool nesterov = false;
+  GivenOptions values = {};                 ///< of the options that the rule declares
   StateFormat moments = StateFormat::Fp32;  ///< of the sliced states: fp32 or bf16
   bool stochastic_rounding = true;          ///< of states narrower than fp32; else to the nearest
 };
 
-/// How a row makes its rule, whether the rule is meant to run inside backward (its gradient is never kept), and whether
-/// its states may be bf16.
+/// How a row makes its rule from the options that it declares, whether the rule is meant to run inside backward (its
+/// gradient is never kept), and whether its states may be bf16.
 struct RuleFactory {
-  std::unique_ptr<UpdateRule> (*make)(const RuleOptions&);
+  std::unique_ptr<UpdateRule> (*make)(const OptionValues&, const RuleOptions&);
+  std::span<const OptionSpec> options = {};
   bool in_backward = false;
   bool bf16_states = false;
-  std::unique_ptr<UpdateRule> operator()(const RuleOptions& options) const { return make(options); }
 };
 
 using RuleRow = CatalogRow<RuleFactory>;
@@ -96,7 +92,7 @@ using RuleRow = CatalogRow<RuleFactory>;
 /// All rules, as `sluice list optimizers` prints them.
 std::span<const RuleRow> rule_catalog();
 
-/// Throws ConfigError for an unknown name, or options that the rule does not have or outside its range.
+/// Throws ConfigError for an unknown name, an option that the rule does not declare, or one outside its range.
 std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& options);
 
 }  // namespace sluice::optim

@@ -1,11 +1,11 @@
-// Learning rate as a function of the iteration alone, so that a resumed run needs no schedule state. Values are those
-// of transformers' get_scheduler (formulas: transformers/optimization.py), in double.
+// Learning rate as a function of the iteration alone, so that a resumed run needs no schedule state. In double.
 #pragma once
 #include <cstdint>
 #include <span>
 #include <string_view>
 
 #include "base/catalog.h"
+#include "optim/options.h"
 
 namespace sluice::optim {
 
@@ -13,23 +13,23 @@ struct ScheduleOptions {
   double lr = 0;  ///< peak rate
   std::int64_t warmup_steps = 0;
   std::int64_t max_steps = 0;
-  double min_lr_rate = 0;  ///< of `cosine_with_min_lr`: its lowest rate as a part of `lr`
+  GivenOptions options = {};  ///< those that the schedule declares
 };
 
-/// Factor in [0, 1] on the peak rate at an iteration (from 0).
-using ScheduleRow = CatalogRow<double (*)(const ScheduleOptions&, std::int64_t)>;
+/// How a row computes its rate at an iteration from 0, and the options that it declares.
+struct ScheduleFactory {
+  double (*lr)(const ScheduleOptions&, const OptionValues&, std::int64_t iteration);
+  std::span<const OptionSpec> options = {};
+};
+
+using ScheduleRow = CatalogRow<ScheduleFactory>;
 
 /// All schedules, as `sluice list schedules` prints them.
 std::span<const ScheduleRow> schedule_catalog();
 
 /// The rate at `iteration`, counted from 0: step k uses iteration k-1, so with warm-up the first step has rate 0. Past
-/// `max_steps` linear and cosine stay at their lowest rate (transformers' cosine would climb again). Throws ConfigError
-/// for an unknown name.
+/// `max_steps` schedules that decay stay at their lowest rate (transformers' cosine would climb again). Throws
+/// ConfigError for an unknown name, and for options that the schedule does not declare, needs, or cannot take.
 double schedule_lr(std::string_view name, const ScheduleOptions& options, std::int64_t iteration);
-
-double constant_rate(const ScheduleOptions& options, std::int64_t iteration);
-double linear_rate(const ScheduleOptions& options, std::int64_t iteration);
-double cosine_rate(const ScheduleOptions& options, std::int64_t iteration);
-double cosine_with_min_lr_rate(const ScheduleOptions& options, std::int64_t iteration);
 
 }  // namespace sluice::optim

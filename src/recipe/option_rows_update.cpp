@@ -2,7 +2,9 @@
 #include <array>
 #include <limits>
 
+#include "optim/schedule.h"
 #include "recipe/option_rows.h"
+#include "recipe/param_groups.h"
 
 namespace sluice::recipe {
 namespace {
@@ -10,6 +12,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr RealRange kNotNegative = {0, kInfinity};
 constexpr RealRange kBeta = {0, 1, false, true};
+constexpr const char* kRulesOwn = "the rule's own";
 
 constexpr std::array<Spelling<Decay>, 2> kDecays = {{{Decay::Matrices, "matrices"}, {Decay::All, "all"}}};
 constexpr std::array<Spelling<ClipMode>, 4> kClipModes = {{{ClipMode::Global, "global"},
@@ -50,6 +53,13 @@ OptionRow optimizer_row() {
   return row;
 }
 
+std::string without_underscores(std::string_view name) {
+  std::string text(name);
+  std::erase(text, '_');
+  return text;
+}
+
+/// DeepSpeed's "WarmupDecayLR" is the row "warmup_decay_lr".
 OptionRow schedule_row() {
   OptionRow row = text_row("lr-schedule", &Settings::lr_schedule,
                            {.argument = "NAME",
@@ -59,28 +69,54 @@ OptionRow schedule_row() {
     std::string name = fold_name(text);
     for (char& c : name) c = c == '-' ? '_' : c;
     if (name.empty()) throw_bad_value("lr-schedule", "the name of a schedule", text);
+    for (const auto& known : optim::schedule_catalog()) {
+      if (without_underscores(name) == without_underscores(known.name)) name = known.name;
+    }
     settings.lr_schedule = name;
   };
   return row;
 }
 
 OptionRow betas_row() {
-  OptionRow row =
-      make_row("betas", {.argument = "B1,B2", .help = "of adamw", .aliases = {"adam_betas"}}, ValueKind::NumberList);
+  OptionRow row = make_row(
+      "betas", {.argument = "B1,B2", .help = "of adamw, adam, lion", .aliases = {"adam_betas"}, .absent = kRulesOwn},
+      ValueKind::NumberList);
   row.set = [](Settings& settings, std::string_view text) {
     const std::vector<std::string> parts = split_list(text);
     if (parts.size() != 2) throw_bad_value("betas", "two numbers with a comma between them", text);
     settings.beta1 = parse_real(parts[0], "betas", kBeta);
     settings.beta2 = parse_real(parts[1], "betas", kBeta);
   };
-  row.print = [](const Settings& settings) { return print_real(settings.beta1) + "," + print_real(settings.beta2); };
+  row.print = [](const Settings& settings) -> std::optional<std::string> {
+    if (!settings.beta1 || !settings.beta2) return std::nullopt;
+    return print_real(*settings.beta1) + "," + print_real(*settings.beta2);
+  };
   return row;
 }
 
-/// transformers names the two betas apart.
-OptionRow beta_row(const char* name, double Settings::*field) {
+/// transformers names the two betas apart; one of them alone is written so.
+OptionRow beta_row(const char* name, std::optional<double> Settings::*field) {
   OptionRow row = real_row(name, field, kBeta, {.hidden = true});
-  row.print = [](const Settings&) { return std::nullopt; };
+  row.print = [field](const Settings& settings) -> std::optional<std::string> {
+    if (settings.beta1 && settings.beta2) return std::nullopt;
+    return settings.*field ? std::optional(print_real(*(settings.*field))) : std::nullopt;
+  };
+  return row;
+}
+
+/// "PATTERN:lr=1e-5,weight_decay=0", several with commas: a part with a colon begins a group.
+OptionRow groups_row() {
+  OptionRow row = make_row("param-group",
+                           {.argument = "PATTERN:KEY=X[,KEY=X]",
+                            .help = "lr, lr_factor or weight_decay of the parameters whose names match a glob; the "
+                                    "first group that matches counts (repeatable)",
+                            .aliases = {"param_groups"},
+                            .absent = "none"},
+                           ValueKind::TextList);
+  row.set = [](Settings& settings, std::string_view text) { settings.param_groups = parse_groups(text); };
+  row.print = [](const Settings& settings) -> std::optional<std::string> {
+    return settings.param_groups.empty() ? std::nullopt : std::optional(print_groups(settings.param_groups));
+  };
   return row;
 }
 
@@ -112,23 +148,28 @@ std::vector<OptionRow> update_rows() {
       optimizer_row(),
       real_row("lr", &Settings::lr, kNotNegative,
                {.argument = "X", .help = "highest learning rate", .aliases = {"learning_rate"}}),
-      real_row("weight-decay", &Settings::weight_decay, kNotNegative, {.argument = "X", .help = "decoupled decay"}),
+      real_row("weight-decay", &Settings::weight_decay, kNotNegative,
+               {.argument = "X", .help = "of every rule; decoupled or in the gradient as the rule has it"}),
       betas_row(),
       beta_row("adam-beta1", &Settings::beta1),
       beta_row("adam-beta2", &Settings::beta2),
       real_row("eps", &Settings::eps, kNotNegative,
-               {.argument = "X", .help = "of adamw", .aliases = {"adam_epsilon", "adam_eps"}}),
+               {.argument = "X",
+                .help = "of adamw, adam, adagrad, rmsprop",
+                .aliases = {"adam_epsilon", "adam_eps"},
+                .absent = kRulesOwn}),
       real_row("momentum", &Settings::momentum, kNotNegative,
-               {.argument = "X", .help = "of sgd", .aliases = {"sgd_momentum"}}),
+               {.argument = "X", .help = "of sgd, rmsprop", .aliases = {"sgd_momentum"}, .absent = kRulesOwn}),
       choice_row(
           "decay", &Settings::decay, std::span<const Spelling<Decay>>(kDecays),
           {.argument = "matrices|all", .help = "which tensors decay: those with two or more dimensions, or all"}),
       pairs_row("optimizer-option", &Settings::optimizer_options,
-                {.help = "further options of a rule, named as in torch (repeatable)",
+                {.help = "further options of a rule, named as in torch (`sluice list optimizers`; repeatable)",
                  .aliases = {"optimizer_options", "optim_args"}}),
+      groups_row(),
       schedule_row(),
       pairs_row("lr-schedule-option", &Settings::lr_schedule_options,
-                {.help = "further options of a schedule, named as in transformers, such as min_lr (repeatable)",
+                {.help = "further options of a schedule (`sluice list schedules`; repeatable)",
                  .aliases = {"lr_schedule_options", "lr_scheduler_kwargs"}}),
       integer_row("warmup-steps", &Settings::warmup_steps, {0, std::int64_t{1} << 40},
                   {.argument = "N", .help = "steps of linear warm-up", .aliases = {"num_warmup_steps"}}),

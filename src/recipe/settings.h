@@ -22,6 +22,15 @@ enum class NanPolicy { Skip, Stop };
 enum class ActivationMode { Auto, Keep, Spill, Recompute };
 enum class ScheduleOrder { Vertical, Horizontal };
 
+/// Parameters whose names match a glob, and what is theirs.
+struct ParamGroup {
+  std::string pattern;
+  std::optional<double> lr;         ///< highest rate instead of `lr`; the schedule's rate changes in proportion
+  std::optional<double> lr_factor;  ///< the same as a multiple of `lr`
+  std::optional<double> weight_decay;
+  bool operator==(const ParamGroup&) const = default;
+};
+
 /// An empty string or optional is "not given": the program then decides as the row's help says. Paths are as typed.
 struct Settings {
   // Files.
@@ -61,11 +70,10 @@ struct Settings {
   std::string optimizer = "adamw";
   double lr = 1e-5;
   double weight_decay = 0.01;
-  double beta1 = 0.9, beta2 = 0.999;
-  double eps = 1e-8;
-  double momentum = 0;
+  std::optional<double> beta1, beta2, eps, momentum;  ///< absent: the rule's own defaults
   Decay decay = Decay::Matrices;
   std::map<std::string, std::string> optimizer_options;
+  std::vector<ParamGroup> param_groups;  ///< of one parameter the first that matches
   std::string lr_schedule = "cosine";
   std::map<std::string, std::string> lr_schedule_options;
   std::int64_t warmup_steps = 0;

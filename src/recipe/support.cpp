@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <string>
 
 #include "base/error.h"
@@ -15,36 +14,13 @@ namespace sluice::recipe {
 namespace {
 
 /// Rules that people ask for by these names and that have no row in optim's catalog.
-constexpr std::array<std::string_view, 25> kOtherRules = {"adam",
-                                                          "adamax",
-                                                          "adamw8bit",
-                                                          "adamw-8bit",
-                                                          "adamw-bnb-8bit",
-                                                          "paged-adamw-8bit",
-                                                          "paged-adamw-32bit",
-                                                          "adamw-mini",
-                                                          "ademamix",
-                                                          "adafactor",
-                                                          "adalomo",
-                                                          "adagrad",
-                                                          "adadelta",
-                                                          "came",
-                                                          "galore-adamw",
-                                                          "galore",
-                                                          "lars",
-                                                          "lion",
-                                                          "muon",
-                                                          "nadam",
-                                                          "prodigy",
-                                                          "rmsprop",
-                                                          "schedule-free-adamw",
-                                                          "shampoo",
-                                                          "soap"};
+constexpr auto kOtherRules =
+    std::to_array<std::string_view>({"adamax", "adamw8bit", "adamw-8bit", "adamw-bnb-8bit", "paged-adamw-8bit",
+                                     "paged-adamw-32bit", "adamw-mini", "ademamix", "adadelta", "came", "galore-adamw",
+                                     "galore", "muon", "nadam", "prodigy", "schedule-free-adamw", "shampoo", "soap"});
 
-/// Schedules of transformers that have no row.
-constexpr std::array<std::string_view, 6> kOtherSchedules = {
-    "cosine_with_restarts",      "polynomial",         "inverse_sqrt", "reduce_lr_on_plateau",
-    "cosine_warmup_with_min_lr", "warmup_stable_decay"};
+/// Schedules of transformers that follow the loss, which no iteration tells.
+constexpr auto kOtherSchedules = std::to_array<std::string_view>({"reduce_lr_on_plateau", "greedy"});
 
 [[noreturn]] void refuse(const std::string& what, const std::string& use) {
   throw ConfigError("config", what + " is not available in this version", {}, "use " + use);
@@ -66,6 +42,25 @@ void check_device(const Settings& settings) {
     log_warning("--device-memory has no effect without an accelerator");
 }
 
+/// Options of rules that have a flag of their own.
+struct RuleFlag {
+  const char* name;
+  const char* key;
+  std::optional<double> value;
+};
+
+std::array<RuleFlag, 4> rule_flags(const Settings& settings) {
+  return {{{"betas", "beta1", settings.beta1},
+           {"betas", "beta2", settings.beta2},
+           {"eps", "eps", settings.eps},
+           {"momentum", "momentum", settings.momentum}}};
+}
+
+bool declares(const Settings& settings, std::string_view option) {
+  const auto declared = find_row(optim::rule_catalog(), "optimizer", settings.optimizer).make.options;
+  return std::ranges::find(declared, option, &optim::OptionSpec::name) != declared.end();
+}
+
 void check_rule(const Settings& settings) {
   const auto rules = optim::rule_catalog();
   if (std::ranges::find(kOtherRules, settings.optimizer) != kOtherRules.end()) {
@@ -73,12 +68,17 @@ void check_rule(const Settings& settings) {
   }
   (void)find_row(rules, "optimizer", settings.optimizer);
   (void)optim::make_rule(settings.optimizer, rule_options(settings));
+  for (const RuleFlag& flag : rule_flags(settings)) {
+    if (flag.value && !declares(settings, flag.key))
+      log_warning(std::string("--") + flag.name + " has no effect with --optimizer " + settings.optimizer);
+  }
   const auto schedules = optim::schedule_catalog();
   if (std::ranges::find(kOtherSchedules, settings.lr_schedule) != kOtherSchedules.end()) {
     refuse("learning-rate schedule '" + settings.lr_schedule + "'", list_names(schedules));
   }
   (void)find_row(schedules, "schedule", settings.lr_schedule);
-  (void)schedule_options(settings, 1);
+  (void)optim::schedule_lr(settings.lr_schedule, schedule_options(settings, settings.max_steps.value_or(1)), 0);
+  (void)rule_groups(settings);
 }
 
 void check_precision(const Settings& settings) {
@@ -200,40 +200,34 @@ std::optional<format::AdapterConfig> adapter_config(const Settings& settings, st
 }
 
 optim::RuleOptions rule_options(const Settings& settings) {
-  optim::RuleOptions options{
-      .beta1 = settings.beta1, .beta2 = settings.beta2, .eps = settings.eps, .momentum = settings.momentum};
-  for (const auto& [key, value] : settings.optimizer_options) {
-    const std::string what = "optimizer-option " + key;
-    if (settings.optimizer == "sgd" && key == "dampening") {
-      options.dampening = parse_real(value, what, {0, std::numeric_limits<double>::infinity()});
-    } else if (settings.optimizer == "sgd" && key == "nesterov") {
-      options.nesterov = parse_switch(value, what);
-    } else {
-      throw ConfigError("config", "optimizer " + settings.optimizer + " has no option '" + key + "'",
-                        settings.optimizer == "sgd" ? "known are dampening, nesterov" : "it has no further options");
+  optim::RuleOptions options{.values = settings.optimizer_options};
+  for (const RuleFlag& flag : rule_flags(settings)) {
+    if (!flag.value || !declares(settings, flag.key)) continue;
+    if (!options.values.emplace(flag.key, print_real(*flag.value)).second) {
+      throw ConfigError("config", std::string("--") + flag.name + " contradicts --optimizer-option " + flag.key,
+                        "expected one of them, got both");
     }
   }
   return options;
 }
 
 optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps) {
-  optim::ScheduleOptions options{.lr = settings.lr, .warmup_steps = settings.warmup_steps, .max_steps = max_steps};
-  const bool has_min = settings.lr_schedule == "cosine_with_min_lr";
-  for (const auto& [key, value] : settings.lr_schedule_options) {
-    if (!has_min || (key != "min_lr" && key != "min_lr_rate")) {
-      throw ConfigError("config", "schedule " + settings.lr_schedule + " has no option '" + key + "'",
-                        has_min ? "known are min_lr, min_lr_rate" : "it has no further options");
-    }
-    const double given = parse_real(value, "lr-schedule-option " + key, {0, std::numeric_limits<double>::infinity()});
-    options.min_lr_rate = key == "min_lr_rate" ? given : settings.lr > 0 ? given / settings.lr : 0;
+  return {.lr = settings.lr,
+          .warmup_steps = settings.warmup_steps,
+          .max_steps = max_steps,
+          .options = settings.lr_schedule_options};
+}
+
+std::vector<optim::ParamGroup> rule_groups(const Settings& settings) {
+  std::vector<optim::ParamGroup> groups;
+  for (const ParamGroup& group : settings.param_groups) {
+    if (group.lr && settings.lr == 0)
+      throw ConfigError("config", "--param-group '" + group.pattern + "' cannot have a rate of its own",
+                        "expected --lr above 0, of which a group's rate is a multiple, got 0");
+    const double factor = group.lr ? *group.lr / settings.lr : group.lr_factor.value_or(1);
+    groups.push_back({group.pattern, factor, group.weight_decay});
   }
-  if (has_min && settings.lr_schedule_options.size() != 1) {
-    throw ConfigError("config", "schedule cosine_with_min_lr needs its lowest rate",
-                      "expected one of min_lr and min_lr_rate, got " +
-                          std::string(settings.lr_schedule_options.empty() ? "none" : "both"),
-                      "give --lr-schedule-option min_lr=X");
-  }
-  return options;
+  return groups;
 }
 
 }  // namespace sluice::recipe

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "format/peft.h"
+#include "optim/param_groups.h"
 #include "optim/rule.h"
 #include "optim/schedule.h"
 #include "plan/planner.h"
@@ -26,7 +27,8 @@ void check_required(const Settings& settings, std::string_view verb);
 /// `spill` counts as auto here; check_supported has refused it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);
 
-/// Betas, eps, momentum and `optimizer_options`. Throws ConfigError for an option that the rule does not have.
+/// Betas, eps and momentum as far as they were given and the rule has them, and `optimizer_options`. Throws ConfigError
+/// for an option that stands in both.
 [[nodiscard]] optim::RuleOptions rule_options(const Settings& settings);
 
 /// The adapter that is asked for, with the targets of `model_type` where none are named; that of `adapter_path` where
@@ -34,8 +36,10 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] std::optional<format::AdapterConfig> adapter_config(const Settings& settings,
                                                                   std::string_view model_type);
 
-/// Rate, warm-up, length and `lr_schedule_options`. Throws ConfigError for an option that the schedule does not have,
-/// or lacks.
+/// Rate, warm-up, length and `lr_schedule_options`.
 [[nodiscard]] optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps);
+
+/// `param_groups` with rates as factors of `lr`. Throws ConfigError for a rate where `lr` is 0.
+[[nodiscard]] std::vector<optim::ParamGroup> rule_groups(const Settings& settings);
 
 }  // namespace sluice::recipe

@@ -116,6 +116,14 @@ void prove(const plan::PlanSet& plans, const plan::Machine& machine) {
   }
 }
 
+void check_groups(const recipe::Settings& settings, const plan::StepTrace& trace) {
+  std::vector<std::string> names;
+  for (const plan::Chunk& chunk : trace.chunks) {
+    for (const plan::ParameterSlot& parameter : chunk.parameters) names.push_back(parameter.name);
+  }
+  optim::check_groups(recipe::rule_groups(settings), names);
+}
+
 }  // namespace
 
 struct Session::Purpose {
@@ -152,6 +160,8 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   if (purpose.forward_only) {
     request.recipe = {
         .num_micro_batches = purpose.num_evaluated, .num_evaluated = purpose.num_evaluated, .states = {}};
+  } else {
+    check_groups(run, trace);
   }
   plan::PlanResult result = plan::make_plan(trace, machine, request);
   if (!result.plans) throw_does_not_fit(result, machine);
@@ -188,6 +198,7 @@ void Session::reserve() {
                             .trace = &trace,
                             .rule = rule.get(),
                             .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
+                            .groups = recipe::rule_groups(settings),
                             .copies = {.rate = machine.tiers[0].up}},
       *state);
   model::use_workspace(arenas[0]->data(), plans.workspace_peak());

@@ -45,6 +45,7 @@ struct Workload {
   optim::ClipKind clip = optim::ClipKind::Total;
   std::string rule = "adamw";
   optim::RuleOptions options = {};
+  std::vector<optim::ParamGroup> groups = {};
   float loss_scale = 1;
   std::vector<std::string> freeze = {};
   bool adapter = false;  ///< of all linear maps
@@ -226,9 +227,12 @@ class Training {
       store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
     }
     state_ = std::make_unique<State>(plans_, arenas, store_.get());
-    executor_ = std::make_unique<Executor>(
-        ExecutorOptions{.model = &work.model, .trace = &work.trace, .rule = work.rule.get(), .copies = {.rate = kLink}},
-        *state_);
+    executor_ = std::make_unique<Executor>(ExecutorOptions{.model = &work.model,
+                                                           .trace = &work.trace,
+                                                           .rule = work.rule.get(),
+                                                           .groups = work.work.groups,
+                                                           .copies = {.rate = kLink}},
+                                           *state_);
     model::use_workspace(arenas_[0]->data(), plans_.workspace_peak());
     load();
   }

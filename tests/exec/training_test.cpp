@@ -125,6 +125,28 @@ TEST(Training, GivesTheSameBitsForEveryRuleAndFormatOfItsStates) {
   }
 }
 
+TEST(Training, GroupsHaveRatesOfTheirOwn) {
+  Workload workload;
+  const TracedWork plain(workload);
+  workload.groups = {{"*norm*", 0.0, 0.0}, {"*.layers.0.*", 0.5, {}}};
+  const TracedWork grouped(workload);
+  const std::vector<float> start = Training(plain, {}).read_weights();
+  const Outcome all = Training(plain, {}).run();
+  const Outcome some = Training(grouped, {}).run();
+  std::size_t first_of_chunk = 0;
+  for (const plan::Chunk& chunk : plain.trace.chunks) {
+    for (const plan::ParameterSlot& slot : chunk.parameters) {
+      const std::size_t at = first_of_chunk + static_cast<std::size_t>(slot.first_element);
+      const bool is_norm = slot.name.find("norm") != std::string::npos;
+      EXPECT_NE(all.weights[at], start[at]) << slot.name;
+      EXPECT_EQ(some.weights[at] == start[at], is_norm) << slot.name;
+    }
+    first_of_chunk += static_cast<std::size_t>(chunk.num_elements);
+  }
+  const Outcome frugal = Training(grouped, {grouped.floor({.store = "disk"}), "disk"}).run();
+  EXPECT_TRUE(frugal.weights == some.weights);
+}
+
 // Between the floor and plenty plans differ most: what is held, prefetched, kept and skipped changes from size to size.
 TEST(Training, GivesTheSameBitsAtManySizesOfTheArena) {
   const TracedWork work({.num_layers = 4, .accumulation = 2});

@@ -84,6 +84,7 @@ Settings everything() {
                      {"momentum", "0.9"},
                      {"decay", "all"},
                      {"optimizer-option", "nesterov=true"},
+                     {"param-group", "*embed*:lr=1e-6,weight_decay=0,*.norm.*:lr_factor=0.5"},
                      {"lr-schedule", "linear"},
                      {"lr-schedule-option", "min_lr=1e-4"},
                      {"warmup-steps", "7"},
@@ -135,6 +136,37 @@ Settings everything() {
                      {"top-p", "0.95"},
                      {"dry-run", "true"},
                      {"verbose", "true"}});
+}
+
+TEST(Settings, ParamGroupsComeAsFlagsAndAsLists) {
+  const Settings flags = read_settings(std::vector<NamedValue>{{"param-group", "*embed*:lr=1e-6,weight-decay=0"},
+                                                               {"param-group", "model.layers.[01].*:lr_factor=0.5"}});
+  ASSERT_EQ(flags.param_groups.size(), 2U);
+  EXPECT_EQ(flags.param_groups[0], (ParamGroup{"*embed*", 1e-6, {}, 0.0}));
+  EXPECT_EQ(flags.param_groups[1], (ParamGroup{"model.layers.[01].*", {}, 0.5, {}}));
+  const Settings yaml =
+      from_file(".yaml", "param_groups: [\"*embed*:lr=1e-6,weight_decay=0\", \"model.layers.[01].*:lr_factor=0.5\"]\n");
+  EXPECT_EQ(yaml.param_groups, flags.param_groups);
+  EXPECT_EQ(from_json(to_json(flags)).param_groups, flags.param_groups);
+  for (const char* bad : {"lr=1", "a", "a:", ":lr=1", "a:lr", "a:lr=x", "a:lr=-1", "a:beta1=0", "a:lr=1,lr_factor=2"})
+    EXPECT_THROW(read_settings(std::vector<NamedValue>{{"param-group", bad}}), ConfigError) << bad;
+}
+
+TEST(Settings, OneBetaAloneReadsBack) {
+  const Settings settings = read_settings(std::vector<NamedValue>{{"adam_beta2", "0.95"}});
+  EXPECT_EQ(settings.beta1, std::nullopt);
+  EXPECT_EQ(from_json(to_json(settings)), settings);
+  EXPECT_EQ(from_file(".yaml", to_yaml(settings)), settings);
+}
+
+TEST(Settings, DeepSpeedsScheduleNamesAreRows) {
+  const auto schedule = [](const char* typed) {
+    return read_settings(std::vector<NamedValue>{{"lr-schedule", typed}}).lr_schedule;
+  };
+  EXPECT_EQ(schedule("WarmupDecayLR"), "warmup_decay_lr");
+  EXPECT_EQ(schedule("OneCycle"), "one_cycle");
+  EXPECT_EQ(schedule("LRRangeTest"), "lr_range_test");
+  EXPECT_EQ(schedule("cosine-with-restarts"), "cosine_with_restarts");
 }
 
 TEST(Settings, JsonReadsBackToEqualSettings) {

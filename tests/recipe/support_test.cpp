@@ -25,8 +25,8 @@ std::string refusal(const std::vector<NamedValue>& flags) {
 
 TEST(Support, AcceptsTheDefaultsAndWhatIsThere) {
   EXPECT_EQ(refusal({}), "");
-  for (const char* optimizer : {"adamw", "sgd", "lomo"})
-    EXPECT_EQ(refusal({{"optimizer", optimizer}}), "") << optimizer;
+  for (const auto& row : optim::rule_catalog())
+    EXPECT_EQ(refusal({{"optimizer", std::string(row.name)}}), "") << row.name;
   EXPECT_EQ(refusal({{"device", "cpu"}, {"nproc", "1"}, {"zero-stage", "1"}, {"weights-dtype", "float32"}}), "");
   EXPECT_EQ(refusal({{"update", "next-forward"}, {"activations", "recompute"}, {"clip-mode", "global"}}), "");
   EXPECT_EQ(refusal({{"update", "backward"}, {"max-grad-norm", "0"}}), "");
@@ -43,24 +43,22 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
   EXPECT_NE(message.find("; use "), std::string::npos) << message;
 }
 
-INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
-                         testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "adafactor"},
-                                         NamedValue{"optimizer", "adalomo"}, NamedValue{"optimizer", "lion"},
-                                         NamedValue{"optimizer", "adamw-8bit"}, NamedValue{"device", "cuda"},
-                                         NamedValue{"device", "cuda:1"}, NamedValue{"weights-dtype", "bf16"},
-                                         NamedValue{"weights-dtype", "fp16"}, NamedValue{"master-dtype", "bf16"},
-                                         NamedValue{"moments-dtype", "bf16"}, NamedValue{"compute-dtype", "bf16"},
-                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
-                                         NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
-                                         NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
-                                         NamedValue{"lr-schedule", "polynomial"}, NamedValue{"adapter", "dora"},
-                                         NamedValue{"adapter", "qlora"}, NamedValue{"use-dora", "true"},
-                                         NamedValue{"lora-dropout", "0.1"}),
-                         [](const auto& parameter) {
-                           std::string name = parameter.param.name + "_" + parameter.param.value;
-                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Contract, RefusedOption,
+    testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
+                    NamedValue{"optimizer", "adamw-8bit"}, NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
+                    NamedValue{"weights-dtype", "bf16"}, NamedValue{"weights-dtype", "fp16"},
+                    NamedValue{"master-dtype", "bf16"}, NamedValue{"moments-dtype", "bf16"},
+                    NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
+                    NamedValue{"stochastic-rounding", "true"}, NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
+                    NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
+                    NamedValue{"lr-schedule", "reduce_lr_on_plateau"}, NamedValue{"adapter", "dora"},
+                    NamedValue{"adapter", "qlora"}, NamedValue{"use-dora", "true"}, NamedValue{"lora-dropout", "0.1"}),
+    [](const auto& parameter) {
+      std::string name = parameter.param.name + "_" + parameter.param.value;
+      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
 
 TEST(Support, RefusesFilesThatNothingReads) {
   EXPECT_NE(refusal({{"deepspeed", "ds.json"}}).find("--deepspeed is not available"), std::string::npos);
@@ -110,6 +108,43 @@ TEST(Support, RefusesContradictions) {
   EXPECT_NE(refusal({schedule, {"lr-schedule-option", "min_lr=1,min_lr_rate=1"}}).find("both"), std::string::npos);
   EXPECT_NE(refusal({schedule, {"lr-schedule-option", "num_cycles=2"}}).find("min_lr_rate"), std::string::npos);
   EXPECT_NE(refusal({{"lr-schedule-option", "min_lr=1"}}).find("cosine has no option"), std::string::npos);
+}
+
+TEST(Support, EachRuleTakesItsOwnOptionsAndNoOthers) {
+  const auto with = [](const char* optimizer, const char* option) {
+    return refusal({{"optimizer", optimizer}, {"optimizer-option", option}});
+  };
+  EXPECT_EQ(with("adagrad", "initial_accumulator_value=0.1"), "");
+  EXPECT_EQ(with("rmsprop", "centered=true"), "");
+  EXPECT_EQ(with("adafactor", "beta1=none"), "");
+  EXPECT_NE(with("adagrad", "initial_accumulator=0.1").find("did you mean 'initial_accumulator_value'"),
+            std::string::npos);
+  EXPECT_NE(with("lomo", "momentum=0.9").find("it has no options"), std::string::npos);
+  EXPECT_NE(with("rmsprop", "alpha=1").find("0 <= alpha < 1"), std::string::npos);
+  EXPECT_NE(with("rmsprop", "centered=maybe").find("false|true"), std::string::npos);
+  EXPECT_NE(with("adafactor", "warmup_init=true").find("relative_step"), std::string::npos);
+}
+
+TEST(Support, FlagsReachTheRulesThatHaveThem) {
+  const auto options = [](const std::vector<NamedValue>& flags) { return rule_options(read_settings(flags)).values; };
+  EXPECT_TRUE(options({}).empty());
+  EXPECT_EQ(options({{"betas", "0.8,0.95"}, {"eps", "1e-6"}, {"momentum", "0.5"}}),
+            (optim::GivenOptions{{"beta1", "0.8"}, {"beta2", "0.95"}, {"eps", "1e-06"}}));
+  EXPECT_EQ(options({{"optimizer", "sgd"}, {"betas", "0.8,0.95"}, {"momentum", "0.5"}}),
+            (optim::GivenOptions{{"momentum", "0.5"}}));
+  EXPECT_NE(refusal({{"optimizer", "sgd"}, {"momentum", "0.5"}, {"optimizer-option", "momentum=0.9"}}).find("both"),
+            std::string::npos);
+}
+
+TEST(Support, RatesOfGroupsAreMultiplesOfTheRate) {
+  const auto groups = rule_groups(read_settings(
+      std::vector<NamedValue>{{"lr", "1e-3"}, {"param-group", "a*:lr=5e-4"}, {"param-group", "b*:weight_decay=0"}}));
+  ASSERT_EQ(groups.size(), 2U);
+  EXPECT_EQ(groups[0].lr_factor, 0.5);
+  EXPECT_EQ(groups[0].weight_decay, std::nullopt);
+  EXPECT_EQ(groups[1].lr_factor, 1);
+  EXPECT_EQ(groups[1].weight_decay, 0);
+  EXPECT_NE(refusal({{"lr", "0"}, {"param-group", "a*:lr=5e-4"}}).find("--lr above 0"), std::string::npos);
 }
 
 TEST(Support, NamesWhatAVerbNeeds) {

@@ -1,0 +1,226 @@
+// How fast do update rules run? Every rule of the catalog over arrays that no cache holds, fp32 AdamW beside an
+// in-place read-modify-write loop over the same arrays (what memory allows) and beside torch's fused AdamW, all in
+// turns within each round, so that a drift of the machine meets all of them. Prints a Markdown table of medians.
+//   bench_update_rates [threads] [rounds] [million elements]
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/isa.h"
+#include "model/parallel.h"
+#include "optim/rule.h"
+
+namespace {
+
+using namespace sluice;
+using optim::Part;
+
+constexpr std::int64_t kColumns = 4096;
+constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // whole rows
+constexpr std::size_t kMostStates = 4;
+
+/// The arrays that all contestants share: parameter, gradient and four states.
+struct Arrays {
+  std::int64_t rows;
+  at::Tensor parameter, gradient;
+  std::vector<at::Tensor> states;
+  explicit Arrays(std::int64_t wanted)
+      : rows(wanted / kColumns), parameter(at::randn({rows, kColumns})), gradient(at::randn({rows, kColumns})) {
+    for (std::size_t s = 0; s < kMostStates; ++s) states.push_back(at::zeros({rows, kColumns}));
+  }
+  [[nodiscard]] std::int64_t elements() const { return rows * kColumns; }
+  void clear_states() {
+    for (at::Tensor& state : states) state.zero_();
+  }
+};
+
+/// p, s0, s1, ... each read and written, g read: the traffic of a rule with `num_states` states and no arithmetic.
+struct TrafficLoop {
+  float* parameter;
+  const float* gradient;
+  std::array<float*, 2> states;
+  int num_states;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    float* __restrict const p = parameter;
+    const float* __restrict const g = gradient;
+    float* __restrict const a = states[0];
+    float* __restrict const b = states[1];
+    if (num_states == 2) {
+      for (std::size_t i = 0; i < count; ++i) {
+        a[i] += g[i];
+        b[i] += g[i];
+        p[i] += g[i];
+      }
+    } else {
+      for (std::size_t i = 0; i < count; ++i) p[i] += g[i];
+    }
+  }
+};
+
+/// A rule on the arrays as one matrix: pieces of whole rows on all threads, sums of pieces added in their order.
+class Contestant {
+ public:
+  Contestant(std::unique_ptr<optim::UpdateRule> made, Arrays& arrays) : rule_(std::move(made)), arrays_(arrays) {
+    const optim::Measuring measuring = rule_->measuring();
+    scalars_.resize(measuring.scalars);
+    rows_.resize(measuring.rows ? arrays.rows : 0);
+    columns_.resize(measuring.columns ? kColumns : 0);
+    scales_.resize(rule_->states().size());
+    for (std::size_t s = 0; s < scales_.size(); ++s) {
+      if (rule_->states()[s].format == optim::StateFormat::Block8)
+        scales_[s].resize(static_cast<std::size_t>(arrays.elements() / optim::kBlock));
+    }
+    pieces_.resize(static_cast<std::size_t>((arrays.elements() + kPiece - 1) / kPiece) * piece_length());
+  }
+
+  void step(std::int64_t number) {
+    const optim::UpdateArgs args{.lr = 1e-5, .weight_decay = 0.01, .step = number};
+    std::ranges::fill(scalars_, 0.0);
+    std::ranges::fill(rows_, 0.0);
+    std::ranges::fill(columns_, 0.0);
+    for (int pass = 0; pass < rule_->measuring().passes; ++pass) {
+      std::ranges::fill(pieces_, 0.0);
+      for_parts(kPiece, [&](const Part& part) {
+        const std::size_t at = static_cast<std::size_t>(part.first / kPiece) * piece_length();
+        const std::span<double> memory = std::span(pieces_).subspan(at, piece_length());
+        rule_->measure(pass, part, args, {memory.first(scalars_.size()), rows_, memory.subspan(scalars_.size())});
+      });
+      for (std::size_t i = 0; i < pieces_.size(); ++i) {
+        const std::size_t k = i % piece_length();
+        (k < scalars_.size() ? scalars_[k] : columns_[k - scalars_.size()]) += pieces_[i];
+      }
+      rule_->conclude(pass, part_of(0, 0), args);
+    }
+    for_parts(kPiece, [&](const Part& part) { rule_->update(part, args); });
+  }
+
+  /// Bytes that must move per element in one pass over everything: parameter and states both ways, gradient in.
+  [[nodiscard]] double bytes() const {
+    double total = 12;
+    for (const optim::StateSpec& spec : rule_->states()) {
+      if (!optim::is_sliced(spec.extent)) continue;
+      total += spec.format == optim::StateFormat::Fp32 ? 8 : spec.format == optim::StateFormat::Bf16 ? 4 : 2;
+    }
+    return total;
+  }
+
+ private:
+  [[nodiscard]] std::size_t piece_length() const { return std::max<std::size_t>(scalars_.size() + columns_.size(), 1); }
+
+  Part part_of(std::int64_t first, std::int64_t count) {
+    thread_local std::array<optim::StateView, kMostStates> views;
+    const std::span<const optim::StateSpec> specs = rule_->states();
+    for (std::size_t s = 0; s < specs.size(); ++s) {
+      const bool sliced = optim::is_sliced(specs[s].extent);
+      const std::int64_t width = specs[s].format == optim::StateFormat::Fp32   ? 4
+                                 : specs[s].format == optim::StateFormat::Bf16 ? 2
+                                                                               : 1;
+      auto* const memory = static_cast<std::byte*>(arrays_.states[s].data_ptr());
+      views[s] = {.elements = memory + (sliced ? first * width : 0),
+                  .scales = scales_[s].empty() ? nullptr : scales_[s].data() + first / optim::kBlock};
+    }
+    const std::array<std::int64_t, 2>& shape = shape_;
+    return {.parameter = {arrays_.parameter.data_ptr<float>() + first, static_cast<std::size_t>(count)},
+            .gradient = {arrays_.gradient.data_ptr<float>() + first, static_cast<std::size_t>(count)},
+            .states = {views.data(), specs.size()},
+            .shape = shape,
+            .first = first,
+            .first_in_model = first,
+            .totals = {scalars_, rows_, columns_}};
+  }
+
+  void for_parts(std::int64_t length, const std::function<void(const Part&)>& use) {
+    const std::int64_t pieces = (arrays_.elements() + length - 1) / length;
+    model::parallel_ranges(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t piece = begin; piece < end; ++piece)
+        use(part_of(piece * length, std::min(length, arrays_.elements() - piece * length)));
+    });
+  }
+
+  std::unique_ptr<optim::UpdateRule> rule_;
+  Arrays& arrays_;
+  std::array<std::int64_t, 2> shape_ = {arrays_.rows, kColumns};
+  std::vector<double> scalars_, rows_, columns_, pieces_;
+  std::vector<std::vector<float>> scales_;
+};
+
+struct Row {
+  std::string name;
+  double bytes;
+  std::function<void(std::int64_t step)> run;
+  std::vector<double> seconds = {};
+  [[nodiscard]] double median() {
+    std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
+    return seconds[seconds.size() / 2];
+  }
+};
+
+Row traffic_row(const char* name, int num_states, Arrays& arrays) {
+  return {name, 12.0 + 8 * num_states, [&arrays, num_states](std::int64_t) {
+            model::parallel_ranges(arrays.elements() / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
+              const std::int64_t at = begin * kPiece;
+              run_widest(TrafficLoop{arrays.parameter.data_ptr<float>() + at,
+                                     arrays.gradient.data_ptr<float>() + at,
+                                     {arrays.states[0].data_ptr<float>() + at, arrays.states[1].data_ptr<float>() + at},
+                                     num_states},
+                         static_cast<std::size_t>((end - begin) * kPiece));
+            });
+          }};
+}
+
+Row torch_row(Arrays& arrays) {
+  return {"torch fused AdamW", 28, [&arrays](std::int64_t step) {
+            const at::Tensor count = at::full({}, static_cast<double>(step));
+            at::_fused_adamw_({arrays.parameter}, {arrays.gradient}, {arrays.states[0]}, {arrays.states[1]}, {},
+                              {count}, 1e-5, 0.9, 0.999, 0.01, 1e-8, false, false);
+          }};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int threads = argc > 1 ? std::atoi(argv[1]) : at::get_num_threads();
+  const int rounds = argc > 2 ? std::atoi(argv[2]) : 9;
+  const std::int64_t millions = argc > 3 ? std::atoll(argv[3]) : 32;
+  at::set_num_threads(threads);
+  Arrays arrays(millions << 20);
+  std::vector<Row> rows = {traffic_row("read-modify-write, 2 states", 2, arrays), torch_row(arrays),
+                           traffic_row("read-modify-write, no state", 0, arrays)};
+  for (const optim::RuleRow& row : optim::rule_catalog()) {
+    const auto contestant = std::make_shared<Contestant>(optim::make_rule(row.name, {}), arrays);
+    rows.push_back(
+        {std::string(row.name), contestant->bytes(), [contestant](std::int64_t step) { contestant->step(step); }});
+  }
+  for (int round = 0; round <= rounds; ++round) {
+    for (Row& row : rows) {
+      arrays.clear_states();
+      for (std::int64_t step = 1; step <= 2; ++step) {
+        const auto start = std::chrono::steady_clock::now();
+        row.run(step);
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+        if (round > 0 && step == 2) row.seconds.push_back(passed.count());
+      }
+    }
+  }
+  const auto elements = static_cast<double>(arrays.elements());
+  const auto adamw = std::ranges::find(rows, "adamw", &Row::name);
+  const double reference = adamw->median();
+  std::printf("%d threads, %d rounds, %.0f million elements as rows of %d\n\n", threads, rounds, elements / 1e6,
+              static_cast<int>(kColumns));
+  std::printf("| rule | bytes / element | ns / element | GB/s | time against adamw |\n|---|---|---|---|---|\n");
+  for (Row& row : rows) {
+    const double seconds = row.median();
+    std::printf("| %s | %.0f | %.3f | %.1f | %.2f |\n", row.name.c_str(), row.bytes, seconds / elements * 1e9,
+                row.bytes * elements / seconds / 1e9, seconds / reference);
+  }
+}
