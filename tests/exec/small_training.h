@@ -308,13 +308,18 @@ class Training {
 
   [[nodiscard]] std::vector<float> read_weights() {
     std::vector<float> values;
-    for (int chunk = 0; chunk < static_cast<int>(work_.trace.chunks.size()); ++chunk) {
-      std::vector<float> part(static_cast<std::size_t>(work_.trace.chunks[chunk].num_elements));
-      state_->read(plan::BufferKind::Weight, chunk, -1, 0, part);
+    for (int chunk = 0; chunk < num_chunks(); ++chunk) {
+      const std::vector<float> part = read_weights(chunk);
       values.insert(values.end(), part.begin(), part.end());
     }
     return values;
   }
+  [[nodiscard]] std::vector<float> read_weights(int chunk) {
+    std::vector<float> values(static_cast<std::size_t>(work_.trace.chunks[chunk].num_elements));
+    state_->read(plan::BufferKind::Weight, chunk, -1, 0, values);
+    return values;
+  }
+  [[nodiscard]] int num_chunks() const { return static_cast<int>(work_.trace.chunks.size()); }
 
   /// By state and tensor, so that slices make no difference.
   [[nodiscard]] std::vector<std::byte> read_moments() {

@@ -192,7 +192,7 @@ TEST_P(PlannerOnRandomModels, AnEvaluationOfSeveralMicroBatchesReadsAWeightNoMor
   Machine machine = random.machine(false);
   const auto weight_reads = [&](int num_micro_batches) {
     const PlanRequest request{
-        .recipe = {.num_micro_batches = num_micro_batches, .num_evaluated = num_micro_batches, .num_moments = 0},
+        .recipe = {.num_micro_batches = num_micro_batches, .num_evaluated = num_micro_batches, .states = {}},
         .forward_only = true,
         .with_evaluate = true};
     machine.tiers[0].capacity = smallest_arena(trace, machine, request);
