@@ -157,6 +157,9 @@ std::unique_ptr<format::WeightSource> open_source(const recipe::Settings& settin
 }
 
 void check_adapter(const recipe::Settings& settings) {
+  if (settings.adapter_path.empty() && fs::exists(fs::path(settings.model) / format::kAdapterConfigName))
+    throw ConfigError("export", "a model and an adapter in one folder", "'" + settings.model + "' holds both",
+                      "name the adapter, too, with --adapter-path, to merge it");
   if (settings.merge_adapter == !settings.adapter_path.empty()) return;
   if (settings.merge_adapter)
     throw ConfigError("export", "--merge-adapter without an adapter", "'" + settings.model + "' is a whole model",

@@ -97,6 +97,8 @@ TEST_P(ThreeTiers, AreNotChangedByEvaluatingAndFlushingBetweenSteps) {
 INSTANTIATE_TEST_SUITE_P(Workloads, ThreeTiers,
                          testing::Values(Workload{.tied = true, .accumulation = 1},
                                          Workload{.tied = false, .num_layers = 3, .accumulation = 2},
+                                         Workload{.tied = true, .num_layers = 3, .accumulation = 2, .adapter = true},
+                                         Workload{.num_layers = 3, .freeze = {"*.layers.0.*", "*.q_proj.*"}},
                                          Workload{
                                              .tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward}));
 

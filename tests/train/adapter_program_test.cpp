@@ -55,18 +55,17 @@ TEST_F(AdapterProgram, TrainsAnAdapterThatPeftCanReadAndLeavesTheBaseAlone) {
   const auto* a = weights->find("base_model.model.model.layers.3.mlp.down_proj.lora_A.weight");
   ASSERT_NE(a, nullptr);
   EXPECT_EQ(a->shape, (std::vector<std::int64_t>{4, 352}));
-  const auto losses = steps("lora");
-  EXPECT_LT(losses.at(6)[0].get<double>(), losses.at(1)[0].get<double>());
   EXPECT_LT(events("lora", "start")[0].at("trained_parameters"), events("lora", "start")[0].at("parameters"));
 }
 
-TEST_F(AdapterProgram, GivesTheSameBitsAtTheLeastBudgetAndAfterAKill) {
+TEST_F(AdapterProgram, GivesTheSameBitsInLessMemoryThanTheBaseHasAndAfterAKill) {
   ASSERT_EQ(adapt("whole", kLora).exit_code, 0);
   const std::string expected = adapter_of("whole");
-  ASSERT_EQ(adapt("small", std::string(kLora) + spill() + budget(smallest_budget(kLora) + kSpread)).exit_code, 0);
+  ASSERT_EQ(adapt("small", std::string(kLora) + spill() + budget(program_alone() + 2 * MiB)).exit_code, 0);
   EXPECT_TRUE(adapter_of("small") == expected);
   const Json end = events("small", "end").at(0);
   EXPECT_EQ(end.at("predicted_host_peak_bytes"), end.at("host_peak_bytes"));
+  EXPECT_LT(end.at("host_peak_bytes"), 2 * MiB) << "less than the base has bytes";
   (void)adapt("killed", std::string(kLora) + "--save-steps 2", "SLUICE_FAIL=checkpoint.rename@2=KILL");
   ASSERT_TRUE(fs::exists(path("killed/checkpoint-2/adapter_config.json")));
   EXPECT_FALSE(fs::exists(path("killed/checkpoint-2/model.safetensors")));
@@ -86,7 +85,7 @@ TEST_F(AdapterProgram, EvaluatesTrainsOnAndMergesWhatItWrote) {
   EXPECT_NEAR(held_out_loss("--model " + path("merged")), after, 1e-5);
   const auto on = adapt("on", "--adapter-path " + path("lora"));
   ASSERT_EQ(on.exit_code, 0) << on.err;
-  EXPECT_LT(steps("on").at(1)[0].get<double>(), steps("lora").at(1)[0].get<double>());
+  EXPECT_LT(steps("on").at(1)[0].get<double>(), steps("lora").at(1)[0].get<double>()) << "of the same rows";
   const auto sample =
       run("sample --model " + path("lora") + " --tokenizer byte --prompt x --max-new-tokens 2 --temperature 0");
   EXPECT_TRUE(sample.exit_code == 0 || sample.err.find("tokenizer") != std::string::npos) << sample.err;
