@@ -176,8 +176,14 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
 void Executor::forward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
   if (period_->plan->variant == plan::Variant::Generate) return generate(action, inputs, result);
   const model::Block& block = *options_.model->blocks[action.block].block;
+  const bool evaluates = period_->plan->variant == plan::Variant::Evaluate;
+  if (action.segment >= 0) {
+    const auto computation = evaluates ? model::Computation::Evaluate : model::Computation::Forward;
+    result.loss_sum += model::run_segment(block, computation, action.segment, tensors_of(action, inputs));
+    return;
+  }
   const model::BlockTensors tensors = tensors_of(action, inputs);
-  if (period_->plan->variant == plan::Variant::Evaluate) {
+  if (evaluates) {
     result.loss_sum += model::run_evaluate(block, tensors);
   } else if (const SavedPlaces places = saved_places(action); places.mask != 0) {
     forward_saving(action, tensors, places);
@@ -230,7 +236,12 @@ void Executor::generate(const plan::Action& action, const StepInputs& inputs, St
       cache.values = at::from_blob(floats(slot) + elements / 2, cache.keys.sizes(), at::kFloat);
     }
   }
-  model::run_generate(block, tensors, cache, inputs.position);
+  tensors.position = inputs.position;
+  if (action.segment >= 0) {
+    model::run_segment(block, model::Computation::Generate, action.segment, tensors);
+  } else {
+    model::run_generate(block, tensors, cache);
+  }
 }
 
 void Executor::backward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
@@ -241,6 +252,10 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
       std::memset(floats(slot), 0, static_cast<std::size_t>(buffer.bytes));
   }
   const model::BlockTensors tensors = tensors_of(action, inputs);
+  if (action.segment >= 0) {
+    result.loss_sum += model::run_segment(block, model::Computation::Backward, action.segment, tensors);
+    return;
+  }
   model::SavedTensors saved;
   if (const SavedPlaces places = saved_places(action); places.mask != 0)
     saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
@@ -268,6 +283,9 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
       case plan::BufferKind::BoundaryGradient:
         if (block.writes >= 0) tensors.output_gradient = boundary_tensor(slot, tensors.batch);
         if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot, tensors.batch);
+        break;
+      case plan::BufferKind::Scratch:
+        tensors.scratch = at::from_blob(floats(slot), {buffer.bytes / Bytes{sizeof(float)}}, at::kFloat);
         break;
       case plan::BufferKind::Cache:
       case plan::BufferKind::Saved:

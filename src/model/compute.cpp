@@ -37,13 +37,18 @@ double run_backward(const Block& block, const BlockTensors& t, SavedTensors save
   return 0;
 }
 
-void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache, PassPosition position) {
+void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache) {
   const at::NoGradGuard no_grad;
   if (const auto* loss = dynamic_cast<const LossBlock*>(&block)) {
-    t.output.copy_(loss->logits(t.parameters, t.input.narrow(1, position.num_tokens - 1, 1)));
+    t.output.copy_(loss->logits(t.parameters, t.input.narrow(1, t.position.num_tokens - 1, 1)));
   } else {
-    t.output.copy_(block.decode(t.parameters, t.input, cache, position.first, t.batch));
+    t.output.copy_(block.decode(t.parameters, t.input, cache, t.position.first, t.batch));
   }
+}
+
+double run_segment(const Block& block, Computation computation, int index, const BlockTensors& t) {
+  const at::NoGradGuard no_grad;
+  return block.run_segment(computation, index, t);
 }
 
 double run_evaluate(const Block& block, const BlockTensors& t) {

@@ -43,6 +43,7 @@ std::string describe_action(const Plan& plan, const Action& action, const StepTr
   std::string text = name(action.kind);
   if (action.block >= 0) text += named("block", action.block, trace != nullptr ? &trace->blocks : nullptr);
   if (action.micro_batch >= 0) text += numbered("mb", action.micro_batch);
+  if (action.segment >= 0) text += numbered("segment", action.segment);
   if (action.chunk >= 0) text += chunk_text(action.chunk, trace);
   if (action.slice >= 0) text += numbered("slice", action.slice);
   const bool moves = action.block < 0 && action.chunk < 0;
@@ -56,6 +57,7 @@ std::string describe_order(const Plan& plan) {
   if (all > 1 && group == 1) text += "one after the other";
   if (all > 1 && group > 1) text += group >= all ? "together" : "in groups of " + std::to_string(group);
   if (plan.boundary_stride > 1) text += ", a boundary kept every " + std::to_string(plan.boundary_stride) + " blocks";
+  if (plan.loss_in_segments) text += ", the loss by pieces of the vocabulary";
   return text;
 }
 

@@ -1,6 +1,5 @@
 // Text of the plan's enumerators, for reports and traces.
 #include "plan/plan.h"
-#include "plan/trace.h"
 
 namespace sluice::plan {
 
@@ -30,6 +29,8 @@ const char* name(BufferKind kind) {
       return "boundary_gradient";
     case BufferKind::Saved:
       return "saved";
+    case BufferKind::Scratch:
+      return "scratch";
     case BufferKind::Cache:
       return "cache";
   }
@@ -102,14 +103,6 @@ const char* name(Variant variant) {
       return "generate";
   }
   return "?";
-}
-
-std::int64_t StepTrace::num_parameters() const {
-  std::int64_t total = 0;
-  for (const Chunk& chunk : chunks) {
-    for (const ParameterSlot& parameter : chunk.parameters) total += parameter.num_elements;
-  }
-  return total;
 }
 
 }  // namespace sluice::plan

@@ -32,10 +32,8 @@ void stream_chunk(Session& session, plan::BufferKind kind, int chunk, int moment
 
 std::vector<format::TensorInfo> expected_tensors(const plan::StepTrace& trace) {
   std::vector<format::TensorInfo> expected;
-  for (const plan::Chunk& chunk : trace.chunks) {
-    for (const plan::ParameterSlot& parameter : chunk.parameters)
-      expected.push_back({parameter.name, "F32", parameter.shape});
-  }
+  for (const plan::PublishedTensor& tensor : plan::published_tensors(trace.chunks))
+    expected.push_back({tensor.name, "F32", tensor.shape});
   return expected;
 }
 
@@ -47,10 +45,10 @@ void load_state(Session& session, const format::WeightSource* weights, const for
     stream_chunk(session, plan::BufferKind::Weight, chunk, -1, staging,
                  [&](std::size_t p, std::int64_t first, std::span<float> into) {
                    if (weights != nullptr) {
-                     weights->read(parameters[p].name, first, into);
+                     weights->read(parameters[p].name, parameters[p].part_of_tensor + first, into);
                    } else {
-                     model::init_parameter(session.model.chunks[chunk].parameters[p], session.settings.seed, first,
-                                           into);
+                     model::init_parameter(session.model.chunks[chunk].parameters[p], session.settings.seed,
+                                           parameters[p].part_of_tensor + first, into);
                    }
                  });
     for (int moment = 0; moment < session.request.recipe.num_moments; ++moment) {
@@ -58,7 +56,7 @@ void load_state(Session& session, const format::WeightSource* weights, const for
       const std::string state = session.rule->states()[moment].name;
       if (states != nullptr)
         fill = [&](std::size_t p, std::int64_t first, std::span<float> into) {
-          states->read(state + "/" + parameters[p].name, first, into);
+          states->read(state + "/" + parameters[p].name, parameters[p].part_of_tensor + first, into);
         };
       stream_chunk(session, plan::BufferKind::Moment, chunk, moment, staging, fill);
     }

@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 /// Where a named tensor lies in the state.
 struct TensorPlace {
   plan::BufferKind kind;
-  int chunk, moment;
-  std::int64_t first_element;
+  int moment;
+  std::vector<plan::PublishedTensor::Part> parts;
 };
 
 struct StateTable {
@@ -33,23 +33,15 @@ struct StateTable {
 
 StateTable state_table(const Session& session, bool with_moments) {
   StateTable table;
-  const auto add = [&](const std::string& file, const std::string& name, const plan::ParameterSlot& slot,
-                       TensorPlace place) {
-    table.tensors.push_back({file, name, slot.shape});
-    table.places.emplace(file + ":" + name, place);
-  };
   const int num_moments = with_moments ? session.request.recipe.num_moments : 0;
   for (int moment = -1; moment < num_moments; ++moment) {
-    for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
-      for (const plan::ParameterSlot& slot : session.trace.chunks[chunk].parameters) {
-        if (moment < 0) {
-          add("model", slot.name, slot, {plan::BufferKind::Weight, chunk, -1, slot.first_element});
-        } else {
-          const std::string state = session.rule->states()[moment].name;
-          add("optimizer", state + "/" + slot.name, slot,
-              {plan::BufferKind::Moment, chunk, moment, slot.first_element});
-        }
-      }
+    const bool weight = moment < 0;
+    const std::string file = weight ? "model" : "optimizer";
+    const std::string prefix = weight ? "" : session.rule->states()[moment].name + "/";
+    for (const plan::PublishedTensor& tensor : plan::published_tensors(session.trace.chunks)) {
+      table.tensors.push_back({file, prefix + tensor.name, tensor.shape});
+      const plan::BufferKind kind = weight ? plan::BufferKind::Weight : plan::BufferKind::Moment;
+      table.places.emplace(file + ":" + prefix + tensor.name, TensorPlace{kind, moment, tensor.parts});
     }
   }
   return table;
@@ -58,7 +50,16 @@ StateTable state_table(const Session& session, bool with_moments) {
 checkpoint::ReadState reader(Session& session, const StateTable& table) {
   return [&](const checkpoint::StateTensor& tensor, std::int64_t first, std::span<float> into) {
     const TensorPlace& place = table.places.at(tensor.file + ":" + tensor.name);
-    session.state->read(place.kind, place.chunk, place.moment, place.first_element + first, into);
+    const std::int64_t last = first + static_cast<std::int64_t>(into.size());
+    std::int64_t part_begin = 0;
+    for (const plan::PublishedTensor::Part& part : place.parts) {
+      const std::int64_t begin = std::max(first, part_begin), end = std::min(last, part_begin + part.num_elements);
+      if (begin < end) {
+        session.state->read(place.kind, part.chunk, place.moment, part.first_element + begin - part_begin,
+                            into.subspan(begin - first, end - begin));
+      }
+      part_begin += part.num_elements;
+    }
   };
 }
 

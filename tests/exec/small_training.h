@@ -38,6 +38,7 @@ struct Workload {
   int accumulation = 1;
   plan::UpdateWhen update = plan::UpdateWhen::NextForward;
   double max_norm = 1.0;
+  std::int64_t vocab_size = 301;
 };
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
@@ -62,7 +63,7 @@ inline constexpr BytesPerSecond kLink = 4e9;
 
 inline format::ModelConfig training_config(const Workload& work) {
   format::ModelConfig config = work.family == "gpt2" ? model::small_gpt2_config() : model::small_config();
-  config.vocab_size = 301;
+  config.vocab_size = work.vocab_size;
   config.hidden_size = 64;
   config.intermediate_size = 160;
   config.num_layers = work.num_layers;
@@ -105,9 +106,9 @@ inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
 /// One micro-batch's tokens in memory of its own; what they are depends on `number` alone.
 class Tokens {
  public:
-  explicit Tokens(std::uint64_t number) : ids_(kRows * kLength), labels_(ids_.size()) {
+  explicit Tokens(std::uint64_t number, std::int64_t vocab_size) : ids_(kRows * kLength), labels_(ids_.size()) {
     for (std::size_t i = 0; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<std::int64_t>(mix(number, i) % 301);
+      ids_[i] = static_cast<std::int64_t>(mix(number, i) % static_cast<std::uint64_t>(vocab_size));
       labels_[i] = mix(number + 77, i) % 7 == 0 ? -100 : ids_[i];
       if (i % kLength != 0 && labels_[i] >= 0) ++num_targets_;
     }
@@ -201,7 +202,7 @@ class Training {
     std::vector<Tokens> tokens;
     std::int64_t num_targets = 0;
     for (int i = 0; i < work_.work.accumulation; ++i) {
-      tokens.emplace_back(static_cast<std::uint64_t>(num_steps_ * 100 + i));
+      tokens.emplace_back(static_cast<std::uint64_t>(num_steps_ * 100 + i), work_.work.vocab_size);
       num_targets += tokens.back().num_targets();
     }
     std::vector<model::MicroBatch> batches;
@@ -234,7 +235,7 @@ class Training {
   }
 
   double evaluate() {
-    Tokens tokens(12345);
+    Tokens tokens(12345, work_.work.vocab_size);
     const std::vector<model::MicroBatch> batches = {tokens.batch()};
     const double loss = executor_->run(*plans_.evaluate, {.micro_batches = batches, .update = {}}).loss_sum;
     executor_->drain();
@@ -285,7 +286,8 @@ class Training {
       const auto& specs = work_.model.chunks[chunk].parameters;
       for (std::size_t p = 0; moment < 0 && p < specs.size(); ++p) {
         const plan::ParameterSlot& slot = work_.trace.chunks[chunk].parameters[p];
-        model::init_parameter(specs[p], 1, 0, values.subspan(slot.first_element, slot.num_elements));
+        model::init_parameter(specs[p], 1, specs[p].first_element(),
+                              values.subspan(slot.first_element, slot.num_elements));
       }
       for (std::int64_t first = 0; first < count; first += State::kPiece)
         state_->write(kind, chunk, moment, first, values.subspan(first, std::min(State::kPiece, count - first)));
