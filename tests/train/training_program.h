@@ -131,7 +131,7 @@ class TrainingProgram : public testing::Test {
   [[nodiscard]] std::string spill() const { return "--spill-dir " + path("spill") + " "; }
   /// The least budget of this machine, as the refusal of one that is too small names it.
   Bytes smallest_budget() {
-    const auto alone = train("plan", "--dry-run --host-memory 16MiB");
+    const auto alone = train("plan", spill() + "--dry-run --host-memory 16MiB");
     expect_failure(alone, 3, "the program alone does not fit");
     std::smatch found;
     EXPECT_TRUE(std::regex_search(alone.err, found, std::regex(R"(needs ([0-9.]+) MiB)"))) << alone.err;
