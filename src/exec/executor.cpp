@@ -193,12 +193,16 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
 void Executor::forward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
   if (period_->plan->variant == plan::Variant::Generate) return generate(action, inputs, result);
   const model::Block& block = *options_.model->blocks[action.block].block;
+  const bool evaluates = period_->plan->variant == plan::Variant::Evaluate;
+  if (action.segment >= 0) {
+    const auto computation = evaluates ? model::Computation::Evaluate : model::Computation::Forward;
+    const double loss = model::run_segment(block, computation, action.segment, tensors_of(action, inputs));
+    if (evaluates) add_evaluated(loss, action, inputs, result);
+    return;
+  }
   const model::BlockTensors tensors = tensors_of(action, inputs);
-  if (period_->plan->variant == plan::Variant::Evaluate) {
-    const double loss = model::run_evaluate(block, tensors);
-    result.loss_sum += loss;
-    result.losses.resize(inputs.micro_batches.size());
-    result.losses[action.micro_batch] += loss;
+  if (evaluates) {
+    add_evaluated(model::run_evaluate(block, tensors), action, inputs, result);
   } else if (const SavedPlaces places = saved_places(action); places.mask != 0) {
     forward_saving(action, tensors, places);
   } else {
@@ -250,7 +254,12 @@ void Executor::generate(const plan::Action& action, const StepInputs& inputs, St
       cache.values = at::from_blob(floats(slot) + elements / 2, cache.keys.sizes(), at::kFloat);
     }
   }
-  model::run_generate(block, tensors, cache, inputs.position);
+  tensors.position = inputs.position;
+  if (action.segment >= 0) {
+    model::run_segment(block, model::Computation::Generate, action.segment, tensors);
+  } else {
+    model::run_generate(block, tensors, cache);
+  }
 }
 
 void Executor::backward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
@@ -261,12 +270,25 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
       std::memset(floats(slot), 0, static_cast<std::size_t>(buffer.bytes));
   }
   const model::BlockTensors tensors = tensors_of(action, inputs);
-  model::SavedTensors saved;
-  if (const SavedPlaces places = saved_places(action); places.mask != 0)
-    saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
-  const double loss = model::run_backward(block, tensors, std::move(saved));
+  double loss = 0;
+  if (action.segment >= 0) {
+    loss = model::run_segment(block, model::Computation::Backward, action.segment, tensors);
+  } else {
+    model::SavedTensors saved;
+    if (const SavedPlaces places = saved_places(action); places.mask != 0)
+      saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
+    loss = model::run_backward(block, tensors, std::move(saved));
+  }
   if (action.repeat == 0) result.loss_sum += loss;  // the second time it is the same
-  if (fail_point("exec.gradient") != 0) tensors.gradients.at(0).fill_(std::numeric_limits<float>::infinity());
+  if (fail_point("exec.gradient") == 0) return;
+  const auto trained = std::ranges::find_if(tensors.gradients, &at::Tensor::defined);
+  trained->fill_(std::numeric_limits<float>::infinity());
+}
+
+void Executor::add_evaluated(double loss, const plan::Action& action, const StepInputs& inputs, StepResult& result) {
+  result.loss_sum += loss;
+  result.losses.resize(inputs.micro_batches.size());
+  result.losses[action.micro_batch] += loss;
 }
 
 // The tensors are views of planned memory, made on the spot. A parameter without a gradient is not trained.
@@ -290,6 +312,9 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
       case plan::BufferKind::BoundaryGradient:
         if (block.writes >= 0) tensors.output_gradient = boundary_tensor(slot, tensors.batch);
         if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot, tensors.batch);
+        break;
+      case plan::BufferKind::Scratch:
+        tensors.scratch = at::from_blob(floats(slot), {buffer.bytes / Bytes{sizeof(float)}}, at::kFloat);
         break;
       case plan::BufferKind::Cache:
       case plan::BufferKind::Saved:

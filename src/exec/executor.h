@@ -85,6 +85,7 @@ class Executor {
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
+  static void add_evaluated(double loss, const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void reduce_norm(const plan::Action& action, StepResult& result);
   void clamp_gradient(const plan::Action& action, float bound);
   std::optional<optim::UpdateArgs> update_args(const plan::Action& action, const StepInputs& inputs,

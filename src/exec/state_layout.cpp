@@ -77,29 +77,27 @@ std::vector<plan::StateBytes> StateLayout::bytes() const {
 }
 
 std::vector<StateArray> StateLayout::arrays() const {
+  const std::vector<plan::PublishedTensor> tensors = plan::published_tensors(trace_.chunks);
   std::vector<StateArray> result;
   for (int state = 0; state < static_cast<int>(states_.size()); ++state) {
     const optim::StateSpec& spec = states_[state];
-    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) {
-      const auto& parameters = trace_.chunks[chunk].parameters;
-      for (int p = 0; p < static_cast<int>(parameters.size()); ++p) {
-        const std::int64_t elements = count(chunk, state, p);
-        if (elements == 0) continue;
-        const bool per_element = elements == parameters[p].num_elements;
-        StateArray array{.name = spec.name + "/" + parameters[p].name,
-                         .dtype = dtype(spec.format),
-                         .shape = per_element ? parameters[p].shape : std::vector{elements},
-                         .chunk = chunk,
-                         .state = state,
-                         .parameter = p};
-        result.push_back(array);
-        if (spec.format != optim::StateFormat::Block8) continue;
-        array.name += ".absmax";
-        array.dtype = "F32";
-        array.shape = {num_blocks(elements)};
-        array.scales = true;
-        result.push_back(std::move(array));
+    for (const plan::PublishedTensor& tensor : tensors) {
+      StateArray array{.name = spec.name + "/" + tensor.name, .dtype = dtype(spec.format), .shape = {}, .state = state};
+      StateArray scales{.name = array.name + ".absmax", .dtype = "F32", .shape = {}, .state = state, .scales = true};
+      std::int64_t items = 0, blocks = 0, elements = 0;
+      for (const plan::PublishedTensor::Part& part : tensor.parts) {
+        const std::int64_t own = count(part.chunk, state, part.parameter);
+        array.parts.push_back({part.chunk, part.parameter, items});
+        scales.parts.push_back({part.chunk, part.parameter, blocks});
+        items += own;
+        blocks += num_blocks(own);
+        elements += part.num_elements;
       }
+      if (items == 0) continue;
+      array.shape = items == elements ? tensor.shape : std::vector{items};
+      scales.shape = {blocks};
+      result.push_back(std::move(array));
+      if (spec.format == optim::StateFormat::Block8) result.push_back(std::move(scales));
     }
   }
   return result;

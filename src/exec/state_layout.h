@@ -18,15 +18,21 @@ struct StateArray {
   std::string name;   ///< STATE/PARAMETER, with ".absmax" for scales
   std::string dtype;  ///< "F32", "BF16", "U8"
   std::vector<std::int64_t> shape;
-  int chunk = 0, state = 0, parameter = 0;
+  int state = 0;
   bool scales = false;
+  /// A tensor that files know as one may be several parameters.
+  struct Part {
+    int chunk = 0, parameter = 0;
+    std::int64_t first = 0;  ///< item of the array with which it begins
+  };
+  std::vector<Part> parts = {};
 };
 
-/// A run of such an array inside one buffer.
+/// A run of such a part inside one buffer.
 struct StateRun {
   int parameter = 0;
   bool scales = false;
-  std::int64_t first = 0, count = 0;  ///< items of the array
+  std::int64_t first = 0, count = 0;  ///< items, from the part's first on
   Bytes offset = 0, item = 0;         ///< bytes: where the run begins, and of one item
 };
 

@@ -10,6 +10,8 @@ std::int64_t ParameterSpec::num_elements() const {
   return count;
 }
 
+std::int64_t ParameterSpec::first_element() const { return first_row == 0 ? 0 : num_elements() / shape[0] * first_row; }
+
 Block::~Block() = default;
 
 std::vector<std::string> Block::saved_classes() const { return {}; }
@@ -27,6 +29,15 @@ std::vector<std::int64_t> Block::cache_shape() const { return {}; }
 at::Tensor Block::decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache&, std::int64_t,
                          const MicroBatch& batch) const {
   return forward(parameters, input, batch);
+}
+
+std::vector<Segment> Block::segments(Computation) const { return {}; }
+
+std::int64_t Block::scratch_elements(BatchShape) const { return 0; }
+
+double Block::run_segment(Computation, int, const BlockTensors&) const {
+  SLUICE_CHECK(false, name(), " has no segments");
+  return 0;
 }
 
 at::Tensor LossBlock::forward(std::span<const at::Tensor>, const at::Tensor&, const MicroBatch&) const {

@@ -23,7 +23,10 @@ struct ParameterSpec {
   Init init = Init::Normal;
   double std = 0.02;  ///< of Init::Normal; of Init::Uniform the largest magnitude
   Matrix matrix = Matrix::None;
+  std::int64_t first_row = 0;  ///< `shape` is that of a part of the published tensor: its rows from this one on
   [[nodiscard]] std::int64_t num_elements() const;
+  /// Of the published tensor, where this part of it begins.
+  [[nodiscard]] std::int64_t first_element() const;
 };
 
 /// One micro-batch: int64 tensors [B,S]. `labels` is aligned with `input_ids` (position t is predicted from t - 1: the
@@ -61,6 +64,41 @@ struct LinearAdapter {
   double scale = 0;
 };
 
+/// Where a pass of generation stands: token i of its S is at position `first` + i. Those from `num_tokens` on only fill
+/// up the shape: nothing real sees them, and what they leave in the caches is overwritten by the passes that follow.
+struct PassPosition {
+  std::int64_t first = 0;
+  std::int64_t num_tokens = 1;
+};
+
+/// The tensors of one call. Unused ones may be undefined. Nothing is retained after a call.
+struct BlockTensors {
+  std::vector<at::Tensor> parameters;  ///< of the block's chunks, concatenated; of a segment those that it takes
+  std::vector<at::Tensor> gradients;   ///< fp32 views of the same shapes; an undefined one: parameter not trained
+  at::Tensor input;                    ///< X; undefined for the first block
+  at::Tensor output;                   ///< Y, written
+  at::Tensor output_gradient;          ///< dY, read
+  at::Tensor input_gradient;           ///< dX, written; may be the memory of `output_gradient`
+  at::Tensor scratch;                  ///< of segments: floats [n] that carry values from one to those after it
+  MicroBatch batch;
+  float scale = 1.0F;          ///< multiplies a loss block's gradients
+  PassPosition position = {};  ///< of a pass of generation
+};
+
+/// What a block computes for one micro-batch.
+enum class Computation { Forward, Backward, Evaluate, Generate };
+
+/// A part of a computation that takes only some of the block's parameters, so that not all need be in memory at once.
+struct Segment {
+  std::vector<int> parameters;  ///< positions in the block's list, ascending; whole chunks
+  std::vector<int> gradients;   ///< those to which it adds, the same way
+};
+
+struct BatchShape {
+  std::int64_t micro_batch_size = 1;
+  std::int64_t seq_len = 1;
+};
+
 /// Inputs, outputs and their gradients are [B,S,hidden]. Implementations must be deterministic and may not keep state.
 /// Everything is called with autograd disabled: forward and backward are written by hand.
 class Block {
@@ -92,6 +130,12 @@ class Block {
   /// input and cache, not on the position. A block without caches is given undefined ones.
   [[nodiscard]] virtual at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input,
                                           const KvCache& cache, std::int64_t position, const MicroBatch& batch) const;
+  /// The parts of `computation`, which run one after the other give the bits of the whole; empty: it has none.
+  [[nodiscard]] virtual std::vector<Segment> segments(Computation computation) const;
+  /// Floats of BlockTensors::scratch that the segments of any computation need.
+  [[nodiscard]] virtual std::int64_t scratch_elements(BatchShape shape) const;
+  /// Runs one segment, straight on planned tensors; returns what it adds to the loss sum.
+  virtual double run_segment(Computation computation, int index, const BlockTensors& t) const;
 };
 
 /// The last block: ends in the loss, summed over the micro-batch's target tokens.

@@ -42,13 +42,24 @@ double run_backward(const Block& block, const BlockTensors& t, SavedTensors save
   return 0;
 }
 
-void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache, PassPosition position) {
+void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache) {
   const at::NoGradGuard no_grad;
   if (const auto* loss = dynamic_cast<const LossBlock*>(&block)) {
-    t.output.copy_(loss->logits(t.parameters, t.input.narrow(1, position.num_tokens - 1, 1)));
+    t.output.copy_(loss->logits(t.parameters, t.input.narrow(1, t.position.num_tokens - 1, 1)));
   } else {
-    t.output.copy_(block.decode(t.parameters, t.input, cache, position.first, t.batch));
+    t.output.copy_(block.decode(t.parameters, t.input, cache, t.position.first, t.batch));
   }
+}
+
+double run_segment(const Block& block, Computation computation, int index, const BlockTensors& t) {
+  const at::NoGradGuard no_grad;
+  const Segment segment = block.segments(computation).at(static_cast<std::size_t>(index));
+  BlockTensors part = t;
+  part.parameters.clear();
+  part.gradients.clear();
+  for (const int p : segment.parameters) part.parameters.push_back(t.parameters.at(static_cast<std::size_t>(p)));
+  for (const int p : segment.gradients) part.gradients.push_back(t.gradients.at(static_cast<std::size_t>(p)));
+  return block.run_segment(computation, index, part);
 }
 
 double run_evaluate(const Block& block, const BlockTensors& t) {

@@ -13,18 +13,6 @@ namespace sluice::model {
 /// A parameter in the memory of its chunk; undefined where that is.
 [[nodiscard]] at::Tensor view_of(const plan::ParameterSlot& place, const at::Tensor& chunk);
 
-/// The tensors of one call. Unused ones may be undefined. Nothing is retained after a call.
-struct BlockTensors {
-  std::vector<at::Tensor> parameters;  ///< of the block's chunks, concatenated
-  std::vector<at::Tensor> gradients;   ///< fp32 views of the same shapes; an undefined one: parameter not trained
-  at::Tensor input;                    ///< X; undefined for the first block
-  at::Tensor output;                   ///< Y, written
-  at::Tensor output_gradient;          ///< dY, read
-  at::Tensor input_gradient;           ///< dX, written; may be the memory of `output_gradient`
-  MicroBatch batch;
-  float scale = 1.0F;  ///< multiplies a loss block's gradients
-};
-
 /// Forward; the result is copied into `t.output`.
 void run_forward(const Block& block, const BlockTensors& t);
 /// The same, and what the block's classes in `mask` save stays allocated in the result.
@@ -33,17 +21,14 @@ void run_forward(const Block& block, const BlockTensors& t);
 /// `run_forward_saving` with the same parameters and input; what is not in it is made again. The same bits for every
 /// mask. For a loss block loss and gradients: returns the loss sum (0 otherwise).
 double run_backward(const Block& block, const BlockTensors& t, SavedTensors saved = {});
-/// Where a pass of generation stands: token i of its S is at position `first` + i. Those from `num_tokens` on only fill
-/// up the shape: nothing real sees them, and what they leave in the caches is overwritten by the passes that follow.
-struct PassPosition {
-  std::int64_t first = 0;
-  std::int64_t num_tokens = 1;
-};
 
-/// Forward of one pass's tokens given the caches of all positions before; their keys and values go into `cache`
-/// (undefined tensors for a block without). A loss block writes the logits of the last real token into `t.output`
-/// [B,1,vocab]. Allocates the same at every position.
-void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache, PassPosition position);
+/// Forward of one pass's tokens, at `t.position`, given the caches of all positions before; their keys and values go
+/// into `cache` (undefined tensors for a block without). A loss block writes the logits of the last real token into
+/// `t.output` [B,1,vocab]. Allocates the same at every position.
+void run_generate(const Block& block, const BlockTensors& t, const KvCache& cache);
+/// One segment of a computation; returns what it adds to the loss sum. Parameters and gradients that it does not take
+/// may be undefined.
+double run_segment(const Block& block, Computation computation, int index, const BlockTensors& t);
 /// `run_forward`, or for a loss block the loss alone: returns its sum (0 otherwise).
 double run_evaluate(const Block& block, const BlockTensors& t);
 

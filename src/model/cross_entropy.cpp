@@ -9,47 +9,89 @@
 namespace sluice::model {
 namespace {
 
-void check_targets(const std::int64_t* targets, std::int64_t num_rows, std::int64_t vocab_size) {
-  for (std::int64_t row = 0; row < num_rows; ++row) {
-    const std::int64_t target = targets[row];
-    SLUICE_CHECK(target == kNoTarget || (target >= 0 && target < vocab_size), "label ", target, " of a vocabulary of ",
-                 vocab_size);
-  }
+// Logits of a piece and what is known of its rows, from one row on.
+kernel::SoftmaxRows rows_from(const LogitsPiece& piece, const SoftmaxTile& tile, std::int64_t first,
+                              std::int64_t num_rows) {
+  const std::int64_t width = piece.logits.size(1);
+  float* const known = tile.known.mutable_data_ptr<float>() + first;
+  const std::int64_t stride = tile.known.stride(0);
+  return {.num_rows = static_cast<std::size_t>(num_rows),
+          .width = static_cast<std::size_t>(width),
+          .first_column = piece.first_column,
+          .logits = write_data(piece.logits) + first * width,
+          .targets = tile.targets.const_data_ptr<std::int64_t>() + first,
+          .largest = known,
+          .sum = known + stride,
+          .target_logit = known + 2 * stride};
+}
+
+bool begin(const LogitsPiece& piece, int passes) {
+  return begin_pass(piece.logits, passes * bytes_of(piece.logits), 10 * passes * piece.logits.numel());
 }
 
 }  // namespace
 
-at::Tensor shifted_targets(const at::Tensor& labels_BS) {
+at::Tensor shifted_targets(const at::Tensor& labels_BS, std::int64_t vocab_size) {
   const std::int64_t seq_len = labels_BS.size(1);
   at::Tensor targets = at::empty(labels_BS.sizes(), labels_BS.options());
   targets.narrow(1, 0, seq_len - 1).copy_(labels_BS.narrow(1, 1, seq_len - 1));
   targets.narrow(1, seq_len - 1, 1).fill_(kNoTarget);
-  return targets.view({-1});
+  targets = targets.view({-1});
+  const std::int64_t num_rows = targets.is_meta() ? 0 : targets.numel();
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    const std::int64_t target = targets.const_data_ptr<std::int64_t>()[row];
+    SLUICE_CHECK(target == kNoTarget || (target >= 0 && target < vocab_size), "label ", target, " of a vocabulary of ",
+                 vocab_size);
+  }
+  return targets;
 }
 
-void cross_entropy_tile(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& loss_sum,
-                        bool with_gradient, float scale) {
-  const std::int64_t num_rows = logits.size(0), width = logits.size(1);
-  const at::Tensor losses = at::empty({num_rows}, loss_sum.options());
-  const int passes = with_gradient ? 2 : 1;
-  if (!begin_pass(logits, passes * bytes_of(logits), 20 * logits.numel())) return;
-  const auto* target = targets.const_data_ptr<std::int64_t>();
-  auto* loss = losses.mutable_data_ptr<double>();
-  check_targets(target, num_rows, width);
-  for_rows(num_rows, width, [&](std::int64_t first, std::int64_t last) {
-    const kernel::CrossEntropyRows rows{.num_rows = static_cast<std::size_t>(last - first),
-                                        .width = static_cast<std::size_t>(width),
-                                        .logits = write_data(logits) + first * width,
-                                        .targets = target + first,
-                                        .losses = loss + first};
-    if (with_gradient) {
-      kernel::cross_entropy_gradient(rows, scale);
-    } else {
-      kernel::cross_entropy(rows);
+void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
+  if (!begin(piece, 1)) return;
+  for_rows(piece.logits.size(0), piece.logits.size(1), [&](std::int64_t first, std::int64_t last) {
+    kernel::add_to_softmax(rows_from(piece, tile, first, last - first));
+  });
+}
+
+void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale) {
+  if (!begin(piece, 2)) return;
+  for_rows(piece.logits.size(0), piece.logits.size(1), [&](std::int64_t first, std::int64_t last) {
+    kernel::softmax_gradient(rows_from(piece, tile, first, last - first), scale);
+  });
+}
+
+// Row by row, so that a row stays in the second-level cache from its softmax to its gradient.
+void softmax_and_gradient(std::span<const LogitsPiece> pieces, const SoftmaxTile& tile, float scale) {
+  bool computes = false;
+  std::int64_t width = 0;
+  for (const LogitsPiece& piece : pieces) {
+    computes = begin(piece, 2);
+    width += piece.logits.size(1);
+  }
+  if (!computes) return;
+  for_rows(tile.targets.size(0), width, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = first; row < last; ++row) {
+      for (const LogitsPiece& piece : pieces) kernel::add_to_softmax(rows_from(piece, tile, row, 1));
+      for (const LogitsPiece& piece : pieces) kernel::softmax_gradient(rows_from(piece, tile, row, 1), scale);
     }
   });
-  auto* sum = loss_sum.mutable_data_ptr<double>();
-  for (std::int64_t row = 0; row < num_rows; ++row) *sum += loss[row];
+}
+
+double add_losses(const SoftmaxTile& tile, double sum) {
+  if (tile.known.is_meta()) return sum;
+  float* const known = tile.known.mutable_data_ptr<float>();
+  const std::int64_t stride = tile.known.stride(0);
+  const auto num_rows = static_cast<std::size_t>(tile.targets.size(0));
+  const kernel::SoftmaxRows rows{.num_rows = num_rows,
+                                 .width = 0,
+                                 .first_column = 0,
+                                 .logits = nullptr,
+                                 .targets = tile.targets.const_data_ptr<std::int64_t>(),
+                                 .largest = known,
+                                 .sum = known + stride,
+                                 .target_logit = known + 2 * stride};
+  for (std::size_t row = 0; row < num_rows; ++row) sum += kernel::cross_entropy(rows, row);
+  return sum;
 }
 
 }  // namespace sluice::model

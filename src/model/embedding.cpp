@@ -1,33 +1,50 @@
-// Token embedding: rows of the table, plus rows of the table of positions where the family has one. The backward adds
-// rows straight into the gradient view; there is no [V,D] temporary.
+// Token embedding: rows of the table, piece by piece of the vocabulary, plus rows of the table of positions where the
+// family has one. The backward adds rows straight into the gradient view; there is no [V,D] temporary.
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
 #include "model/end_blocks.h"
 #include "model/op_cost.h"
 #include "model/parallel.h"
+#include "model/row_kernel.h"
 
 namespace sluice::model {
 namespace {
 
-void record_rows(const at::Tensor& rows, int passes) {
+// Each piece costs the rows that it is likely to hold.
+void record_rows(const at::Tensor& rows, int passes, std::size_t num_pieces) {
+  const auto pieces = static_cast<std::int64_t>(num_pieces);
   plan::OpCost cost;
-  cost.bytes = passes * rows.numel() * static_cast<Bytes>(rows.element_size());
-  cost.flops = static_cast<Flops>(rows.numel());
+  cost.bytes = passes * rows.numel() * static_cast<Bytes>(rows.element_size()) / pieces;
+  cost.flops = static_cast<Flops>(rows.numel() / pieces);
   record_cost(cost);
 }
 
+void check_ids(const at::Tensor& ids, std::int64_t vocab_size) {
+  for (const std::int64_t id : std::span(ids.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(ids.numel())))
+    SLUICE_CHECK(id >= 0 && id < vocab_size, "token ", id, " of a vocabulary of ", vocab_size);
+}
+
+// Writes the rows of the tokens in the piece; those of others are left alone.
+void copy_rows(const at::Tensor& table, const VocabularyPiece& piece, const at::Tensor& ids, const at::Tensor& output) {
+  const std::int64_t width = table.size(1);
+  const float* const from = read_data(table);
+  float* const to = write_data(output);
+  const auto* id = ids.const_data_ptr<std::int64_t>();
+  for_rows(ids.numel(), width, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t t = first; t < last; ++t) {
+      const std::int64_t row = id[t] - piece.first_row;
+      if (row >= 0 && row < piece.num_rows) std::copy_n(from + row * width, width, to + t * width);
+    }
+  });
+}
+
 // Threads own ranges of columns and walk the tokens in order: no races, and every element sums in token order.
-void add_rows(const at::Tensor& gradient, const at::Tensor& ids, const at::Tensor& dy) {
-  record_rows(dy, 3);
-  if (dy.is_meta()) return;
-  if (!dy.is_cpu()) {
-    gradient.index_add_(0, ids, dy);
-    return;
-  }
+void add_rows(const at::Tensor& gradient, const VocabularyPiece& piece, const at::Tensor& ids, const at::Tensor& dy) {
   const std::int64_t width = dy.size(1), num_tokens = dy.size(0), row_stride = gradient.stride(0);
   SLUICE_CHECK(gradient.stride(1) == 1 && dy.is_contiguous() && ids.is_contiguous());
   const float* from = dy.const_data_ptr<float>();
@@ -37,7 +54,9 @@ void add_rows(const at::Tensor& gradient, const at::Tensor& ids, const at::Tenso
   parallel_ranges((width + kColumns - 1) / kColumns, 1, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t first = begin * kColumns, last = std::min(end * kColumns, width);
     for (std::int64_t t = 0; t < num_tokens; ++t) {
-      float* row = to + id[t] * row_stride;
+      const std::int64_t index = id[t] - piece.first_row;
+      if (index < 0 || index >= piece.num_rows) continue;
+      float* row = to + index * row_stride;
       const float* added = from + t * width;
       for (std::int64_t c = first; c < last; ++c) row[c] += added[c];
     }
@@ -46,8 +65,11 @@ void add_rows(const at::Tensor& gradient, const at::Tensor& ids, const at::Tenso
 
 class EmbeddingBlock final : public Block {
  public:
-  EmbeddingBlock(const format::ModelConfig& config, std::string name)
-      : name_(std::move(name)), hidden_size_(config.hidden_size), learned_positions_(config.learned_positions) {}
+  EmbeddingBlock(const format::ModelConfig& config, std::vector<VocabularyPiece> pieces, std::string name)
+      : name_(std::move(name)),
+        pieces_(std::move(pieces)),
+        hidden_size_(config.hidden_size),
+        learned_positions_(config.learned_positions) {}
   std::string name() const override { return name_; }
   std::string trace_key() const override { return "embedding"; }
 
@@ -62,39 +84,86 @@ class EmbeddingBlock final : public Block {
   }
 
   at::Tensor backward(const BackwardInputs& in, SavedTensors) const override {
-    const at::Tensor ids = in.batch.input_ids.reshape({-1}), dy = in.output_gradient.reshape({-1, hidden_size_});
-    if (in.gradients[0].defined()) add_rows(in.gradients[0], ids, dy);
-    if (!learned_positions_ || !in.gradients[1].defined()) return {};
-    const std::int64_t num_sequences = in.output_gradient.size(0), seq_len = in.output_gradient.size(1);
-    at::Tensor positions = in.gradients[1].narrow(0, 0, seq_len);
-    for (std::int64_t b = 0; b < num_sequences; ++b) positions.add_(in.output_gradient.select(0, b));
+    for (std::size_t piece = 0; piece < pieces_.size(); ++piece)
+      add_piece(piece, in.gradients[piece], in.batch, in.output_gradient);
+    if (learned_positions_) add_positions(in.gradients.back(), in.output_gradient);
     return {};
   }
 
+  std::vector<Segment> segments(Computation computation) const override {
+    std::vector<Segment> segments;
+    if (pieces_.size() == 1) return segments;
+    for (int piece = 0; piece < static_cast<int>(pieces_.size()); ++piece) {
+      std::vector<int> taken = {piece};
+      if (learned_positions_ && is_last(piece)) taken.push_back(piece + 1);
+      const bool backward = computation == Computation::Backward;
+      segments.push_back(backward ? Segment{{}, std::move(taken)} : Segment{std::move(taken), {}});
+    }
+    return segments;
+  }
+
+  double run_segment(Computation computation, int index, const BlockTensors& t) const override {
+    const auto piece = static_cast<std::size_t>(index);
+    const bool with_positions = learned_positions_ && is_last(index);
+    if (computation == Computation::Backward) {
+      add_piece(piece, t.gradients[0], t.batch, t.output_gradient);
+      if (with_positions) add_positions(t.gradients[1], t.output_gradient);
+    } else {
+      copy_piece(piece, t.parameters[0], t.batch, t.output);
+      if (with_positions) apply_positions(t.parameters[1], t.position.first, t.output);
+    }
+    return 0;
+  }
+
  private:
+  bool is_last(int piece) const { return piece + 1 == static_cast<int>(pieces_.size()); }
+
   at::Tensor embed(std::span<const at::Tensor> parameters, const MicroBatch& batch, std::int64_t position) const {
-    const at::Tensor& table = parameters[0];
-    const std::int64_t seq_len = batch.input_ids.size(1);
-    at::Tensor output = at::empty({batch.input_ids.size(0), seq_len, hidden_size_}, table.options());
-    record_rows(output, 2);
-    at::Tensor rows = output.view({-1, hidden_size_});
-    if (!output.is_meta()) at::index_select_out(rows, table, 0, batch.input_ids.reshape({-1}));
-    if (!learned_positions_) return output;
-    // A pass of generation may be filled up beyond the last position: nobody reads those tokens.
-    const std::int64_t count = std::min(seq_len, parameters[1].size(0) - position);
-    output.narrow(1, 0, count).add_(parameters[1].narrow(0, position, count));
+    const auto tokens = batch.input_ids.sizes();
+    at::Tensor output = at::empty({tokens[0], tokens[1], hidden_size_}, parameters[0].options());
+    for (std::size_t piece = 0; piece < pieces_.size(); ++piece) copy_piece(piece, parameters[piece], batch, output);
+    if (learned_positions_) apply_positions(parameters.back(), position, output);
     return output;
   }
 
+  void copy_piece(std::size_t piece, const at::Tensor& table, const MicroBatch& batch, const at::Tensor& output) const {
+    record_rows(output, 2, pieces_.size());
+    if (output.is_meta()) return;
+    const at::Tensor ids = batch.input_ids.reshape({-1}).contiguous();
+    if (piece == 0) check_ids(ids, pieces_.back().first_row + pieces_.back().num_rows);
+    copy_rows(table, pieces_[piece], ids, output);
+  }
+
+  // A pass of generation may be filled up beyond the last position: nobody reads those tokens.
+  static void apply_positions(const at::Tensor& positions, std::int64_t first, const at::Tensor& output) {
+    const std::int64_t count = std::min(output.size(1), positions.size(0) - first);
+    output.narrow(1, 0, count).add_(positions.narrow(0, first, count));
+  }
+
+  void add_piece(std::size_t piece, const at::Tensor& gradient, const MicroBatch& batch, const at::Tensor& dy) const {
+    if (!gradient.defined()) return;
+    record_rows(dy, 3, pieces_.size());
+    if (!dy.is_meta())
+      add_rows(gradient, pieces_[piece], batch.input_ids.reshape({-1}).contiguous(), dy.reshape({-1, hidden_size_}));
+  }
+
+  static void add_positions(const at::Tensor& gradient, const at::Tensor& dy) {
+    if (!gradient.defined()) return;
+    at::Tensor positions = gradient.narrow(0, 0, dy.size(1));
+    for (std::int64_t b = 0; b < dy.size(0); ++b) positions.add_(dy.select(0, b));
+  }
+
   std::string name_;
+  std::vector<VocabularyPiece> pieces_;
   std::int64_t hidden_size_;
   bool learned_positions_;
 };
 
 }  // namespace
 
-std::unique_ptr<Block> make_embedding_block(const format::ModelConfig& config, std::string name) {
-  return std::make_unique<EmbeddingBlock>(config, std::move(name));
+std::unique_ptr<Block> make_embedding_block(const format::ModelConfig& config, std::vector<VocabularyPiece> pieces,
+                                            std::string name) {
+  return std::make_unique<EmbeddingBlock>(config, std::move(pieces), std::move(name));
 }
 
 }  // namespace sluice::model

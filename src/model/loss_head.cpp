@@ -1,8 +1,10 @@
 // The head: final norm, output projection and cross entropy, one tile of tokens at a time, so that logits never stand
-// whole. Loss, gradients of both parameters and of the input come out of one pass.
+// whole. Whole, it makes the logits of all pieces of the vocabulary for a tile and from them loss and gradients; in
+// segments, one piece at a time for all tokens. Both do the same sums in the same order.
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/units.h"
@@ -15,82 +17,203 @@ namespace {
 
 class LossHead final : public LossBlock {
  public:
-  LossHead(std::int64_t vocab_size, Norm norm, std::string name)
-      : name_(std::move(name)), norm_(norm), tile_(loss_tile(vocab_size)) {}
+  LossHead(std::vector<VocabularyPiece> pieces, Norm norm, std::string name)
+      : name_(std::move(name)), pieces_(std::move(pieces)), norm_(norm), tile_(loss_tile(vocab_size())) {}
   std::string name() const override { return name_; }
   std::string trace_key() const override { return "loss_head"; }
 
   double loss(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch& batch) const override {
-    return run(parameters, input, batch, nullptr);
+    const at::NoGradGuard no_grad;
+    BlockTensors t;
+    t.input = input;
+    t.batch = batch;
+    t.scratch = at::empty({scratch_elements({input.size(0), input.size(1)})}, input.options());
+    double sum = 0;
+    for (std::size_t piece = 0; piece < pieces_.size(); ++piece) {
+      t.parameters.assign(parameters.begin(), parameters.begin() + num_norm());
+      t.parameters.push_back(parameters[num_norm() + piece]);
+      sum += add_piece(piece, t);
+    }
+    return sum;
   }
 
   double loss_and_gradients(std::span<const at::Tensor> parameters, std::span<const at::Tensor> gradients,
                             const at::Tensor& input, const at::Tensor& input_gradient, const MicroBatch& batch,
                             float scale) const override {
-    const Backward backward{gradients, input_gradient.view({-1, input.size(2)}), scale};
-    return run(parameters, input, batch, &backward);
+    const at::NoGradGuard no_grad;
+    const at::Tensor dx = input_gradient.view({-1, input.size(2)});
+    if (input.size(1) == 1) {  // nothing to predict
+      dx.zero_();
+      return 0;
+    }
+    const at::Tensor x = input.reshape({-1, input.size(2)});
+    const SoftmaxTile all{shifted_targets(batch.labels, vocab_size()),
+                          at::empty({kSoftmaxValues, x.size(0)}, x.options())};
+    const at::Tensor memory = at::empty({largest_tile(x.size(0)) * vocab_size()}, x.options());
+    for_tiles(x.size(0), [&](std::int64_t row, std::int64_t n) {
+      run_tile({parameters, gradients, x.narrow(0, row, n), dx.narrow(0, row, n), part(all, row, n), scale}, memory);
+    });
+    return add_losses(all, 0);
   }
 
   at::Tensor logits(std::span<const at::Tensor> parameters, const at::Tensor& input) const override {
     const at::NoGradGuard no_grad;
     const at::Tensor x = input.reshape({-1, input.size(2)});
-    const at::Tensor normalised = norm_.forward(norm_.weights(parameters), x).y;
-    return at::mm(normalised, projection(parameters).t()).view({input.size(0), input.size(1), -1});
+    at::Tensor logits = at::empty({x.size(0), vocab_size()}, x.options());
+    for (std::size_t piece = 0; piece < pieces_.size(); ++piece)
+      write_logits(piece, norm_.weights(parameters), parameters[num_norm() + piece], x, logits);
+    return logits.view({input.size(0), input.size(1), -1});
+  }
+
+  // Those of Backward are first each piece's part of the softmax, then each piece's gradients.
+  std::vector<Segment> segments(Computation computation) const override {
+    std::vector<Segment> segments;
+    if (pieces_.size() == 1) return segments;
+    std::vector<int> norm(num_norm());
+    std::iota(norm.begin(), norm.end(), 0);
+    const auto with = [](std::vector<int> positions, std::size_t position) {
+      positions.push_back(static_cast<int>(position));
+      return positions;
+    };
+    for (std::size_t p = 0; p < pieces_.size(); ++p) segments.push_back({with(norm, num_norm() + p), {}});
+    if (computation != Computation::Backward) return segments;
+    for (std::size_t p = 0; p < pieces_.size(); ++p) {
+      const bool last = p + 1 == pieces_.size();
+      segments.push_back({with(norm, num_norm() + p), with(last ? norm : std::vector<int>(), num_norm() + p)});
+    }
+    return segments;
+  }
+
+  std::int64_t scratch_elements(BatchShape shape) const override {
+    return kSoftmaxValues * shape.micro_batch_size * shape.seq_len;
+  }
+
+  double run_segment(Computation computation, int index, const BlockTensors& t) const override {
+    const auto piece = static_cast<std::size_t>(index) % pieces_.size();
+    if (computation == Computation::Generate) {
+      const at::Tensor last = t.input.narrow(1, t.position.num_tokens - 1, 1);
+      at::Tensor logits = t.output.view({-1, vocab_size()});
+      write_logits(piece, norm_.weights(t.parameters), t.parameters.back(), last.reshape({-1, last.size(2)}), logits);
+      return 0;
+    }
+    if (static_cast<std::size_t>(index) < pieces_.size()) return add_piece(piece, t);
+    add_gradients(piece, t);
+    return 0;
   }
 
  private:
-  struct Backward {
-    std::span<const at::Tensor> gradients;
-    at::Tensor dx;  // [T,D]
+  struct Tile {
+    std::span<const at::Tensor> parameters, gradients;
+    at::Tensor x, dx;
+    SoftmaxTile softmax;
     float scale;
   };
 
-  // Stands behind the norm's parameters.
-  const at::Tensor& projection(std::span<const at::Tensor> tensors) const { return tensors[norm_.num_parameters()]; }
+  std::size_t num_norm() const { return norm_.num_parameters(); }
+  std::int64_t vocab_size() const { return pieces_.back().first_row + pieces_.back().num_rows; }
+
+  std::int64_t largest_tile(std::int64_t num_rows) const { return std::min(num_rows, tile_ + 1); }
 
   // A rest of one row joins the last tile: a sum over a single row would be split among threads.
-  std::int64_t rows_from(std::int64_t row, std::int64_t num_rows) const {
-    const std::int64_t rest = num_rows - row;
-    return rest <= tile_ + 1 ? rest : tile_;
-  }
-
-  double run(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch& batch,
-             const Backward* backward) const {
-    const at::NoGradGuard no_grad;
-    if (input.size(1) == 1) {  // nothing to predict
-      if (backward != nullptr) backward->dx.zero_();
-      return 0;
-    }
-    const at::Tensor x = input.reshape({-1, input.size(2)});
-    const at::Tensor targets = shifted_targets(batch.labels);
-    const std::int64_t num_rows = x.size(0);
-    at::Tensor logits = at::empty({std::min(num_rows, tile_ + 1), projection(parameters).size(0)}, x.options());
-    at::Tensor loss_sum = at::zeros({}, x.options().dtype(at::kDouble));
+  template <typename Body>
+  void for_tiles(std::int64_t num_rows, const Body& body) const {
     for (std::int64_t row = 0, n = 0; row < num_rows; row += n) {
-      n = rows_from(row, num_rows);
-      at::Tensor tile = logits.narrow(0, 0, n);
-      run_tile(parameters, x.narrow(0, row, n), targets.narrow(0, row, n), tile, loss_sum, backward, row);
+      n = num_rows - row <= tile_ + 1 ? num_rows - row : tile_;
+      body(row, n);
     }
-    return loss_sum.is_meta() ? 0 : loss_sum.item<double>();
   }
 
-  void run_tile(std::span<const at::Tensor> parameters, const at::Tensor& x, const at::Tensor& targets,
-                at::Tensor& logits, at::Tensor& loss_sum, const Backward* backward, std::int64_t row) const {
-    const at::Tensor& weight = projection(parameters);
-    const NormWeights norm_weights = norm_.weights(parameters);
-    const Norm::Result norm = norm_.forward(norm_weights, x);
-    at::mm_out(logits, norm.y, weight.t());
-    cross_entropy_tile(logits, targets, loss_sum, backward != nullptr, backward != nullptr ? backward->scale : 1.0F);
-    if (backward == nullptr) return;
-    at::Tensor weight_gradient = projection(backward->gradients);
-    if (weight_gradient.defined()) weight_gradient.addmm_(logits.t(), norm.y);
-    at::Tensor dx = backward->dx.narrow(0, row, x.size(0));
-    at::mm_out(dx, logits, weight);
-    norm_.backward(norm_weights, norm_.weights(backward->gradients),
-                   {x, norm.statistics, /*dy=*/dx, /*residual=*/{}, dx});
+  static SoftmaxTile part(const SoftmaxTile& all, std::int64_t row, std::int64_t n) {
+    return {all.targets.narrow(0, row, n), all.known.narrow(1, row, n)};
+  }
+
+  SoftmaxTile all_tokens(const BlockTensors& t) const {
+    at::Tensor targets = shifted_targets(t.batch.labels, vocab_size());
+    at::Tensor known = t.scratch.narrow(0, 0, kSoftmaxValues * targets.numel()).view({kSoftmaxValues, -1});
+    return {std::move(targets), std::move(known)};
+  }
+
+  // Logits of one piece in `memory`, from its element `first` on.
+  LogitsPiece logits_of(std::size_t piece, const at::Tensor& y, const at::Tensor& weight, const at::Tensor& memory,
+                        std::int64_t first) const {
+    const std::int64_t width = pieces_[piece].num_rows;
+    at::Tensor logits = memory.narrow(0, first, y.size(0) * width).view({y.size(0), width});
+    at::mm_out(logits, y, weight.t());
+    return {logits, pieces_[piece].first_row};
+  }
+
+  void run_tile(const Tile& t, const at::Tensor& memory) const {
+    const NormWeights norm_weights = norm_.weights(t.parameters);
+    const Norm::Result norm = norm_.forward(norm_weights, t.x);
+    std::vector<LogitsPiece> logits;
+    for (std::size_t p = 0; p < pieces_.size(); ++p) {
+      const std::int64_t first = t.x.size(0) * pieces_[p].first_row;
+      logits.push_back(logits_of(p, norm.y, t.parameters[num_norm() + p], memory, first));
+    }
+    softmax_and_gradient(logits, t.softmax, t.scale);
+    for (std::size_t p = 0; p < pieces_.size(); ++p) {
+      multiply_back({logits[p].logits, norm.y, t.parameters[num_norm() + p]}, t.gradients[num_norm() + p], p == 0,
+                    t.dx);
+    }
+    norm_.backward(norm_weights, norm_.weights(t.gradients),
+                   {t.x, norm.statistics, /*dy=*/t.dx, /*residual=*/{}, t.dx});
+  }
+
+  struct Product {
+    const at::Tensor &d_logits, &y, &weight;
+  };
+  static void multiply_back(const Product& product, at::Tensor weight_gradient, bool begins, at::Tensor dy) {
+    if (weight_gradient.defined()) weight_gradient.addmm_(product.d_logits.t(), product.y);
+    if (begins) {
+      at::mm_out(dy, product.d_logits, product.weight);
+    } else {
+      dy.addmm_(product.d_logits, product.weight);
+    }
+  }
+
+  // With the last piece the softmax is known, and with it the loss.
+  double add_piece(std::size_t piece, const BlockTensors& t) const {
+    if (t.input.size(1) == 1) return 0;
+    const at::Tensor x = t.input.reshape({-1, t.input.size(2)});
+    const SoftmaxTile all = all_tokens(t);
+    const at::Tensor memory = at::empty({largest_tile(x.size(0)) * pieces_[piece].num_rows}, x.options());
+    for_tiles(x.size(0), [&](std::int64_t row, std::int64_t n) {
+      const at::Tensor y = norm_.forward(norm_.weights(t.parameters), x.narrow(0, row, n)).y;
+      add_to_softmax(logits_of(piece, y, t.parameters.back(), memory, 0), part(all, row, n));
+    });
+    return piece + 1 < pieces_.size() ? 0 : add_losses(all, 0);
+  }
+
+  void add_gradients(std::size_t piece, const BlockTensors& t) const {
+    const at::Tensor dx = t.input_gradient.view({-1, t.input.size(2)});
+    if (t.input.size(1) == 1) {
+      dx.zero_();
+      return;
+    }
+    const at::Tensor x = t.input.reshape({-1, t.input.size(2)});
+    const SoftmaxTile all = all_tokens(t);
+    const NormWeights norm_weights = norm_.weights(t.parameters);
+    const at::Tensor memory = at::empty({largest_tile(x.size(0)) * pieces_[piece].num_rows}, x.options());
+    for_tiles(x.size(0), [&](std::int64_t row, std::int64_t n) {
+      const at::Tensor x_tile = x.narrow(0, row, n), dx_tile = dx.narrow(0, row, n);
+      const Norm::Result norm = norm_.forward(norm_weights, x_tile);
+      const LogitsPiece logits = logits_of(piece, norm.y, t.parameters.back(), memory, 0);
+      softmax_gradient(logits, part(all, row, n), t.scale);
+      multiply_back({logits.logits, norm.y, t.parameters.back()}, t.gradients.back(), piece == 0, dx_tile);
+      if (piece + 1 < pieces_.size()) return;
+      norm_.backward(norm_weights, norm_.weights(t.gradients),
+                     {x_tile, norm.statistics, /*dy=*/dx_tile, /*residual=*/{}, dx_tile});
+    });
+  }
+
+  void write_logits(std::size_t piece, const NormWeights& norm_weights, const at::Tensor& weight, const at::Tensor& x,
+                    const at::Tensor& logits) const {
+    at::Tensor columns = logits.narrow(1, pieces_[piece].first_row, pieces_[piece].num_rows);
+    at::mm_out(columns, norm_.forward(norm_weights, x).y, weight.t());
   }
 
   std::string name_;
+  std::vector<VocabularyPiece> pieces_;
   Norm norm_;
   std::int64_t tile_;
 };
@@ -104,8 +227,8 @@ std::int64_t loss_tile(std::int64_t vocab_size) {
   return tile;
 }
 
-std::unique_ptr<LossBlock> make_loss_head(const format::ModelConfig& config, Norm norm, std::string name) {
-  return std::make_unique<LossHead>(config.vocab_size, norm, std::move(name));
+std::unique_ptr<LossBlock> make_loss_head(std::vector<VocabularyPiece> pieces, Norm norm, std::string name) {
+  return std::make_unique<LossHead>(std::move(pieces), norm, std::move(name));
 }
 
 }  // namespace sluice::model

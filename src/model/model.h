@@ -41,12 +41,16 @@ struct Model {
   std::int64_t max_positions = 0;  ///< longest sequence that the parameters allow; 0: any
 };
 
-using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&)>;
+/// Whether tables with a row per token may be several chunks (vocabulary.h). Whole where an update needs sums over all
+/// of a tensor.
+enum class Tables { InPieces, Whole };
+
+using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&, Tables)>;
 
 /// Every known architecture, by the `model_type` of its Hugging Face configuration.
 [[nodiscard]] std::span<const ModelRow> model_catalog();
 /// The model that `config` describes. Throws ConfigError for an unknown type or values that it does not support.
-[[nodiscard]] Model make_model(const format::ModelConfig& config);
+[[nodiscard]] Model make_model(const format::ModelConfig& config, Tables tables = Tables::InPieces);
 
 /// A block's parameters in the order in which its functions take them.
 [[nodiscard]] std::vector<ParameterPlace> parameter_places(const Model& model, const BlockEntry& entry);

@@ -46,7 +46,7 @@ BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape,
     t.gradients.push_back(view_of(place, tensors.gradients));
     if (device == c10::DeviceType::Meta) continue;
     const auto size = static_cast<std::size_t>(place.num_elements);
-    init_parameter(model.chunks[static_cast<std::size_t>(chunk)].parameters[i], 0, 0,
+    init_parameter(model.chunks[static_cast<std::size_t>(chunk)].parameters[i], 0, place.part_of_tensor,
                    {t.parameters.back().mutable_data_ptr<float>(), size});
   }
   const auto boundary = [&] {
@@ -79,7 +79,8 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   chunk.trained = spec.trained;
   for (const auto& parameter : spec.parameters) {
     const std::int64_t first = round_up(chunk.num_elements, kElementsPerBlock);
-    chunk.parameters.push_back({parameter.name, parameter.shape, first, parameter.num_elements()});
+    chunk.parameters.push_back(
+        {parameter.name, parameter.shape, first, parameter.num_elements(), parameter.first_element()});
     chunk.num_elements = first + parameter.num_elements();
   }
   chunk.num_elements = round_up(chunk.num_elements, kElementsPerPage);
@@ -135,6 +136,40 @@ void trace_saving(const Block& block, const BlockTensors& t, SavedMask mask, pla
   trace.backward.push_back(recorder.record([&] { run_backward(block, t, std::move(planned)); }));
 }
 
+// The chunks of parameters at `positions`: whole ones, so that a plan need not know of parameters.
+std::vector<int> chunks_of(const Model& model, int block_index, const std::vector<int>& positions) {
+  const BlockEntry& entry = model.blocks[static_cast<std::size_t>(block_index)];
+  const std::vector<ParameterPlace> places = parameter_places(model, entry);
+  std::vector<int> result;
+  std::size_t taken = 0;
+  for (std::size_t i = 0; i < entry.chunks.size(); ++i) {
+    const auto is_here = [&](int p) { return places[static_cast<std::size_t>(p)].chunk == entry.chunks[i]; };
+    if (std::ranges::none_of(positions, is_here)) continue;
+    result.push_back(static_cast<int>(i));
+    taken += model.chunks[static_cast<std::size_t>(entry.chunks[i])].parameters.size();
+  }
+  SLUICE_CHECK(taken == positions.size(), "a segment takes whole chunks");
+  return result;
+}
+
+std::vector<plan::SegmentTrace> trace_segments(const Model& model, int block_index, Computation computation,
+                                               const BlockTensors& t) {
+  const Block& block = *model.blocks[static_cast<std::size_t>(block_index)].block;
+  const auto tokens = t.batch.input_ids.sizes();
+  const std::vector<Segment> segments = block.segments(computation);
+  std::vector<plan::SegmentTrace> traces;
+  if (segments.empty()) return traces;
+  BlockTensors part = t;
+  part.scratch = at::zeros({block.scratch_elements({tokens[0], tokens[1]})}, t.parameters[0].options());
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    TraceRecorder recorder;
+    traces.push_back({chunks_of(model, block_index, segments[i].parameters),
+                      chunks_of(model, block_index, segments[i].gradients),
+                      recorder.record([&] { run_segment(block, computation, static_cast<int>(i), part); })});
+  }
+  return traces;
+}
+
 }  // namespace
 
 plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape shape, c10::DeviceType device) {
@@ -151,6 +186,11 @@ plan::BlockTrace trace_block(const Model& model, int block_index, BatchShape sha
     for (SavedMask mask = 0; mask <= trace.all_classes(); ++mask) trace_saving(block, t, mask, trace);
   }
   trace.evaluate = recorder.record([&] { static_cast<void>(run_evaluate(block, t)); });
+  trace.forward_segments = trace_segments(model, block_index, Computation::Forward, t);
+  trace.backward_segments = trace_segments(model, block_index, Computation::Backward, t);
+  trace.evaluate_segments = trace_segments(model, block_index, Computation::Evaluate, t);
+  if (!trace.backward_segments.empty())
+    trace.scratch_bytes = block.scratch_elements(shape) * static_cast<Bytes>(sizeof(float));
   return trace;
 }
 
@@ -175,7 +215,7 @@ PlayableBackward make_playable_backward(const Model& model, int block_index, Bat
   return backward;
 }
 
-plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape shape, c10::DeviceType device) {
+plan::BlockTrace trace_pass(const Model& model, int block_index, PassShape shape, c10::DeviceType device) {
   install_cpu_allocator();
   const Block& block = *model.blocks.at(static_cast<std::size_t>(block_index)).block;
   BlockTensors t = make_tensors(model, block_index, {1, shape.num_tokens}, device);
@@ -186,8 +226,12 @@ plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape sha
     cache.keys = at::zeros({1, size[0], shape.max_length, size[1]}, options);
     cache.values = at::zeros_like(cache.keys);
   }
+  t.position = {shape.position, shape.num_tokens};
   TraceRecorder recorder;
-  return recorder.record([&] { run_generate(block, t, cache, {shape.position, shape.num_tokens}); });
+  plan::BlockTrace trace;
+  trace.generate.push_back(recorder.record([&] { run_generate(block, t, cache); }));
+  trace.generate_segments.push_back(trace_segments(model, block_index, Computation::Generate, t));
+  return trace;
 }
 
 namespace {
@@ -239,9 +283,12 @@ plan::StepTrace trace_generation(const Model& model, const GenerationShape& shap
   const std::int64_t most = *std::max_element(shape.pass_tokens.begin(), shape.pass_tokens.end());
   plan::StepTrace step = lay_out(model, most, [&](int block) {
     plan::BlockTrace trace;
-    for (const std::int64_t tokens : shape.pass_tokens)
-      trace.generate.push_back(
-          trace_pass(model, block, {shape.max_length, tokens, shape.max_length - tokens}, c10::DeviceType::Meta));
+    for (const std::int64_t tokens : shape.pass_tokens) {
+      const PassShape pass{shape.max_length, tokens, shape.max_length - tokens};
+      plan::BlockTrace one = trace_pass(model, block, pass, c10::DeviceType::Meta);
+      trace.generate.push_back(std::move(one.generate[0]));
+      trace.generate_segments.push_back(std::move(one.generate_segments[0]));
+    }
     return trace;
   });
   step.pass_tokens = shape.pass_tokens;

@@ -12,11 +12,6 @@
 
 namespace sluice::model {
 
-struct BatchShape {
-  std::int64_t micro_batch_size = 1;
-  std::int64_t seq_len = 1;
-};
-
 /// Where a chunk's parameters lie: offsets multiples of 16 elements, the chunk padded to a multiple of 1024 elements.
 [[nodiscard]] plan::Chunk chunk_layout(const ChunkSpec& spec);
 
@@ -47,11 +42,11 @@ struct PlayableBackward {
 };
 [[nodiscard]] PlayableBackward make_playable_backward(const Model& model, int block_index, BatchShape shape);
 
-/// Trace of one block's pass of `num_tokens` tokens from `position` on.
+/// Trace of one block's pass of `num_tokens` tokens from `position` on: only `generate` and `generate_segments`, an
+/// entry each.
 struct PassShape {
   std::int64_t max_length = 1, num_tokens = 1, position = 0;
 };
-[[nodiscard]] plan::ComputeTrace trace_pass(const Model& model, int block_index, PassShape shape,
-                                            c10::DeviceType device);
+[[nodiscard]] plan::BlockTrace trace_pass(const Model& model, int block_index, PassShape shape, c10::DeviceType device);
 
 }  // namespace sluice::model

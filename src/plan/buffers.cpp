@@ -67,6 +67,12 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
         add({.kind = BufferKind::BoundaryGradient, .micro_batch = m, .bytes = round_up(widest, kPage)}));
   }
   add_saved(trace, recipe, choices);
+  for (int block = 0; block < static_cast<int>(trace.blocks.size()); ++block) {
+    const Bytes bytes = round_up(trace.traces[trace.blocks[block].trace].scratch_bytes, kPage);
+    auto& row = scratches_.emplace_back(recipe.num_micro_batches, -1);
+    for (int m = 0; bytes > 0 && m < recipe.num_micro_batches; ++m)
+      row[m] = add({.kind = BufferKind::Scratch, .micro_batch = m, .block = block, .bytes = bytes});
+  }
   caches_.assign(trace.blocks.size(), -1);
   for (int block = 0; block < static_cast<int>(trace.cache_bytes.size()); ++block) {
     const Bytes bytes = round_up(trace.cache_bytes[block], kPage);

@@ -1,5 +1,5 @@
 // The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients, saved
-// activations, caches.
+// activations, scratch, caches.
 #pragma once
 #include <span>
 #include <vector>
@@ -25,6 +25,8 @@ class BufferTable {
   [[nodiscard]] BufferId boundary_gradient(int micro_batch) const { return boundary_gradients_[micro_batch]; }
   /// What the forward of a block saves for one micro-batch, by class.
   [[nodiscard]] std::span<const BufferId> saved(int block, int micro_batch) const { return saved_[block][micro_batch]; }
+  /// What a block's segments leave for those after them; -1: nothing.
+  [[nodiscard]] BufferId scratch(int block, int micro_batch) const { return scratches_[block][micro_batch]; }
   [[nodiscard]] BufferId cache(int block) const { return caches_[block]; }  ///< -1: the block keeps none
   [[nodiscard]] const std::vector<Buffer>& buffers() const { return buffers_; }
 
@@ -36,7 +38,7 @@ class BufferTable {
   int num_moments_ = 0;
   std::vector<Buffer> buffers_;
   std::vector<BufferId> weights_, gradients_, boundary_gradients_, caches_;
-  std::vector<std::vector<BufferId>> moments_, boundaries_;
+  std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
   std::vector<int> num_slices_;
   std::vector<std::int64_t> slice_elements_;

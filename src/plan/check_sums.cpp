@@ -1,7 +1,10 @@
 // Order of sums: a floating point sum depends on its order, so every plan of a step adds to a gradient in
 // one order: its users from the last block to the first, and for each of them micro-batch 0, 1, ...; only then is it
 // read. What order the blocks run in, and which micro-batches go together, is free. A step that computes its gradients
-// twice does so in the same order both times.
+// twice does so in the same order both times. The segments of one computation add to each other's results too: for each
+// micro-batch they come in their order.
+#include <map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -16,6 +19,7 @@ class SumOrder {
 
   void run() {
     for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan_.actions.size()); ++i) {
+      if (plan_.actions[i].segment >= 0) check_segment(i);
       for (const Slot& slot : plan_.actions[i].slots) {
         if (plan_.buffers[slot.buffer].kind != BufferKind::Gradient) continue;
         const ActionKind kind = plan_.actions[i].kind;
@@ -71,6 +75,13 @@ class SumOrder {
     sum = {};
   }
 
+  void check_segment(std::int32_t i) {
+    const Action& action = plan_.actions[i];
+    int& next = next_segment_[{action.kind, action.repeat, action.block, action.micro_batch}];
+    if (action.segment != next) report_.add(i, -1, "runs out of order: expected segment " + std::to_string(next));
+    next = action.segment + 1;
+  }
+
   // An update before the backward applies the sum of the period before.
   void read(std::int32_t i, BufferId buffer) {
     Sum& sum = sums_[buffer];
@@ -86,6 +97,7 @@ class SumOrder {
   const Plan& plan_;
   CheckReport& report_;
   std::vector<Sum> sums_;  // per buffer
+  std::map<std::tuple<ActionKind, int, int, int>, int> next_segment_;  // per pass, block and micro-batch
 };
 
 }  // namespace

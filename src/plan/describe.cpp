@@ -45,6 +45,7 @@ std::string describe_action(const Plan& plan, const Action& action, const StepTr
   std::string text = name(action.kind);
   if (action.block >= 0) text += named("block", action.block, trace != nullptr ? &trace->blocks : nullptr);
   if (action.micro_batch >= 0) text += numbered("mb", action.micro_batch);
+  if (action.segment >= 0) text += numbered("segment", action.segment);
   if (action.chunk >= 0) text += chunk_text(action.chunk, trace);
   if (action.slice >= 0) text += numbered("slice", action.slice);
   if (action.pass >= 0) text += numbered("pass", action.pass);
@@ -62,6 +63,7 @@ std::string describe_order(const Plan& plan) {
   const bool twice = std::ranges::any_of(plan.actions, [](const Action& action) { return action.repeat > 0; });
   if (twice) text += ", computed twice: for the norm, then for the update";
   if (plan.boundary_stride > 1) text += ", a boundary kept every " + std::to_string(plan.boundary_stride) + " blocks";
+  if (plan.loss_in_segments) text += ", the loss by pieces of the vocabulary";
   return text;
 }
 

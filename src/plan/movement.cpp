@@ -190,6 +190,7 @@ class MovePlanner {
     action.skip = row.skip;
     action.block = row.block;
     action.micro_batch = row.micro_batch;
+    action.segment = row.segment;
     action.chunk = row.chunk;
     action.slice = row.slice;
     action.pass = row.pass;

@@ -29,6 +29,8 @@ const char* name(BufferKind kind) {
       return "boundary_gradient";
     case BufferKind::Saved:
       return "saved";
+    case BufferKind::Scratch:
+      return "scratch";
     case BufferKind::Cache:
       return "cache";
   }

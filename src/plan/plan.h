@@ -10,14 +10,15 @@
 
 namespace sluice::plan {
 
-enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Saved, Cache };
+enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Saved, Scratch, Cache };
 [[nodiscard]] const char* name(BufferKind kind);
 
 using BufferId = std::int32_t;
 
 /// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk, a
 /// moment buffer one slice of one moment of a chunk (or all of it), a boundary one block edge of one micro-batch, a
-/// saved buffer one class of activations of one block and micro-batch.
+/// saved buffer one class of activations of one block and micro-batch, a scratch buffer what a block's segments leave
+/// for those after them.
 struct Buffer {
   BufferKind kind = BufferKind::Weight;
   int chunk = -1;                                    ///< Weight, Moment, Gradient
@@ -25,8 +26,8 @@ struct Buffer {
   int slice = -1;                                    ///< Moment: which slice of the chunk; -1: all of it
   std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient)
   int boundary = -1;                                 ///< Boundary
-  int micro_batch = -1;                              ///< Boundary, BoundaryGradient, Saved
-  int block = -1;                                    ///< Saved, Cache: whose
+  int micro_batch = -1;                              ///< Boundary, BoundaryGradient, Saved, Scratch
+  int block = -1;                                    ///< Saved, Scratch, Cache: whose
   int saved_class = -1;                              ///< Saved
   Bytes bytes = 0;                                   ///< a multiple of 4096
   bool persistent = false;  ///< belongs to the training state: lives across steps (weights, moments)
@@ -87,6 +88,7 @@ struct Action {
   SkipWhen skip = SkipWhen::Never;
   int block = -1;           ///< Forward, Backward
   int micro_batch = -1;     ///< Forward, Backward
+  int segment = -1;         ///< Forward, Backward: which part of the computation; -1: the whole
   int chunk = -1;           ///< ReduceNorm, Update
   int slice = -1;           ///< Update
   int pass = -1;            ///< Update: of a rule that measures first; the last one applies
@@ -130,6 +132,7 @@ struct Plan {
   int num_micro_batches = 1;
   int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
   int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward; the others are made again
+  bool loss_in_segments = false;             ///< the loss block's backward goes by segments
   std::vector<std::int64_t> slice_elements;  ///< per chunk: elements of its update slices (the last may be shorter)
 };
 

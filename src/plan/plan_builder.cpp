@@ -198,6 +198,7 @@ void PlanBuilder::finish(Plan& plan, Draft draft, const StepRows& step, const St
   plan.num_micro_batches = request_.recipe.num_micro_batches;
   plan.group_size = choices.group_size;
   plan.boundary_stride = choices.boundary_stride;
+  plan.loss_in_segments = choices.loss_in_segments;
   for (DraftAction& action : draft.actions) plan.actions.push_back(std::move(action.action));
   for (const Stay& stay : draft.stays) {
     plan.residences.push_back({stay.buffer, stay.tier, stay.offset, stay.first_action, stay.last_action});

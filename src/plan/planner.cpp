@@ -35,6 +35,7 @@ class Planner {
     }
     search({.group_size = most_in_group(), .boundary_stride = least_stride()}, lower_share, found);
     if (!request_.forward_only) {
+      search_segments(lower_share, found);
       search_orders(lower_share, found);
       refine_saving(found);
       refine_reserve(found);
@@ -55,6 +56,7 @@ class Planner {
       attempt.lower_share = lower_share;
       attempt.choices.group_size = order.group_size;
       attempt.choices.boundary_stride = order.boundary_stride;
+      attempt.choices.loss_in_segments = order.loss_in_segments;
       Seconds best = kNever;
       for (const double reserve : reserves()) best = std::min(best, try_out(attempt, reserve, found));
       num_slower = best >= before ? num_slower + 1 : 0;
@@ -63,9 +65,19 @@ class Planner {
     }
   }
 
+  // The loss in segments: a whole search where it is the only way or a probe of it won.
+  void search_segments(double lower_share, Found& found) const {
+    if (!has_loss_segments()) return;
+    const StepChoices order{.group_size = most_in_group(), .boundary_stride = least_stride(), .loss_in_segments = true};
+    const bool whole_won = !found.attempt.choices.loss_in_segments;
+    for (const SavingPattern& saving : whole_won ? patterns() : std::vector<SavingPattern>())
+      probe(order, saving, lower_share, found);
+    if (found.attempt.choices.loss_in_segments) search(order, lower_share, found);
+  }
+
   // Smaller groups, then fewer boundaries: a few probes each, and a whole search where another group size won.
   void search_orders(double lower_share, Found& found) const {
-    StepChoices order{.boundary_stride = least_stride()};
+    StepChoices order{.boundary_stride = least_stride(), .loss_in_segments = found.attempt.choices.loss_in_segments};
     for (int size = 1; request_.group_size == 0 && size < most_in_group(); size *= 2) {
       order.group_size = size;
       for (const SavingPattern& saving : builder_.arenas() == 1 ? patterns() : std::vector{SavingPattern{}})
@@ -206,7 +218,10 @@ class Planner {
     if (request_.forward_only) return {{.num_resident = has_lower_tier() ? 0 : num_chunks()}};
     const SavingPattern saving = patterns().front();
     const auto attempt = [&](int group_size, int stride) {
-      return Attempt{.choices = {.slice_bytes = MiB, .group_size = group_size, .boundary_stride = stride},
+      return Attempt{.choices = {.slice_bytes = MiB,
+                                 .group_size = group_size,
+                                 .boundary_stride = stride,
+                                 .loss_in_segments = has_loss_segments()},
                      .saving = saving};
     };
     std::vector<Attempt> attempts = {attempt(most_in_group(), least_stride())};
@@ -251,6 +266,7 @@ class Planner {
   int least_stride() const { return std::max(1, request_.boundary_stride); }
   int num_chunks() const { return static_cast<int>(trace_.chunks.size()); }
   bool may_choose_saving() const { return request_.activations == Activations::Auto && !request_.saving; }
+  bool has_loss_segments() const { return !trace_.traces[trace_.blocks.back().trace].backward_segments.empty(); }
   bool has_lower_tier() const { return builder_.arenas() > 1 || builder_.has_store(); }
   int num_layers() const { return std::max(0, static_cast<int>(trace_.blocks.size()) - 2); }
   int num_saving() const { return num_saving_blocks(trace_); }

@@ -26,6 +26,7 @@ class StepEmitter {
   // stand one block apart from the computation: a block's weights go up, and its gradient down, while another computes.
   // With a second pass the first one's gradients are measured and forgotten; the second makes the same ones again.
   void train_step() {
+    trains_ = true;
     for (repeat_ = 0; repeat_ < num_passes(); ++repeat_) forward_and_backward();
     if (recipe_.update == UpdateWhen::Sweep) update_all(skip_when());
   }
@@ -55,16 +56,18 @@ class StepEmitter {
 
   // A weight that is streamed serves all micro-batches.
   void evaluate() {
-    for (int block = 0; block < num_blocks(); ++block) {
-      for (int m = 0; m < recipe_.num_evaluated; ++m) forward_only(block, m, traced(block).evaluate);
-    }
+    group_.last = recipe_.num_evaluated;
+    for (int block = 0; block < num_blocks(); ++block)
+      forward_only(block, traced(block).evaluate, traced(block).evaluate_segments);
   }
 
   // One pass of tokens through all blocks. Keys and values grow in place; the last block leaves the logits.
   void generate() {
+    group_.last = 1;
     for (int block = 0; block < num_blocks(); ++block) {
-      forward_only(block, 0, traced(block).generate[choices_.pass]);
-      if (buffers_.cache(block) >= 0) rows_.back().uses.push_back({buffers_.cache(block), 0, Access::ReadWrite});
+      const auto& segments = traced(block).generate_segments;
+      forward_only(block, traced(block).generate[choices_.pass],
+                   segments.empty() ? std::span<const SegmentTrace>() : segments[choices_.pass]);
     }
   }
 
@@ -97,46 +100,105 @@ class StepEmitter {
   }
 
  private:
-  void forward_only(int block, int m, const ComputeTrace& compute) {
-    Row row = compute_row(ActionKind::Forward, block, m, compute);
-    use_weights(row, block);
-    if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
-    if (writes(block) >= 0) row.uses.push_back({buffers_.boundary(writes(block), m), 0, Access::Write});
-    rows_.push_back(std::move(row));
+  void forward_only(int block, const ComputeTrace& whole, std::span<const SegmentTrace> segments) {
+    emit(block, {ActionKind::Forward, &whole, segments}, [&](Row& row) {
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), row.micro_batch), 0, Access::Read});
+      if (writes(block) >= 0)
+        row.uses.push_back({buffers_.boundary(writes(block), row.micro_batch), 0, written(row.segment <= 0)});
+      if (buffers_.cache(block) >= 0) row.uses.push_back({buffers_.cache(block), 0, Access::ReadWrite});
+    });
   }
 
   void forward(int block) {
-    for (int m = group_.first; m < group_.last; ++m) {
-      Row row = compute_row(ActionKind::Forward, block, m, traced(block).forward[saved(block)]);
-      use_weights(row, block);
-      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
-      row.uses.push_back({buffers_.boundary(writes(block), m), 0, Access::Write});
+    const BlockTrace& trace = traced(block);
+    emit(block, {ActionKind::Forward, &trace.forward[saved(block)], trace.forward_segments}, [&](Row& row) {
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), row.micro_batch), 0, Access::Read});
+      row.uses.push_back({buffers_.boundary(writes(block), row.micro_batch), 0, written(row.segment <= 0)});
       use_saved(row, Access::Write);
-      rows_.push_back(std::move(row));
-    }
+    });
   }
 
   // Gradients are summed into one zeroed buffer; the boundary's gradient is rewritten in place.
   void backward(int block) {
-    const bool is_loss = block + 1 == num_blocks();
     if (is_made_again(block)) make_input_again(block);
-    for (int m = group_.first; m < group_.last; ++m) {
-      Row row = compute_row(ActionKind::Backward, block, m, traced(block).backward[saved(block)]);
-      use_weights(row, block);
-      for (const int chunk : trace_.blocks[block].chunks) {
-        if (!trace_.chunks[chunk].trained) continue;
-        const bool first = m == 0 && block == last_user(chunk);
-        row.uses.push_back({buffers_.gradient(chunk), 0, first ? Access::Write : Access::ReadWrite});
-      }
-      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), m), 0, Access::Read});
-      const Access access = is_loss ? Access::Write : (reads(block) >= 0 ? Access::ReadWrite : Access::Read);
-      row.uses.push_back({buffers_.boundary_gradient(m), 0, access});
+    const BlockTrace& trace = traced(block);
+    const bool whole = is_loss(block) && !choices_.loss_in_segments;
+    const std::span<const SegmentTrace> segments = whole ? std::span<const SegmentTrace>() : trace.backward_segments;
+    emit(block, {ActionKind::Backward, &trace.backward[saved(block)], segments}, [&](Row& row) {
+      const auto prepares = [&](int s) { return s >= 0 && segments[s].gradient_chunks.empty(); };
+      if (reads(block) >= 0) row.uses.push_back({buffers_.boundary(reads(block), row.micro_batch), 0, Access::Read});
+      if (prepares(row.segment)) return;
+      const bool begins = is_loss(block) && (row.segment <= 0 || prepares(row.segment - 1));
+      const Access access = reads(block) >= 0 ? written(begins) : Access::Read;
+      row.uses.push_back({buffers_.boundary_gradient(row.micro_batch), 0, access});
       use_saved(row, Access::ReadWrite);
+    });
+    update_after_backward();
+  }
+
+  /// What stands for a computation: the trace of the whole, or those of its segments.
+  struct Computation {
+    ActionKind kind;
+    const ComputeTrace* whole;
+    std::span<const SegmentTrace> segments;
+  };
+
+  // A row for each micro-batch of the group; of segments, each for all of them before the next one, so that its chunks
+  // are needed once. `complete` adds what belongs to no chunk.
+  template <typename Complete>
+  void emit(int block, const Computation& computation, const Complete& complete) {
+    const std::vector<int>& chunks = trace_.blocks[block].chunks;
+    if (computation.segments.empty()) {
+      const bool backward = computation.kind == ActionKind::Backward;
+      emit_part({computation.kind, block, -1, computation.whole}, chunks, backward ? chunks : std::vector<int>(),
+                complete);
+    }
+    const auto at = [&](const std::vector<int>& positions) {
+      std::vector<int> taken;
+      for (const int position : positions) taken.push_back(chunks[position]);
+      return taken;
+    };
+    for (int s = 0; s < static_cast<int>(computation.segments.size()); ++s) {
+      const SegmentTrace& segment = computation.segments[s];
+      const std::vector<int> read = at(segment.chunks);
+      if (!updates_below()) update_before_first_use(read);
+      emit_part({computation.kind, block, s, &segment.compute}, read, at(segment.gradient_chunks), [&](Row& row) {
+        complete(row);
+        const BufferId scratch = buffers_.scratch(block, row.micro_batch);
+        const Access access = segment.gradient_chunks.empty() ? written(s == 0) : Access::Read;
+        if (scratch >= 0) row.uses.push_back({scratch, 0, access});
+      });
+    }
+  }
+
+  struct Part {
+    ActionKind kind;
+    int block, segment;
+    const ComputeTrace* compute;
+  };
+  template <typename Complete>
+  void emit_part(const Part& part, const std::vector<int>& read, const std::vector<int>& added,
+                 const Complete& complete) {
+    for (int m = group_.first; m < group_.last; ++m) {
+      Row row{.kind = part.kind,
+              .block = part.block,
+              .micro_batch = m,
+              .segment = part.segment,
+              .repeat = repeat_,
+              .compute = part.compute};
+      for (const int chunk : read) row.uses.push_back({buffers_.weight(chunk), 0, Access::Read});
+      for (const int chunk : added) {
+        if (!trace_.chunks[chunk].trained) continue;
+        row.uses.push_back({buffers_.gradient(chunk), 0, written(m == 0 && part.block == last_user(chunk))});
+      }
+      complete(row);
       rows_.push_back(std::move(row));
     }
-    if (group_.last < recipe_.num_micro_batches) return;
+    if (part.kind != ActionKind::Backward || group_.last < recipe_.num_micro_batches) return;
     update_late();
-    gradients_are_final(block);
+    for (const int chunk : added) {
+      if (part.block == first_user(chunk)) gradient_is_final(chunk);
+    }
   }
 
   // Forward from the last boundary below that is still there, up to the one that this block reads: the first block of a
@@ -148,13 +210,16 @@ class StepEmitter {
     for (int below = lowest; below < block; ++below) forward(below);
   }
 
+  void gradient_is_final(int chunk) {
+    if (!trace_.chunks[chunk].trained) return;
+    if (repeat_ == 0) reduce_norm(chunk);
+    if (updates_in_backward()) final_.push_back(chunk);
+  }
+
   // All of a block's gradients are measured before the first of them is applied: its norm may decide.
-  void gradients_are_final(int block) {
-    for (const int chunk : trace_.blocks[block].chunks) {
-      if (block != first_user(chunk) || !trace_.chunks[chunk].trained) continue;
-      if (repeat_ == 0) reduce_norm(chunk);
-      if (updates_in_backward()) late_.push_back(chunk);
-    }
+  void update_after_backward() {
+    late_.insert(late_.end(), final_.begin(), final_.end());
+    final_.clear();
     if (!updates_below()) update_late();
   }
 
@@ -174,9 +239,17 @@ class StepEmitter {
     for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) update(chunk, skip);
   }
 
+  // Of a computation in segments each chunk's update stands before the first segment that reads it.
   void update_before_first_use(int block) {
-    if (recipe_.update != UpdateWhen::NextForward) return;
-    for (const int chunk : trace_.blocks[block].chunks) {
+    const BlockTrace& trace = traced(block);
+    const bool in_segments = is_loss(block) ? choices_.loss_in_segments && !trace.backward_segments.empty()
+                                            : !trace.forward_segments.empty();
+    if (!in_segments || updates_below()) update_before_first_use(trace_.blocks[block].chunks);
+  }
+
+  void update_before_first_use(std::span<const int> chunks) {
+    if (!trains_ || recipe_.update != UpdateWhen::NextForward) return;
+    for (const int chunk : chunks) {
       if (!seen_[chunk]) update(chunk, skip_when());
       seen_[chunk] = 1;
     }
@@ -212,14 +285,6 @@ class StepEmitter {
     rows_.push_back(std::move(row));
   }
 
-  Row compute_row(ActionKind kind, int block, int micro_batch, const ComputeTrace& compute) const {
-    return {.kind = kind, .block = block, .micro_batch = micro_batch, .repeat = repeat_, .compute = &compute};
-  }
-
-  void use_weights(Row& row, int block) const {
-    for (const int chunk : trace_.blocks[block].chunks) row.uses.push_back({buffers_.weight(chunk), 0, Access::Read});
-  }
-
   // A backward works in the memory of what was saved.
   void use_saved(Row& row, Access access) const {
     const bool hold = choices_.hold_saved && access == Access::Write;
@@ -236,6 +301,8 @@ class StepEmitter {
     if (recipe_.update == UpdateWhen::NextForward) return SkipWhen::NoUpdate;
     return recipe_.update == UpdateWhen::Backward ? SkipWhen::BlockNotFinite : SkipWhen::StepNotFinite;
   }
+  static Access written(bool begins) { return begins ? Access::Write : Access::ReadWrite; }
+  bool is_loss(int block) const { return block + 1 == num_blocks(); }
   bool updates_below() const { return update_tier_ > 0; }
   int first_user(int chunk) const {
     for (int b = 0; b < num_blocks(); ++b) {
@@ -288,8 +355,10 @@ class StepEmitter {
   } group_;  // of micro-batches: from `first` up to, not including, `last`
   int repeat_ = 0;
   BufferTable buffers_;
+  bool trains_ = false;
   std::vector<char> seen_;
-  std::vector<int> late_;  // chunks whose gradient is final and goes down to its update
+  std::vector<int> final_;  // chunks whose gradient is final, of the block that is not through yet
+  std::vector<int> late_;   // chunks whose gradient goes down to its update
   std::vector<Row> rows_;
 };
 

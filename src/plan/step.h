@@ -42,6 +42,9 @@ struct StepChoices {
   Bytes slice_bytes = 4 * MiB;        ///< moments are updated in slices of at most this
   int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
   int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward, which makes the others again
+  /// The loss block's backward goes by its segments: their weights and gradients need not be in memory together, but
+  /// logits are made twice. What costs nothing goes by segments always.
+  bool loss_in_segments = false;
   bool hold_entry = false;  ///< Evaluate, Generate: what waits in an arena between periods stays there in them too
   int pass = 0;             ///< Generate: not chosen but asked for, the index into StepTrace::pass_tokens
 };
@@ -58,7 +61,7 @@ struct Use {
 struct Row {
   ActionKind kind = ActionKind::Forward;
   SkipWhen skip = SkipWhen::Never;
-  int block = -1, micro_batch = -1, chunk = -1, slice = -1, pass = -1;
+  int block = -1, micro_batch = -1, segment = -1, chunk = -1, slice = -1, pass = -1;
   int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace

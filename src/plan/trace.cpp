@@ -1,3 +1,4 @@
+// What follows from chunks alone: how many parameters, which are trained, and which tensors files know them as.
 #include "plan/trace.h"
 
 #include <algorithm>
@@ -25,6 +26,23 @@ int first_backward(const StepTrace& trace) {
     return std::ranges::any_of(block.chunks, [&](int chunk) { return trace.chunks[chunk].trained; });
   };
   return static_cast<int>(std::ranges::find_if(trace.blocks, trains) - trace.blocks.begin());
+}
+
+std::vector<PublishedTensor> published_tensors(std::span<const Chunk> chunks) {
+  std::vector<PublishedTensor> tensors;
+  for (std::size_t c = 0; c < chunks.size(); ++c) {
+    for (std::size_t p = 0; p < chunks[c].parameters.size(); ++p) {
+      const ParameterSlot& slot = chunks[c].parameters[p];
+      auto tensor = std::ranges::find(tensors, slot.name, &PublishedTensor::name);
+      if (tensor == tensors.end()) {
+        tensor = tensors.insert(tensors.end(), {slot.name, slot.shape, {}});
+      } else {
+        tensor->shape[0] += slot.shape[0];
+      }
+      tensor->parts.push_back({static_cast<int>(c), static_cast<int>(p), slot.first_element, slot.num_elements});
+    }
+  }
+  return tensors;
 }
 
 }  // namespace sluice::plan

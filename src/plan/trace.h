@@ -3,6 +3,7 @@
 // model.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,13 @@ struct ComputeTrace {
 /// A set of a block's classes of saved activations, a bit per class.
 using SavedMask = std::uint32_t;
 
+/// A part of a computation that needs only some of the block's chunks.
+struct SegmentTrace {
+  std::vector<int> chunks;           ///< whose weights it reads: positions in Block::chunks
+  std::vector<int> gradient_chunks;  ///< to whose gradients it adds
+  ComputeTrace compute;
+};
+
 /// All computations of one distinct block at one batch shape. Boundaries, their gradients and saved activations are
 /// planned buffers, so nothing else stays allocated between computations.
 struct BlockTrace {
@@ -55,6 +63,10 @@ struct BlockTrace {
   ComputeTrace evaluate;               ///< what evaluation runs: forward, or the loss alone for a loss block
   [[nodiscard]] SavedMask all_classes() const { return (SavedMask{1} << saved_classes.size()) - 1; }
   std::vector<ComputeTrace> generate;  ///< one pass of generation; per StepTrace::pass_tokens
+  /// The same computations (those that save nothing) in segments, where the block has any: the same bits.
+  std::vector<SegmentTrace> forward_segments, backward_segments, evaluate_segments;
+  std::vector<std::vector<SegmentTrace>> generate_segments;
+  Bytes scratch_bytes = 0;  ///< per micro-batch: what segments leave for those after them
 };
 
 /// A parameter inside its chunk.
@@ -63,6 +75,7 @@ struct ParameterSlot {
   std::vector<std::int64_t> shape;
   std::int64_t first_element = 0;  ///< a multiple of 256 elements: no block of a tensor is cut
   std::int64_t num_elements = 0;
+  std::int64_t part_of_tensor = 0;  ///< element of the published tensor where this part of it begins
 };
 
 /// One parameter group of one block: the unit of storage. Elements are fp32; chunk sizes are multiples of 4096 bytes.
@@ -81,6 +94,18 @@ struct Block {
   int reads = -1;           ///< boundary read, -1: only the batch
   int writes = -1;          ///< boundary written, -1: it ends in the loss
 };
+
+/// A tensor as files know it: the parts of one name, in the order of their chunks.
+struct PublishedTensor {
+  struct Part {
+    int chunk = 0, parameter = 0;
+    std::int64_t first_element = 0, num_elements = 0;  ///< in the chunk
+  };
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::vector<Part> parts;
+};
+[[nodiscard]] std::vector<PublishedTensor> published_tensors(std::span<const Chunk> chunks);
 
 /// A whole model at one batch shape, for training and evaluation or for generation.
 struct StepTrace {

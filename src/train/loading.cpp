@@ -34,10 +34,8 @@ void stream_weights(Session& session, int chunk, std::span<float> staging, const
 
 std::vector<format::TensorInfo> expected_tensors(const plan::StepTrace& trace) {
   std::vector<format::TensorInfo> expected;
-  for (const plan::Chunk& chunk : trace.chunks) {
-    for (const plan::ParameterSlot& parameter : chunk.parameters)
-      expected.push_back({parameter.name, "F32", parameter.shape});
-  }
+  for (const plan::PublishedTensor& tensor : plan::published_tensors(trace.chunks))
+    expected.push_back({tensor.name, "F32", tensor.shape});
   return expected;
 }
 
@@ -55,9 +53,15 @@ const format::StoredTensor& find_state(const format::SafetensorsFile& file, cons
   return *tensor;
 }
 
+/// Where a parameter's numbers are in a file: from which item of a tensor on.
+struct ArrayPart {
+  const format::StoredTensor* tensor = nullptr;
+  std::int64_t first = 0;
+};
+
 // One moment buffer, stripe by stripe; what no tensor owns stays zero.
 void stream_buffer(Session& session, plan::BufferId id, std::span<std::byte> staging, const exec::StateLayout& layout,
-                   std::span<const format::StoredTensor* const> tensors, const format::SafetensorsFile* file) {
+                   std::span<const ArrayPart> arrays, const format::SafetensorsFile* file) {
   const plan::Buffer& buffer = session.state->buffers()[id];
   const std::vector<exec::StateRun> runs = file != nullptr ? layout.runs(buffer) : std::vector<exec::StateRun>{};
   for (Bytes begin = 0; begin < buffer.bytes; begin += tier::kStripeBytes) {
@@ -67,7 +71,8 @@ void stream_buffer(Session& session, plan::BufferId id, std::span<std::byte> sta
     for (const exec::StateRun& run : runs) {
       const Bytes from = std::max(begin, run.offset), to = std::min(end, run.offset + run.count * run.item);
       if (from >= to) continue;
-      file->read(*tensors[2 * run.parameter + (run.scales ? 1 : 0)], run.first * run.item + from - run.offset,
+      const ArrayPart& array = arrays[2 * run.parameter + (run.scales ? 1 : 0)];
+      file->read(*array.tensor, (array.first + run.first) * run.item + from - run.offset,
                  stripe.subspan(from - begin, to - from));
     }
     session.state->write(id, begin, stripe);
@@ -77,17 +82,20 @@ void stream_buffer(Session& session, plan::BufferId id, std::span<std::byte> sta
 void load_moments(Session& session, const format::SafetensorsFile* file, std::span<float> staging) {
   const exec::StateLayout layout(session.trace, session.rule->states());
   // By chunk and state: elements and scales of each parameter.
-  std::map<std::pair<int, int>, std::vector<const format::StoredTensor*>> tensors;
+  std::map<std::pair<int, int>, std::vector<ArrayPart>> arrays;
   for (const exec::StateArray& array : layout.arrays()) {
-    auto& row = tensors[{array.chunk, array.state}];
-    row.resize(2 * session.trace.chunks[array.chunk].parameters.size());
-    if (file != nullptr) row[2 * array.parameter + (array.scales ? 1 : 0)] = &find_state(*file, array);
+    const format::StoredTensor* const tensor = file != nullptr ? &find_state(*file, array) : nullptr;
+    for (const exec::StateArray::Part& part : array.parts) {
+      auto& row = arrays[{part.chunk, array.state}];
+      row.resize(2 * session.trace.chunks[part.chunk].parameters.size());
+      row[2 * part.parameter + (array.scales ? 1 : 0)] = {tensor, part.first};
+    }
   }
   const auto& buffers = session.state->buffers();
   for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
     if (buffers[id].kind != plan::BufferKind::Moment) continue;
     stream_buffer(session, id, std::as_writable_bytes(staging), layout,
-                  tensors[{buffers[id].chunk, buffers[id].moment}], file);
+                  arrays[{buffers[id].chunk, buffers[id].moment}], file);
   }
 }
 
@@ -99,10 +107,11 @@ void load_state(Session& session, const format::WeightSource* weights, const for
   for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
     const auto& parameters = session.trace.chunks[chunk].parameters;
     stream_weights(session, chunk, staging, [&](std::size_t p, std::int64_t first, std::span<float> into) {
+      const std::int64_t at = parameters[p].part_of_tensor + first;
       if (weights != nullptr) {
-        weights->read(parameters[p].name, first, into);
+        weights->read(parameters[p].name, at, into);
       } else {
-        model::init_parameter(session.model.chunks[chunk].parameters[p], session.settings.seed, first, into);
+        model::init_parameter(session.model.chunks[chunk].parameters[p], session.settings.seed, at, into);
       }
     });
   }

@@ -158,6 +158,7 @@ void add_plan(Json& json, const PlanForecast& forecast) {
   json["activations"] = activations_json(forecast.activations);
   json["micro_batch_group"] = plans.train.group_size;
   json["boundary_stride"] = plans.train.boundary_stride;
+  json["loss_in_segments"] = plans.train.loss_in_segments;
   json["actions"] = plans.train.actions.size();
 }
 

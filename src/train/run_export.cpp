@@ -64,11 +64,11 @@ std::string main_dtype(const std::vector<format::TensorInfo>& tensors) {
 }
 
 void check_model(const format::ModelConfig& config, const format::WeightSource& source) {
+  std::vector<plan::Chunk> chunks;
+  for (const model::ChunkSpec& spec : model::make_model(config).chunks) chunks.push_back(model::chunk_layout(spec));
   std::vector<format::TensorInfo> expected;
-  for (const model::ChunkSpec& spec : model::make_model(config).chunks) {
-    for (const plan::ParameterSlot& parameter : model::chunk_layout(spec).parameters)
-      expected.push_back({parameter.name, "F32", parameter.shape});
-  }
+  for (const plan::PublishedTensor& tensor : plan::published_tensors(chunks))
+    expected.push_back({tensor.name, "F32", tensor.shape});
   format::check_weights(config, source, expected);
 }
 

@@ -1,5 +1,6 @@
 #include "train/run_model.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "format/tabled_weights.h"
 #include "model/adapt.h"
 #include "model/init.h"
+#include "optim/rule.h"
 #include "recipe/support.h"
 
 namespace sluice::train {
@@ -22,10 +24,8 @@ class FreshWeights final : public format::TabledWeights {
  public:
   explicit FreshWeights(std::uint64_t seed) : seed_(seed) {}
 
-  void add_chunk(const model::ChunkSpec& chunk) {
-    for (const model::ParameterSpec& spec : chunk.parameters) {
-      if (add({spec.name, "F32", spec.shape})) specs_.push_back(spec);
-    }
+  void add_tensor(const model::ParameterSpec& spec) {
+    if (add({spec.name, "F32", spec.shape})) specs_.push_back(spec);
   }
 
   void read(std::string_view name, std::int64_t first_element, std::span<float> destination) const override {
@@ -36,6 +36,22 @@ class FreshWeights final : public format::TabledWeights {
   std::uint64_t seed_;
   std::vector<model::ParameterSpec> specs_;
 };
+
+// Parameters, with the parts of one tensor put together.
+std::vector<model::ParameterSpec> whole_tensors(const model::Model& model) {
+  std::vector<model::ParameterSpec> tensors;
+  for (const model::ChunkSpec& chunk : model.chunks) {
+    for (const model::ParameterSpec& spec : chunk.parameters) {
+      const auto whole = std::ranges::find(tensors, spec.name, &model::ParameterSpec::name);
+      if (whole == tensors.end()) {
+        tensors.push_back(spec);
+      } else {
+        whole->shape[0] += spec.shape[0];
+      }
+    }
+  }
+  return tensors;
+}
 
 std::string base_name(const std::string& model) {
   return fs::exists(model) ? fs::absolute(model).lexically_normal().string() : model;
@@ -58,7 +74,9 @@ recipe::Settings resolve_adapter(recipe::Settings settings) {
 }
 
 RunModel make_run_model(const recipe::Settings& settings, const format::ModelConfig& config) {
-  RunModel run{recipe::adapter_config(settings, config.model_type), {}, model::make_model(config)};
+  const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
+  const auto tables = rule->measuring().passes > 0 ? model::Tables::Whole : model::Tables::InPieces;
+  RunModel run{recipe::adapter_config(settings, config.model_type), {}, model::make_model(config, tables)};
   if (run.adapter) {
     run.adapter->base_model = base_name(settings.model);
     run.adapted = model::add_adapters(run.model, *run.adapter);
@@ -77,9 +95,9 @@ std::unique_ptr<format::WeightSource> open_run_weights(const recipe::Settings& s
   std::vector<std::unique_ptr<format::WeightSource>> sources;
   auto fresh = std::make_unique<FreshWeights>(settings.seed);
   const bool fresh_adapter = resumed == nullptr && settings.adapter_path.empty();
-  for (const model::ChunkSpec& chunk : run.model.chunks) {
-    const bool of_adapter = chunk.parameters.front().name.starts_with(format::kPeftPrefix);
-    if (of_adapter ? fresh_adapter : settings.init_random) fresh->add_chunk(chunk);
+  for (const model::ParameterSpec& tensor : whole_tensors(run.model)) {
+    const bool of_adapter = tensor.name.starts_with(format::kPeftPrefix);
+    if (of_adapter ? fresh_adapter : settings.init_random) fresh->add_tensor(tensor);
   }
   if (resumed != nullptr) {
     sources.push_back(std::move(resumed));

@@ -54,6 +54,7 @@ Json plan_json(const Session& session) {
           {"activations", activations_json(plan::summarize_activations(plans.train, session.trace))},
           {"micro_batch_group", plans.train.group_size},
           {"boundary_stride", plans.train.boundary_stride},
+          {"loss_in_segments", plans.train.loss_in_segments},
           {"actions", plans.train.actions.size()}};
 }
 

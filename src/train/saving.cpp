@@ -20,23 +20,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where a named tensor lies in the state.
-struct WeightPlace {
-  int chunk = 0;
-  std::int64_t first_element = 0;
-};
-
 /// All that is saved, and how to read it: of an adapter its own weights alone, as its base is where it was.
 class SavedState {
  public:
   SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rule->states()) {
     const bool adapter = session.run_model.adapter.has_value();
-    for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
-      if (!session.trace.chunks[chunk].trained && adapter) continue;
-      for (const plan::ParameterSlot& slot : session.trace.chunks[chunk].parameters) {
-        tensors_.push_back({adapter ? "adapter_model" : "model", slot.name, slot.shape});
-        weights_.emplace(slot.name, WeightPlace{chunk, slot.first_element});
-      }
+    for (const plan::PublishedTensor& tensor : plan::published_tensors(session.trace.chunks)) {
+      if (adapter && !session.trace.chunks[tensor.parts.front().chunk].trained) continue;
+      tensors_.push_back({adapter ? "adapter_model" : "model", tensor.name, tensor.shape});
+      weights_.emplace(tensor.name, tensor.parts);
     }
     if (!with_states || session.request.forward_only) return;
     for (exec::StateArray& array : layout_.arrays()) {
@@ -49,8 +41,17 @@ class SavedState {
 
   void read(const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) const {
     if (tensor.file == "optimizer") return read_array(arrays_.at(tensor.name), first, into);
-    const WeightPlace& place = weights_.at(tensor.name);
-    session_.state->read(plan::BufferKind::Weight, place.chunk, -1, place.first_element + first, as_floats(into));
+    const std::span<float> values = as_floats(into);
+    const std::int64_t last = first + static_cast<std::int64_t>(values.size());
+    std::int64_t part_begin = 0;
+    for (const plan::PublishedTensor::Part& part : weights_.at(tensor.name)) {
+      const std::int64_t begin = std::max(first, part_begin), end = std::min(last, part_begin + part.num_elements);
+      if (begin < end) {
+        session_.state->read(plan::BufferKind::Weight, part.chunk, -1, part.first_element + begin - part_begin,
+                             values.subspan(begin - first, end - begin));
+      }
+      part_begin += part.num_elements;
+    }
   }
 
   static std::span<float> as_floats(std::span<std::byte> bytes) {
@@ -58,19 +59,20 @@ class SavedState {
   }
 
  private:
-  // From every buffer of the state that holds a part of it.
+  // From every buffer of the state that holds some of it.
   void read_array(const exec::StateArray& array, std::int64_t first, std::span<std::byte> into) const {
     const auto& buffers = session_.state->buffers();
-    for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
-      const plan::Buffer& buffer = buffers[id];
-      if (buffer.chunk != array.chunk || buffer.moment != array.state) continue;
-      for (const exec::StateRun& run : layout_.runs(buffer)) {
-        if (run.parameter != array.parameter || run.scales != array.scales) continue;
-        const std::int64_t count = static_cast<Bytes>(into.size()) / run.item;
-        const std::int64_t begin = std::max(first, run.first), end = std::min(first + count, run.first + run.count);
-        if (begin >= end) continue;
-        session_.state->read(id, run.offset + (begin - run.first) * run.item,
-                             into.subspan((begin - first) * run.item, (end - begin) * run.item));
+    for (const exec::StateArray::Part& part : array.parts) {
+      for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
+        if (buffers[id].chunk != part.chunk || buffers[id].moment != array.state) continue;
+        for (const exec::StateRun& run : layout_.runs(buffers[id])) {
+          if (run.parameter != part.parameter || run.scales != array.scales) continue;
+          const std::int64_t count = static_cast<Bytes>(into.size()) / run.item, at = part.first + run.first;
+          const std::int64_t begin = std::max(first, at), end = std::min(first + count, at + run.count);
+          if (begin >= end) continue;
+          session_.state->read(id, run.offset + (begin - at) * run.item,
+                               into.subspan((begin - first) * run.item, (end - begin) * run.item));
+        }
       }
     }
   }
@@ -78,7 +80,7 @@ class SavedState {
   Session& session_;
   exec::StateLayout layout_;
   std::vector<checkpoint::StateTensor> tensors_;
-  std::map<std::string, WeightPlace> weights_;
+  std::map<std::string, std::vector<plan::PublishedTensor::Part>> weights_;
   std::map<std::string, exec::StateArray> arrays_;
 };
 

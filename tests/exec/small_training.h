@@ -49,6 +49,7 @@ struct Workload {
   float loss_scale = 1;
   std::vector<std::string> freeze = {};
   bool adapter = false;  ///< of all linear maps
+  std::int64_t vocab_size = 301;
 };
 
 inline const char* name(plan::UpdateWhen update) {
@@ -133,9 +134,9 @@ inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
 /// One micro-batch's tokens in memory of its own; what they are depends on `number` alone.
 class Tokens {
  public:
-  explicit Tokens(std::uint64_t number) : ids_(kRows * kLength), labels_(ids_.size()) {
+  explicit Tokens(std::uint64_t number, std::int64_t vocab_size) : ids_(kRows * kLength), labels_(ids_.size()) {
     for (std::size_t i = 0; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<std::int64_t>(mix(number, i) % 301);
+      ids_[i] = static_cast<std::int64_t>(mix(number, i) % static_cast<std::uint64_t>(vocab_size));
       labels_[i] = mix(number + 77, i) % 7 == 0 ? -100 : ids_[i];
       if (i % kLength != 0 && labels_[i] >= 0) ++num_targets_;
     }
@@ -247,7 +248,7 @@ class Training {
     std::vector<Tokens> tokens;
     std::int64_t num_targets = 0;
     for (int i = 0; i < work_.work.accumulation; ++i) {
-      tokens.emplace_back(static_cast<std::uint64_t>(num_steps_ * 100 + i));
+      tokens.emplace_back(static_cast<std::uint64_t>(num_steps_ * 100 + i), work_.work.vocab_size);
       num_targets += tokens.back().num_targets();
     }
     std::vector<model::MicroBatch> batches;
@@ -287,7 +288,7 @@ class Training {
   }
 
   double evaluate() {
-    Tokens tokens(12345);
+    Tokens tokens(12345, work_.work.vocab_size);
     const std::vector<model::MicroBatch> batches = {tokens.batch()};
     const double loss = executor_->run(*plans_.evaluate, {.micro_batches = batches, .update = {}}).loss_sum;
     executor_->drain();
@@ -325,17 +326,8 @@ class Training {
   [[nodiscard]] std::vector<std::byte> read_moments() {
     std::vector<std::byte> values;
     const StateLayout layout(work_.trace, work_.rule->states());
-    const std::vector<plan::Buffer>& buffers = state_->buffers();
     for (const StateArray& array : layout.arrays()) {
-      for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
-        if (buffers[id].chunk != array.chunk || buffers[id].moment != array.state) continue;
-        for (const StateRun& run : layout.runs(buffers[id])) {
-          if (run.parameter != array.parameter || run.scales != array.scales) continue;
-          std::vector<std::byte> part(static_cast<std::size_t>(run.count * run.item));
-          state_->read(id, run.offset, part);
-          values.insert(values.end(), part.begin(), part.end());
-        }
-      }
+      for (const StateArray::Part& part : array.parts) read_part(layout, array, part, values);
     }
     return values;
   }
@@ -347,6 +339,20 @@ class Training {
   [[nodiscard]] tier::Store* store() { return store_.get(); }
 
  private:
+  void read_part(const StateLayout& layout, const StateArray& array, const StateArray::Part& part,
+                 std::vector<std::byte>& values) {
+    const std::vector<plan::Buffer>& buffers = state_->buffers();
+    for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
+      if (buffers[id].chunk != part.chunk || buffers[id].moment != array.state) continue;
+      for (const StateRun& run : layout.runs(buffers[id])) {
+        if (run.parameter != part.parameter || run.scales != array.scales) continue;
+        std::vector<std::byte> bytes(static_cast<std::size_t>(run.count * run.item));
+        state_->read(id, run.offset, bytes);
+        values.insert(values.end(), bytes.begin(), bytes.end());
+      }
+    }
+  }
+
   void load() {
     for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(state_->buffers().size()); ++id) {
       const plan::Buffer& buffer = state_->buffers()[id];
@@ -357,7 +363,8 @@ class Training {
       const auto& specs = work_.model.chunks[buffer.chunk].parameters;
       for (std::size_t p = 0; buffer.kind == plan::BufferKind::Weight && p < specs.size(); ++p) {
         const plan::ParameterSlot& slot = work_.trace.chunks[buffer.chunk].parameters[p];
-        model::init_parameter(specs[p], 1, 0, values.subspan(slot.first_element, slot.num_elements));
+        model::init_parameter(specs[p], 1, specs[p].first_element(),
+                              values.subspan(slot.first_element, slot.num_elements));
       }
       for (Bytes at = 0; at < buffer.bytes; at += tier::kStripeBytes)
         state_->write(id, at, std::as_bytes(values).subspan(at, std::min(tier::kStripeBytes, buffer.bytes - at)));

@@ -181,6 +181,33 @@ TEST(Training, GivesTheSameBitsForEverySetOfSavedClasses) {
   EXPECT_GT(spilled, 0);
 }
 
+// A table of more than 32 MiB is several chunks, and with little memory the loss block several rows.
+TEST(Training, GivesTheSameBitsWithAVocabularyInPieces) {
+  for (const auto& [family, tied] : {std::pair{"llama", true}, {"gpt2", false}}) {
+    const TracedWork work({.family = family, .tied = tied, .num_layers = 1, .accumulation = 2, .vocab_size = 140'001});
+    Outcome expected;
+    double evaluated = 0;
+    {
+      Training whole(work, {});
+      EXPECT_FALSE(whole.plans().train.loss_in_segments);
+      evaluated = whole.evaluate();
+      expected = whole.run();
+    }
+    const Bytes floor = work.floor({.store = "null"}), piece = work.trace.chunks[0].num_elements * Bytes{4};
+    EXPECT_LT(floor, 3 * piece) << "two pieces with their gradients need not be in memory together";
+    for (const auto& [factor, group_size] : {std::pair{1.0, 0}, {1.2, 1}}) {
+      const Bytes capacity = round_up(static_cast<Bytes>(factor * static_cast<double>(floor)), 4096);
+      SCOPED_TRACE(std::string(family) + " " + std::to_string(capacity));
+      Training training(work, {capacity, "null", plan::Activations::Auto, group_size});
+      EXPECT_TRUE(training.plans().train.loss_in_segments);
+      expect_correct_plans(training);
+      EXPECT_EQ(training.evaluate(), evaluated);
+      EXPECT_TRUE(training.run() == expected);
+      EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
+    }
+  }
+}
+
 // In groups of micro-batches, and with boundaries made again, the same numbers are added in the same order.
 TEST(Training, GivesTheSameBitsInEveryOrderOfMicroBatchesAndBlocks) {
   for (const plan::UpdateWhen update :

@@ -3,8 +3,10 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "model/cpu_allocator.h"
 #include "model/small_models.h"
+#include "model/vocabulary.h"
 
 namespace sluice::model {
 namespace {
@@ -175,6 +177,142 @@ TEST(LossHead, TilesGiveTheGradientOfTheWhole) {
   EXPECT_NEAR(loss / expected.item<double>(), 1, 1e-6);
   EXPECT_TRUE(at::allclose(t.gradients[1], w.grad(), 1e-4, 1e-5));
   EXPECT_TRUE(at::allclose(t.input_gradient, x.grad(), 1e-4, 1e-5));
+}
+
+TEST(VocabularyPieces, CoverTheVocabularyInOrderAndFollowFromShapes) {
+  format::ModelConfig config = small_config();
+  struct Case {
+    std::int64_t vocab_size, width, layer_elements;
+    std::size_t count;
+  };
+  for (const Case& c : {Case{61, 16, 10, 1},
+                        {70001, 128, 10, 2},
+                        {49152, 576, 3540096, 4},
+                        {128256, 4096, 218112000, 3},
+                        {256000, 2048, 1000, 8},
+                        {32000, 8192, 809517056, 1}}) {
+    config.vocab_size = c.vocab_size;
+    config.hidden_size = c.width;
+    const std::vector<VocabularyPiece> pieces = vocabulary_pieces(config, {{"layer", {c.layer_elements}}});
+    EXPECT_EQ(pieces.size(), c.count);
+    std::int64_t next = 0;
+    for (const VocabularyPiece& piece : pieces) {
+      EXPECT_EQ(piece.first_row, next);
+      EXPECT_GT(piece.num_rows, 0);
+      next += piece.num_rows;
+    }
+    EXPECT_EQ(next, c.vocab_size);
+  }
+}
+
+class InPieces : public testing::TestWithParam<format::ModelConfig> {};
+INSTANTIATE_TEST_SUITE_P(Catalog, InPieces, testing::ValuesIn(configs_in_pieces()),
+                         [](const auto& test) { return test.param.model_type; });
+
+// Loss, gradients of norm and table, gradient of the input.
+struct HeadResults {
+  double loss = 0;
+  std::vector<at::Tensor> tensors;
+};
+
+HeadResults head_results(const SmallModel& small, const MicroBatch& batch, bool in_segments) {
+  const std::size_t last = small.model.blocks.size() - 1;
+  BlockTensors t = small.tensors(last, batch);
+  for (at::Tensor& gradient : t.gradients) gradient = at::full_like(gradient, 0.25F);
+  t.input_gradient = at::empty_like(t.input);
+  t.scale = 0.5F;
+  const Block& head = *small.model.blocks[last].block;
+  HeadResults results;
+  results.loss = in_segments ? run_segments(head, Computation::Backward, t) : run_backward(head, t);
+  results.tensors = t.gradients;
+  results.tensors.push_back(t.input_gradient);
+  return results;
+}
+
+TEST_P(InPieces, TheHeadGivesTheSameBitsWholeAndInSegments) {
+  SmallModel small(GetParam());
+  for (const std::int64_t seq_len : {150, 1}) {
+    const MicroBatch batch = random_batch(70001, 2, seq_len);  // two tiles, and nothing to predict
+    batch.labels.narrow(1, seq_len / 2, 1).fill_(-100);
+    small.forward(batch);
+    const HeadResults whole = head_results(small, batch, false), parts = head_results(small, batch, true);
+    EXPECT_EQ(whole.loss, parts.loss);
+    expect_same(whole.tensors, parts.tensors);
+    const Block& head = *small.model.blocks.back().block;
+    const BlockTensors t = small.tensors(small.model.blocks.size() - 1, batch);
+    EXPECT_EQ(run_evaluate(head, t), whole.loss);
+    EXPECT_EQ(run_segments(head, Computation::Evaluate, t), whole.loss);
+  }
+}
+
+TEST(LossHead, PiecesOfTheVocabularyGiveTheGradientOfTheWhole) {
+  const format::ModelConfig config = configs_in_pieces()[0];
+  SmallModel small(config);
+  const MicroBatch batch = random_batch(config.vocab_size, 2, 150);
+  small.forward(batch);
+  const BlockTensors t = small.tensors(small.model.blocks.size() - 1, batch);
+  ASSERT_EQ(t.parameters.size(), 3U);
+  at::Tensor x = t.input.detach().clone().requires_grad_();
+  at::Tensor w = at::cat({t.parameters[1], t.parameters[2]}).requires_grad_();
+  const at::Tensor n = x * (x.pow(2).mean(-1, true) + config.rms_norm_eps).rsqrt() * t.parameters[0];
+  const at::Tensor logits = at::matmul(n, w.t()).narrow(1, 0, 149).reshape({-1, config.vocab_size});
+  const at::Tensor expected =
+      at::cross_entropy_loss(logits, batch.labels.narrow(1, 1, 149).reshape({-1}), {}, at::Reduction::Sum);
+  (expected * 0.5).backward();
+  const HeadResults ours = head_results(small, batch, true);
+  EXPECT_NEAR(ours.loss / expected.item<double>(), 1, 1e-6);
+  EXPECT_TRUE(at::allclose(at::cat({ours.tensors[1], ours.tensors[2]}) - 0.25, w.grad(), 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(ours.tensors.back(), x.grad(), 1e-4, 1e-5));
+  const auto& head = dynamic_cast<const LossBlock&>(*small.model.blocks.back().block);
+  EXPECT_TRUE(at::allclose(head.logits(t.parameters, t.input).narrow(1, 0, 149).reshape({-1, config.vocab_size}),
+                           logits, 1e-4, 1e-4));
+}
+
+TEST_P(InPieces, ThePassOfGenerationGivesTheSameBitsWholeAndInSegments) {
+  SmallModel small(GetParam());
+  const MicroBatch batch = random_batch(70001, 1, 8);
+  small.forward(batch);
+  for (const std::size_t block : {std::size_t{0}, small.model.blocks.size() - 1}) {
+    BlockTensors t = small.tensors(block, batch);
+    t.position = {3, 6};
+    t.output = block == 0 ? at::empty({1, 8, 128}) : at::empty({1, 1, 70001});
+    run_generate(*small.model.blocks[block].block, t, {});
+    const at::Tensor whole = t.output.clone();
+    t.output.zero_();
+    run_segments(*small.model.blocks[block].block, Computation::Generate, t);
+    EXPECT_TRUE(same_bits(t.output, whole)) << block;
+  }
+}
+
+TEST_P(InPieces, TheEmbeddingIsThatOfOneTable) {
+  SmallModel small(GetParam());
+  const MicroBatch batch = random_batch(70001, 3, 40);
+  small.forward(batch);
+  const Block& embedding = *small.model.blocks[0].block;
+  BlockTensors t = small.tensors(0, batch);
+  const at::Tensor ids = batch.input_ids.reshape({-1}), table = at::cat({t.parameters[0], t.parameters[1]});
+  at::Tensor rows = table.index_select(0, ids).view({3, 40, 128});
+  if (t.parameters.size() == 3) rows += t.parameters[2].narrow(0, 0, 40);
+  EXPECT_TRUE(same_bits(small.boundaries[0], rows));
+  t.output = at::empty_like(rows);
+  run_segments(embedding, Computation::Forward, t);
+  EXPECT_TRUE(same_bits(t.output, rows));
+
+  t.output_gradient = at::randn({3, 40, 128});
+  run_backward(embedding, t);
+  const at::Tensor expected = at::zeros_like(table).index_add_(0, ids, t.output_gradient.view({-1, 128}));
+  EXPECT_TRUE(same_bits(at::cat({t.gradients[0], t.gradients[1]}), expected));
+  const std::vector<at::Tensor> whole = t.gradients;
+  for (at::Tensor& gradient : t.gradients) gradient = at::zeros_like(gradient);
+  run_segments(embedding, Computation::Backward, t);
+  expect_same(t.gradients, whole);
+}
+
+TEST(EmbeddingBlock, RefusesATokenBeyondTheVocabulary) {
+  SmallModel small(small_config());
+  MicroBatch batch = random_batch(61, 1, 4);
+  batch.input_ids[0][2] = 61;
+  EXPECT_THROW(small.forward(batch), InternalError);
 }
 
 TEST(CpuAllocator, RunningOutUnwindsThroughForwardAndBackwardAndLeavesNothing) {

@@ -24,8 +24,11 @@ std::vector<at::Tensor> all_kernels(std::int64_t num_rows, std::int64_t width) {
   rms_norm_backward({x, norm.rstd, w}, dy, x, dx, dw);
   const at::Tensor gate = x.clone(), up = w * dy, activation = dy.clone();
   swiglu_backward_in_place(activation, gate, up);
-  const at::Tensor logits = dy.clone(), loss = at::zeros({}, at::kDouble);
-  cross_entropy_tile(logits, at::arange(num_rows).remainder(width), loss, true, 0.5F);
+  const at::Tensor logits = dy.clone();
+  const SoftmaxTile tile{at::arange(num_rows).remainder(width), at::empty({kSoftmaxValues, num_rows})};
+  const LogitsPiece piece{logits, 0};
+  softmax_and_gradient({&piece, 1}, tile, 0.5F);
+  const at::Tensor loss = at::full({}, add_losses(tile, 0), at::kDouble);
   return {norm.y, norm.rstd, dx, dw, gate, up, activation, logits, loss};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -74,7 +75,8 @@ struct SmallModel {
         spec.std = 0.2;
         if (spec.init == ParameterSpec::Init::Zeros) spec.init = ParameterSpec::Init::Normal;
         at::Tensor value = values.narrow(0, place.first_element, place.num_elements).view(place.shape);
-        init_parameter(spec, seed, 0, {value.mutable_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
+        init_parameter(spec, seed, spec.first_element(),
+                       {value.mutable_data_ptr<float>(), static_cast<std::size_t>(value.numel())});
         parameters.back().push_back(value);
         gradients.back().push_back(view_of(place, chunk.trained ? zeros : at::Tensor()));
       }
@@ -118,6 +120,39 @@ struct SmallModel {
     return loss;
   }
 };
+
+/// A computation segment by segment, each given what it takes and nothing else. Returns the loss sum.
+inline double run_segments(const Block& block, Computation computation, const BlockTensors& t) {
+  BlockTensors part = t;
+  const at::Tensor& like = t.parameters[0];
+  part.scratch = at::full({block.scratch_elements({t.batch.input_ids.size(0), t.batch.input_ids.size(1)})},
+                          std::numeric_limits<float>::quiet_NaN(), like.options());
+  const std::vector<Segment> segments = block.segments(computation);
+  double loss = 0;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    part.parameters.assign(t.parameters.size(), {});
+    part.gradients.assign(t.gradients.size(), {});
+    for (const int p : segments[i].parameters) part.parameters.at(p) = t.parameters.at(p);
+    for (const int p : segments[i].gradients) part.gradients.at(p) = t.gradients.at(p);
+    loss += run_segment(block, computation, static_cast<int>(i), part);
+  }
+  return loss;
+}
+
+/// Tied models whose 70001 x 128 floats of a table are two pieces of the vocabulary.
+inline std::vector<format::ModelConfig> configs_in_pieces() {
+  std::vector<format::ModelConfig> configs = {small_config(), small_gpt2_config()};
+  for (format::ModelConfig& config : configs) {
+    config.vocab_size = 70001;
+    config.hidden_size = 128;
+    config.num_heads = 4;
+    config.head_dim = 32;
+    config.max_position_embeddings = 256;
+    config.tie_word_embeddings = true;
+  }
+  configs[1].num_kv_heads = 4;
+  return configs;
+}
 
 inline bool same_bits(const at::Tensor& a, const at::Tensor& b) { return at::equal(a, b); }
 

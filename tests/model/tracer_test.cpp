@@ -32,7 +32,18 @@ void expect_equal(const plan::ComputeTrace& meta, const plan::ComputeTrace& real
   }
 }
 
+void expect_equal(const std::vector<plan::SegmentTrace>& meta, const std::vector<plan::SegmentTrace>& real,
+                  const std::string& what) {
+  ASSERT_EQ(meta.size(), real.size()) << what;
+  for (std::size_t i = 0; i < meta.size(); ++i)
+    expect_equal(meta[i].compute, real[i].compute, what + " segment " + std::to_string(i));
+}
+
 void expect_equal(const plan::BlockTrace& meta, const plan::BlockTrace& real) {
+  expect_equal(meta.forward_segments, real.forward_segments, "forward");
+  expect_equal(meta.backward_segments, real.backward_segments, "backward");
+  expect_equal(meta.evaluate_segments, real.evaluate_segments, "evaluate");
+  EXPECT_EQ(meta.scratch_bytes, real.scratch_bytes);
   EXPECT_EQ(meta.saved_bytes, real.saved_bytes);
   ASSERT_EQ(meta.forward.size(), real.forward.size());
   for (std::size_t mask = 0; mask < meta.forward.size(); ++mask)
@@ -102,6 +113,48 @@ TEST(Tracer, MetaTraceEqualsTheCpuTraceEventByEvent) {
   }
 }
 
+TEST(Tracer, AgreesOnTheSegmentsOfAVocabularyInPieces) {
+  for (const auto& config : configs_in_pieces()) {
+    const Model model = make_model(config);
+    const int last = static_cast<int>(model.blocks.size()) - 1;
+    for (const BatchShape& shape : {BatchShape{1, 1}, {2, 33}}) {
+      for (const int block : {0, last}) {
+        SCOPED_TRACE(config.model_type + " batch " + std::to_string(shape.micro_batch_size) + " x " +
+                     std::to_string(shape.seq_len) + " block " + std::to_string(block));
+        const plan::BlockTrace meta = trace_block(model, block, shape, c10::DeviceType::Meta);
+        EXPECT_EQ(meta.backward_segments.size(), block == 0 ? 2U : 4U);
+        expect_equal(meta, trace_block(model, block, shape, c10::DeviceType::CPU));
+      }
+    }
+    for (const int block : {0, last}) {
+      const plan::BlockTrace meta = trace_pass(model, block, {64, 32, 32}, c10::DeviceType::Meta);
+      const plan::BlockTrace real = trace_pass(model, block, {64, 32, 32}, c10::DeviceType::CPU);
+      expect_equal(meta.generate_segments[0], real.generate_segments[0], "generate");
+    }
+  }
+}
+
+TEST(Tracer, SaysWhichChunksASegmentTakes) {
+  const plan::StepTrace step = trace_model(make_model(configs_in_pieces()[1]), {1, 8});
+  EXPECT_EQ(step.blocks[0].chunks, (std::vector<int>{0, 1, 2}));  // two pieces, positions
+  const plan::BlockTrace& embedding = step.traces[0];
+  EXPECT_EQ(embedding.forward_segments[0].chunks, (std::vector<int>{0}));
+  EXPECT_EQ(embedding.forward_segments[1].chunks, (std::vector<int>{1, 2}));
+  EXPECT_TRUE(embedding.backward_segments[1].chunks.empty());
+  EXPECT_EQ(embedding.backward_segments[1].gradient_chunks, (std::vector<int>{1, 2}));
+  EXPECT_EQ(step.blocks.back().chunks, (std::vector<int>{5, 0, 1}));  // norm, the embedding's pieces
+  const plan::BlockTrace& head = step.traces[2];
+  EXPECT_EQ(head.backward_segments[1].chunks, (std::vector<int>{0, 2}));
+  EXPECT_TRUE(head.backward_segments[1].gradient_chunks.empty());
+  EXPECT_EQ(head.backward_segments[2].gradient_chunks, (std::vector<int>{1}));
+  EXPECT_EQ(head.backward_segments[3].gradient_chunks, (std::vector<int>{0, 2}));
+  const std::vector<plan::PublishedTensor> tensors = plan::published_tensors(step.chunks);
+  EXPECT_EQ(tensors[0].name, "transformer.wte.weight");
+  EXPECT_EQ(tensors[0].shape, (std::vector<std::int64_t>{70001, 128}));
+  ASSERT_EQ(tensors[0].parts.size(), 2U);
+  EXPECT_EQ(tensors[0].parts[1].chunk, 1);
+}
+
 TEST(Tracer, AgreesOnLongSequencesWhereAttentionChangesItsTiles) {
   format::ModelConfig config = small_config();
   for (const std::int64_t seq_len : {191, 192, 511, 513, 767, 768, 1030}) {
@@ -121,8 +174,8 @@ TEST(Tracer, APassOfGenerationAllocatesTheSameOnMetaAndAtEveryPosition) {
         for (const std::int64_t position : {0, 1, 7, 40, 96}) {
           SCOPED_TRACE("config " + std::to_string(number) + " tokens " + std::to_string(tokens) + " position " +
                        std::to_string(position) + " block " + std::to_string(block));
-          plan::ComputeTrace meta = trace_pass(model, block, {128, tokens, 96}, c10::DeviceType::Meta);
-          plan::ComputeTrace real = trace_pass(model, block, {128, tokens, position}, c10::DeviceType::CPU);
+          plan::ComputeTrace meta = trace_pass(model, block, {128, tokens, 96}, c10::DeviceType::Meta).generate[0];
+          plan::ComputeTrace real = trace_pass(model, block, {128, tokens, position}, c10::DeviceType::CPU).generate[0];
           if (position != 96) meta.ops = real.ops = {};
           expect_equal(meta, real, "generate");
           if (testing::Test::HasFatalFailure()) return;

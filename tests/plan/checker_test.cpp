@@ -244,6 +244,14 @@ TEST(Checker, RefusesEveryOtherOrderOfSums) {
   expect(plan, "action 2", "read as if it were whole");
 }
 
+TEST(Checker, RefusesSegmentsOutOfOrder) {
+  Plan plan = summing_plan({{3, 0}, {3, 1}, {0, 0}, {0, 1}});
+  plan.actions[2].segment = plan.actions[3].segment = 0;
+  expect_correct(plan, host_and_disk());
+  plan.actions[3].segment = 1;
+  expect_line_with(check_plan(plan, host_and_disk()), {"action 3", "expected segment 0"});
+}
+
 TEST(Checker, AcceptsReuseOfMemoryThatWaits) {
   Plan plan = training_plan();
   plan.residences[1].offset = plan.actions[kFetchMoment].slots[1].offset = 6 * kPage;

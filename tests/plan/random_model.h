@@ -31,6 +31,7 @@ class RandomModel {
       trace.blocks.push_back(block);
       if (i <= num_layers) trace.boundary_bytes.push_back(Bytes{pick(1, 12)} * 4096);
     }
+    if (pick(0, 1) == 1) cut(trace, pick(2, 4), tied);
     return trace;
   }
 
@@ -46,7 +47,10 @@ class RandomModel {
   StepTrace generation_trace() {
     StepTrace trace = this->trace();
     trace.pass_tokens = {pick(2, 64), 1};
-    for (BlockTrace& block : trace.traces) block.generate = {computation(), computation()};
+    for (BlockTrace& block : trace.traces) {
+      block.generate = {computation(), computation()};
+      block.generate_segments = {block.evaluate_segments, block.evaluate_segments};
+    }
     for (const Block& block : trace.blocks)
       trace.cache_bytes.push_back(block.reads < 0 ? 0 : Bytes{pick(1, 40)} * 1000);
     for (Chunk& chunk : trace.chunks) chunk.trained = false;
@@ -91,6 +95,36 @@ class RandomModel {
 
  private:
   double rate() { return 1e9 * std::pow(10.0, std::uniform_real_distribution<double>(-0.5, 1.0)(random_)); }
+
+  // The table becomes so many chunks; embedding and loss block get segments that each take one of them.
+  void cut(StepTrace& trace, int num_pieces, bool tied) {
+    const auto add_chunks = [&](std::vector<int>& to) {
+      for (int p = 1; p < num_pieces; ++p) {
+        to.push_back(static_cast<int>(trace.chunks.size()));
+        trace.chunks.push_back(chunk(to.back(), 4000));
+      }
+    };
+    add_chunks(trace.blocks.front().chunks);
+    std::vector<int>& head = trace.blocks.back().chunks;
+    if (!tied) head.push_back(static_cast<int>(trace.chunks.size()));
+    if (!tied) trace.chunks.push_back(chunk(head.back(), 4000));
+    if (!tied) add_chunks(head);
+    if (tied) head.insert(head.end(), trace.blocks.front().chunks.begin() + 1, trace.blocks.front().chunks.end());
+    BlockTrace &embedding = trace.traces.front(), &loss = trace.traces.back();
+    loss.scratch_bytes = Bytes{pick(1, 9)} * 1000;
+    for (int p = 0; p < num_pieces; ++p) {
+      embedding.forward_segments.push_back({{p}, {}, computation()});
+      embedding.backward_segments.push_back({{}, {p}, computation()});
+      embedding.evaluate_segments.push_back({{p}, {}, computation()});
+      loss.evaluate_segments.push_back({{0, p + 1}, {}, computation()});
+    }
+    loss.backward_segments = loss.evaluate_segments;
+    for (int p = 0; p < num_pieces; ++p) {
+      const bool last = p + 1 == num_pieces;
+      loss.backward_segments.push_back(
+          {{0, p + 1}, last ? std::vector<int>{0, p + 1} : std::vector{p + 1}, computation()});
+    }
+  }
 
   Chunk chunk(int index, int most_pages) {
     Chunk chunk;

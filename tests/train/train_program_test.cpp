@@ -133,6 +133,30 @@ TEST_F(TrainingProgram, HasTheSameBitsInBothSpellingsOfItsSettings) {
   EXPECT_EQ(steps("file"), steps("flags"));
 }
 
+// 70001 x 128 floats are more than one piece of the vocabulary.
+TEST_F(TrainingProgram, KeepsATableThatIsSeveralChunksAsOneTensorInFiles) {
+  Json config = tiny_config();
+  config["vocab_size"] = 70001;
+  config["num_hidden_layers"] = 1;
+  (void)scratch_.write("model/config.json", config.dump(1));
+  const std::string steps = "--max-steps 2 --save-steps 1 --keep 3 --eval-data " + path("held-out.safetensors");
+  const std::string expected = weights_after("whole", steps);
+  const format::SafetensorsFile weights(fs::path(path("whole")) / "model.safetensors");
+  ASSERT_NE(weights.find("model.embed_tokens.weight"), nullptr);
+  EXPECT_EQ(weights.find("model.embed_tokens.weight")->shape, (std::vector<std::int64_t>{70001, 128}));
+
+  fs::create_directories(path("resumed"));
+  fs::copy(path("whole/checkpoint-1"), path("resumed/checkpoint-1"), fs::copy_options::recursive);
+  EXPECT_TRUE(weights_after("resumed", steps) == expected);
+  const auto evaluated = run("eval --model " + path("whole") + " --data " + path("held-out.safetensors") +
+                             " --micro-batch-size 2 --threads 2 --json " + path("eval.json"));
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_EQ(Json::parse(cli::read_whole(path("eval.json"))).at("loss"), events("whole", "eval").back().at("loss"));
+  const auto exported = run("export --model " + path("whole") + " --output " + path("exported"));
+  EXPECT_EQ(exported.exit_code, 0) << exported.err;
+  EXPECT_TRUE(weights_of("exported") == expected);
+}
+
 using Budgets = TrainingProgram;
 
 TEST_F(Budgets, ChangeNoBitDownToTheFloorAndBelowItTheShortfallIsNamed) {
