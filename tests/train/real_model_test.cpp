@@ -1,10 +1,13 @@
 // SmolLM2-135M with its real weights: the same bits at every budget, and PyTorch's losses and gradient norms
-// (tests/data/train, tools/oracles/smollm2_fp64_norms.py). Needs SLUICE_MODEL_GGUF (tools/fetch_model.sh).
+// (tests/data/train, tools/oracles/smollm2_fp64_norms.py, check_choice_scores.py). Needs SLUICE_MODEL_GGUF
+// (tools/fetch_model.sh).
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <regex>
+#include <sstream>
 
 #include "format/gguf_model.h"
 #include "format/model_config.h"
@@ -118,6 +121,24 @@ TEST_F(RealModel, TrainsToTheSameBitsAtEveryBudgetAndAfterAResume) {
 }
 
 TEST_F(RealModel, HasTheLossesAndGradientNormsOfPyTorchForTwoSteps) { expect_oracle_of_pytorch(2); }
+
+TEST_F(RealModel, ScoresChoicesAsTransformersDoes) {
+  const std::string items = std::string(SLUICE_TEST_DATA) + "/train/smollm2_choices.jsonl";
+  const auto result = run("eval --model " + gguf_.string() + " --tasks " + items + " --predictions " + path("said"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  std::istringstream expected(cli::read_whole(items)), said(cli::read_whole(path("said")));
+  int num_items = 0;
+  for (std::string line, other; std::getline(expected, line); ++num_items) {
+    ASSERT_TRUE(std::getline(said, other));
+    const Json theirs = Json::parse(line), ours = Json::parse(other);
+    EXPECT_EQ(ours.at("num_tokens"), theirs.at("num_tokens")) << line;
+    for (std::size_t choice = 0; choice < theirs.at("choices").size(); ++choice) {
+      const double sum = theirs.at("log_likelihoods").at(choice);
+      EXPECT_NEAR(ours.at("log_likelihoods").at(choice).get<double>(), sum, 1e-4 * std::abs(sum)) << line;
+    }
+  }
+  EXPECT_GT(num_items, 3);
+}
 
 using SlowRealModel = RealModel;
 
