@@ -119,7 +119,9 @@ TEST(Training, GivesTheSameBitsForEveryRuleAndFormatOfItsStates) {
         EXPECT_TRUE(outcome.weights == expected.weights);
         EXPECT_TRUE(outcome.moments == expected.moments);
         EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
-        EXPECT_GT(training.store()->bytes_read(), 0);
+        // Without states and gradients that wait, little is left to spill.
+        const bool must_spill = capacity == floor && !row.make.in_backward;
+        EXPECT_TRUE(training.store()->bytes_read() > 0 || !must_spill);
       }
     }
   }
