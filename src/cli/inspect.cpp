@@ -96,8 +96,8 @@ void print_text(const Json& json, const fs::path& path) {
 /// What the format layer knows; the rest is ours.
 bool is_model(const fs::path& path) {
   if (fs::is_directory(path)) {
-    return is_there(path / "config.json") || is_there(path / "model.safetensors") ||
-           is_there(path / "model.safetensors.index.json");
+    return is_there(path / "config.json") || is_there(path / "adapter_config.json") ||
+           is_there(path / "model.safetensors") || is_there(path / "model.safetensors.index.json");
   }
   const fs::path extension = path.extension();
   return extension == ".safetensors" || extension == ".gguf" || path.filename() == "config.json";

@@ -16,7 +16,7 @@ def main():
     adapter, base, data, expected = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
     ids = load_file(data)["input_ids"]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # PEFT warns of missing keys
+        warnings.filterwarnings("error", message=".*missing.*")  # so PEFT speaks of keys that it does not find
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
     with torch.no_grad():
         out = model.eval()(input_ids=ids, labels=ids)
