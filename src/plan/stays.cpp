@@ -70,6 +70,7 @@ class StayFinder {
         if (uses[i].row == gap.from_row && (gap.wraps == (i + 1 == uses.size()))) after[i] = &gap;
       }
     }
+    moves_may_skip_ = may_skip_moves(buffer, gaps);
     const auto first_stay = static_cast<int>(result_.stays.size());
     const std::size_t start = where_to_begin(uses, after);
     const Gap* before = after[(start + uses.size() - 1) % uses.size()];
@@ -226,15 +227,23 @@ class StayFinder {
   // Only updates read moments and pending gradients: with nothing to apply, their moves beside the update fall away
   // too.
   SkipWhen skip_of(const Gap& gap, int row) const {
-    const BufferKind kind = step_.buffers[gap.buffer].kind;
-    if (gap.level < arenas()) return SkipWhen::Never;               // only the store keeps what it has
+    if (gap.level < arenas()) return SkipWhen::Never;
     const bool skips = step_.rows[row].skip == SkipWhen::NoUpdate;  // the others are known too late for a move
-    return skips && (kind == BufferKind::Moment || kind == BufferKind::Gradient) ? SkipWhen::NoUpdate : SkipWhen::Never;
+    return skips && moves_may_skip_ ? SkipWhen::NoUpdate : SkipWhen::Never;
+  }
+
+  // Only the store keeps what it has: a moment that a rule of several passes uses twice, and that anything else carries
+  // to one of them, moves always.
+  bool may_skip_moves(BufferId buffer, std::span<const Gap> gaps) const {
+    const BufferKind kind = step_.buffers[buffer].kind;
+    const auto keeps = [&](const Gap& gap) { return gap.level >= arenas() || (!gap.wraps && is_held(gap)); };
+    return kind == BufferKind::Gradient || (kind == BufferKind::Moment && std::ranges::all_of(gaps, keeps));
   }
 
   const StepRows& step_;
   const Residency& residency_;
   const int num_arenas_;
+  bool moves_may_skip_ = false;  // of the buffer whose stays are being built
   Stays result_;
 };
 

@@ -98,6 +98,7 @@ TEST_P(TrainingBits, OfWeightsAndMomentsAreLeftAloneByASkippedUpdate) {
 
 // A chunk of several slices and pieces, rules of several passes, states of every format.
 TEST(Training, GivesTheSameBitsForEveryRuleAndFormatOfItsStates) {
+  Bytes most_read = 0;
   for (const optim::RuleRow& row : optim::rule_catalog()) {
     for (const optim::StateFormat moments : {optim::StateFormat::Fp32, optim::StateFormat::Bf16}) {
       if (moments != optim::StateFormat::Fp32 && !row.make.bf16_states) continue;
@@ -119,12 +120,11 @@ TEST(Training, GivesTheSameBitsForEveryRuleAndFormatOfItsStates) {
         EXPECT_TRUE(outcome.weights == expected.weights);
         EXPECT_TRUE(outcome.moments == expected.moments);
         EXPECT_EQ(training.executor().arena_peak(0), training.plans().arena_peak[0]);
-        // Without states and gradients that wait, little is left to spill.
-        const bool must_spill = capacity == floor && !row.make.in_backward;
-        EXPECT_TRUE(training.store()->bytes_read() > 0 || !must_spill);
+        most_read = std::max(most_read, training.store()->bytes_read());
       }
     }
   }
+  EXPECT_GT(most_read, MiB) << "no place was small enough to move anything";
 }
 
 TEST(Training, GroupsHaveRatesOfTheirOwn) {
