@@ -49,7 +49,6 @@ struct Workload {
   float loss_scale = 1;
   std::vector<std::string> freeze = {};
   bool adapter = false;  ///< of all linear maps
-  std::int64_t vocab_size = 301;
 };
 
 inline const char* name(plan::UpdateWhen update) {

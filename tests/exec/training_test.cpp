@@ -186,7 +186,7 @@ TEST(Training, GivesTheSameBitsForEverySetOfSavedClasses) {
 // A table of more than 32 MiB is several chunks, and with little memory the loss block several rows.
 TEST(Training, GivesTheSameBitsWithAVocabularyInPieces) {
   for (const auto& [family, tied] : {std::pair{"llama", true}, {"gpt2", false}}) {
-    const TracedWork work({.family = family, .tied = tied, .num_layers = 1, .accumulation = 2, .vocab_size = 140'001});
+    const TracedWork work({.family = family, .tied = tied, .num_layers = 1, .vocab_size = 140'001, .accumulation = 2});
     Outcome expected;
     double evaluated = 0;
     {
