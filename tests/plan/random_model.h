@@ -194,7 +194,7 @@ class RandomModel {
     return block;
   }
 
-  static constexpr std::size_t kMostChunks = 8;
+  static constexpr std::size_t kMostChunks = 16;
   std::mt19937 random_;
 };
 
