@@ -29,6 +29,9 @@ void warm_products(const plan::StepTrace& trace);
 /// is a disk tier).
 [[nodiscard]] Bytes process_overhead(bool with_disk);
 
+/// The same once the plan is made, nearer to the truth: most of what appears later is there. Before arenas are touched.
+[[nodiscard]] Bytes settled_overhead(bool with_disk);
+
 /// Reads the process and the limits of the machine. Call when what lives beside the arena is there (data opened,
 /// tokenizer gone). Throws CapacityError when the process alone is over the budget.
 [[nodiscard]] Budget measure_budget(const recipe::Settings& settings);

@@ -65,12 +65,16 @@ plan::Machine base_machine(const recipe::Settings& settings) {
 
 // On this machine the process is warmed as training will, so that its own memory is known and not guessed; unless even
 // that would take much memory.
+bool is_warmed(const plan::StepTrace& trace, const recipe::Settings& settings) {
+  return settings.machine.empty() && warming_bytes(trace) < tier::available_host_memory() / 8;
+}
+
 plan::StepTrace traced(plan::Machine& machine, const model::Model& model, const recipe::Settings& settings) {
   const bool here = settings.machine.empty();
   if (here) prepare_process(settings);
   at::set_num_threads(machine.num_threads);
   plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
-  if (here && warming_bytes(trace) < tier::available_host_memory() / 8) {
+  if (is_warmed(trace, settings)) {
     warm_products(trace);
     machine.process_overhead = process_overhead(!settings.spill_dir.empty());
   }
@@ -88,6 +92,16 @@ void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
   }
   set_budgets(machine, settings);
   if (here) recipe::add_emulated_device(machine, settings);
+}
+
+// With the plan made, the process is known better than before it.
+void settle(PlanForecast& forecast) {
+  plan::Machine& machine = forecast.machine;
+  const int disk = machine.tier_index(plan::TierKind::Disk), host = machine.tier_index(plan::TierKind::Host);
+  const Bytes settled = settled_overhead(disk >= 0 && forecast.result.plans->arena_peak[disk] > 0);
+  const Bytes less = std::max<Bytes>(machine.process_overhead - settled, 0);
+  machine.process_overhead -= less;
+  machine.tiers[host].capacity += less;
 }
 
 }  // namespace
@@ -114,6 +128,7 @@ int run_plan(const recipe::Settings& asked) {
     PlanForecast without = make_forecast(settings.model, trace, machine, request);
     if (without.result.plans) forecast = std::move(without);
   }
+  if (result.plans && is_warmed(trace, settings)) settle(forecast);
   std::fputs(to_text(forecast, settings).c_str(), stdout);
   std::fflush(stdout);
   if (!settings.json.empty()) write_text(settings.json, to_json(forecast, settings).dump() + "\n");

@@ -1,7 +1,5 @@
 #include "train/session.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <functional>
@@ -167,7 +165,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   if (!result.plans) throw_does_not_fit(result, machine);
   plans = std::move(*result.plans);
   prove(plans, machine);
-  ::malloc_trim(0);  // what the search held goes back before the arena takes its place
+  machine.process_overhead = std::min(machine.process_overhead, settled_overhead(planned(plan::TierKind::Disk) > 0));
 }
 
 Bytes Session::planned(plan::TierKind kind) const {
