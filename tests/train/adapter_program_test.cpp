@@ -61,7 +61,7 @@ TEST_F(AdapterProgram, TrainsAnAdapterThatPeftCanReadAndLeavesTheBaseAlone) {
 TEST_F(AdapterProgram, GivesTheSameBitsInLessMemoryThanTheBaseHasAndAfterAKill) {
   ASSERT_EQ(adapt("whole", kLora).exit_code, 0);
   const std::string expected = adapter_of("whole");
-  ASSERT_EQ(adapt("small", std::string(kLora) + spill() + budget(program_alone() + 2 * MiB)).exit_code, 0);
+  ASSERT_EQ(adapt("small", std::string(kLora) + spill() + budget(program_alone(spill()) + 2 * MiB)).exit_code, 0);
   EXPECT_TRUE(adapter_of("small") == expected);
   const Json end = events("small", "end").at(0);
   EXPECT_EQ(end.at("predicted_host_peak_bytes"), end.at("host_peak_bytes"));

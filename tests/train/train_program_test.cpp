@@ -195,7 +195,7 @@ TEST_F(Budgets, ChangeNoBitWithStatesStripedOverSeveralFolders) {
 }
 
 TEST_F(Budgets, WithoutADiskAreRefusedWithTheHintToGiveOne) {
-  expect_failure(train("small", budget(smallest_budget())), 3, "--spill-dir");
+  expect_failure(train("small", budget(program_alone() + 2 * MiB)), 3, "--spill-dir");
 }
 
 TEST_F(Budgets, OfTheDiskAreRefusedWithTheShortfall) {

@@ -131,16 +131,16 @@ class TrainingProgram : public testing::Test {
   [[nodiscard]] std::string spill() const { return "--spill-dir " + path("spill") + " "; }
   /// The least budget of this machine, as the refusal of one that is too small names it.
   Bytes smallest_budget(const std::string& more = {}) {
-    const auto refused = train("plan", more + " --dry-run " + spill() + budget(program_alone(more) + MiB + kSpread));
+    const auto refused = train("plan", more + " --dry-run " + spill() + budget(program_alone(more + " " + spill()) + MiB + kSpread));
     expect_failure(refused, 3, "are missing");
     std::smatch found;
     EXPECT_TRUE(std::regex_search(refused.err, found, std::regex(R"(\(([0-9]+) bytes)"))) << refused.err;
     return found.empty() ? 0 : std::stoll(found[1]);
   }
 
-  /// What the program needs before the model, with a disk.
-  Bytes program_alone(const std::string& more = {}) {
-    const auto alone = train("plan", more + " --dry-run " + spill() + budget(16 * MiB));
+  /// What the program needs before the model; with a disk it is more.
+  Bytes program_alone(const std::string& flags = {}) {
+    const auto alone = train("plan", flags + " --dry-run " + budget(16 * MiB));
     expect_failure(alone, 3, "the program alone does not fit");
     std::smatch found;
     EXPECT_TRUE(std::regex_search(alone.err, found, std::regex(R"(needs ([0-9.]+) MiB)"))) << alone.err;
