@@ -52,7 +52,8 @@ struct ModelContents {
 
 /// Writes the model's (or the adapter's) files into `output`, which may hold checkpoints, metrics and an earlier model.
 /// All is first written beside them and synced; then the old model disappears, and config.json (adapter_config.json)
-/// comes last: without it no loader takes the folder for a model, so there is a complete model or none. Errors, memory and lock as `write_checkpoint`.
+/// comes last: without it no loader takes the folder for a model, so there is a complete model or none. Errors, memory
+/// and lock as `write_checkpoint`.
 void write_model_folder(const std::filesystem::path& output, const ModelContents& contents, const ReadState& read_state,
                         std::span<float> staging);
 

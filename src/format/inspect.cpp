@@ -115,8 +115,11 @@ Json inspect_adapter(const std::filesystem::path& path) {
   const AdapterConfig config = read_adapter_config(path);
   Json root;
   root["kind"] = "PEFT adapter folder";
-  root["config"] = {{"base_model", config.base_model}, {"rank", config.rank},       {"alpha", config.alpha},
-                    {"rslora", config.rslora},         {"targets", config.targets}};
+  root["config"] = {{"base_model", config.base_model},
+                    {"rank", config.rank},
+                    {"alpha", config.alpha},
+                    {"rslora", config.rslora},
+                    {"targets", config.targets}};
   root.update(describe_tensors(open_weights(path / kAdapterWeightsName)->tensors()));
   return root;
 }

@@ -130,7 +130,8 @@ AdapterConfig read_adapter_config(const std::filesystem::path& folder) {
     config.alpha = root.value("lora_alpha", 8.0);
     config.rslora = root.value("use_rslora", false);
     config.dropout = root.value("lora_dropout", 0.0);
-    if (asks(root, "base_model_name_or_path")) config.base_model = root.at("base_model_name_or_path").get<std::string>();
+    if (asks(root, "base_model_name_or_path"))
+      config.base_model = root.at("base_model_name_or_path").get<std::string>();
     if (asks(root, "target_modules")) {
       const Json& targets = root.at("target_modules");
       if (targets.is_string()) {

@@ -54,8 +54,8 @@ void init_parameter(const ParameterSpec& spec, std::uint64_t seed, std::int64_t 
   for (std::int64_t i = 0; i < end;) {
     const std::int64_t element = first_element + i;
     const auto counter = static_cast<std::uint64_t>(element / 4);
-    const auto values = spec.init == ParameterSpec::Init::Uniform ? four_uniforms(key, counter)
-                                                                  : four_normals(key, counter);
+    const auto values =
+        spec.init == ParameterSpec::Init::Uniform ? four_uniforms(key, counter) : four_normals(key, counter);
     for (auto lane = static_cast<std::size_t>(element % 4); lane < 4 && i < end; ++lane, ++i) {
       out[static_cast<std::size_t>(i)] = std * values[lane];
     }

@@ -25,7 +25,8 @@ void add_linear_gradients(const Linear& p, const Linear& gradient, const at::Ten
 }
 
 bool wants_gradient(const Linear& gradient) {
-  return gradient.weight.defined() || gradient.bias.defined() || gradient.adapter.a.defined() || gradient.adapter.b.defined();
+  return gradient.weight.defined() || gradient.bias.defined() || gradient.adapter.a.defined() ||
+         gradient.adapter.b.defined();
 }
 
 at::Tensor linear_backward(const Linear& p, const at::Tensor& dy) {

@@ -53,8 +53,8 @@ std::vector<ParameterSpec> layer_parameters(const format::ModelConfig& config, c
     specs.push_back({prefix + name + ".weight", {config.hidden_size}, Init::Ones, 0});
   };
   const auto projection = [&](const char* name, std::int64_t out, std::int64_t in, bool bias) {
-    specs.push_back({prefix + name + ".weight", {out, in}, Init::Normal, config.initializer_range,
-                     ParameterSpec::Matrix::OutIn});
+    specs.push_back(
+        {prefix + name + ".weight", {out, in}, Init::Normal, config.initializer_range, ParameterSpec::Matrix::OutIn});
     if (bias) specs.push_back({prefix + name + ".bias", {out}, Init::Zeros, 0});
   };
   const std::int64_t d = config.hidden_size, f = config.intermediate_size;

@@ -28,9 +28,9 @@ struct ParameterPlace {
 /// A block in its place. Its functions take the parameters of `chunks` concatenated in that order, or in `order`.
 struct BlockEntry {
   std::unique_ptr<Block> block;
-  std::vector<int> chunks;  ///< the block's own first; a tied chunk stands in both of its users
-  int reads = -1;           ///< boundary read, -1: only the batch
-  int writes = -1;          ///< boundary written, -1: it ends in the loss
+  std::vector<int> chunks;                 ///< the block's own first; a tied chunk stands in both of its users
+  int reads = -1;                          ///< boundary read, -1: only the batch
+  int writes = -1;                         ///< boundary written, -1: it ends in the loss
   std::vector<ParameterPlace> order = {};  ///< of the parameters of all `chunks`; empty: as they stand
 };
 

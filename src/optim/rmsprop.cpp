@@ -1,6 +1,6 @@
 // RMSprop (Tieleman and Hinton, 2012), optionally centered and with momentum on the quotient, in the arithmetic of
-// torch's element-wise operators, which its optimizer calls one after the other; torch's square root is MKL's, so a last
-// bit may differ.
+// torch's element-wise operators, which its optimizer calls one after the other; torch's square root is MKL's, so a
+// last bit may differ.
 #include <cmath>
 #include <vector>
 

@@ -96,7 +96,7 @@ class SumOrder {
 
   const Plan& plan_;
   CheckReport& report_;
-  std::vector<Sum> sums_;  // per buffer
+  std::vector<Sum> sums_;                                              // per buffer
   std::map<std::tuple<ActionKind, int, int, int>, int> next_segment_;  // per pass, block and micro-batch
 };
 

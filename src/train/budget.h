@@ -25,8 +25,8 @@ void warm_products(const plan::StepTrace& trace);
 /// Most bytes that `warm_products` takes at once.
 [[nodiscard]] Bytes warming_bytes(const plan::StepTrace& trace);
 
-/// What this process needs beside the arenas as it is now, with room for what appears only while training (more if there
-/// is a disk tier).
+/// What this process needs beside the arenas as it is now, with room for what appears only while training (more if
+/// there is a disk tier).
 [[nodiscard]] Bytes process_overhead(bool with_disk);
 
 /// The same once the plan is made, nearer to the truth: most of what appears later is there. Before arenas are touched.

@@ -94,8 +94,8 @@ void load_moments(Session& session, const format::SafetensorsFile* file, std::sp
   const auto& buffers = session.state->buffers();
   for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
     if (buffers[id].kind != plan::BufferKind::Moment) continue;
-    stream_buffer(session, id, std::as_writable_bytes(staging), layout,
-                  arrays[{buffers[id].chunk, buffers[id].moment}], file);
+    stream_buffer(session, id, std::as_writable_bytes(staging), layout, arrays[{buffers[id].chunk, buffers[id].moment}],
+                  file);
   }
 }
 

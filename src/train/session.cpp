@@ -156,8 +156,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   request.forward_only = purpose.forward_only;
   request.with_evaluate = purpose.with_evaluate;
   if (purpose.forward_only) {
-    request.recipe = {
-        .num_micro_batches = purpose.num_evaluated, .num_evaluated = purpose.num_evaluated, .states = {}};
+    request.recipe = {.num_micro_batches = purpose.num_evaluated, .num_evaluated = purpose.num_evaluated, .states = {}};
   } else {
     check_groups(run, trace);
   }

@@ -131,7 +131,8 @@ class TrainingProgram : public testing::Test {
   [[nodiscard]] std::string spill() const { return "--spill-dir " + path("spill") + " "; }
   /// The least budget of this machine, as the refusal of one that is too small names it.
   Bytes smallest_budget(const std::string& more = {}) {
-    const auto refused = train("plan", more + " --dry-run " + spill() + budget(program_alone(more + " " + spill()) + MiB + kSpread));
+    const auto refused =
+        train("plan", more + " --dry-run " + spill() + budget(program_alone(more + " " + spill()) + MiB + kSpread));
     expect_failure(refused, 3, "are missing");
     std::smatch found;
     EXPECT_TRUE(std::regex_search(refused.err, found, std::regex(R"(\(([0-9]+) bytes)"))) << refused.err;
