@@ -18,7 +18,7 @@ train() {  # folder, steps, more flags
     --grad-accumulation 2 --max-steps 3 --save-steps "$steps" --lr 1e-4 --seed 7 "$@"
 }
 bytes() { { "$sluice" train --model "$model" --data "$text" --output "$out/none" --seq-len 512 --micro-batch-size 1 --grad-accumulation 2 \
-    --max-steps 3 --host-memory 250MiB --spill-dir "$out/spill" || true; } 2>&1 | sed -n 's/.*(\([0-9]*\) bytes, .*/\1/p'; }
+    --max-steps 3 --host-memory 200MiB --spill-dir "$out/spill" || true; } 2>&1 | sed -n 's/.*(\([0-9]*\) bytes, .*/\1/p'; }
 field() { grep '"event":"end"' "$1/metrics.jsonl" | tail -n 1 | sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p"; }
 digest() { grep '"event":"step"' "$1/metrics.jsonl" | sed 's/.*"step":\([0-9]*\),"loss":\([^,]*\),"grad_norm":\([^,]*\),.*/\1 \2 \3/' | sort -u | sha256sum | cut -c 1-12; }
 mib() { awk -v b="$1" 'BEGIN { printf "%.1f", b / 1048576 }'; }
