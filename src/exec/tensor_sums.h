@@ -28,7 +28,6 @@ class TensorSums {
   [[nodiscard]] optim::Sums piece(const plan::ParameterSlot& parameter, int number, std::int64_t piece);
   /// The tensor's elements up to `end` have been measured: pieces that are complete go into the totals.
   void fold(const plan::ParameterSlot& parameter, int number, std::int64_t end);
-  [[nodiscard]] Bytes bytes() const { return static_cast<Bytes>((totals_.size() + pieces_.size()) * sizeof(double)); }
 
  private:
   /// Doubles of a tensor of that shape: scalars, rows (not of a piece), columns.

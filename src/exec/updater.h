@@ -27,7 +27,6 @@ class Updater {
   /// Plays an Update of `plan` in `arenas`.
   void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
            const optim::UpdateArgs& args);
-  [[nodiscard]] Bytes sums_bytes() const { return sums_.bytes(); }
 
  private:
   static constexpr std::size_t kMostStates = 8;

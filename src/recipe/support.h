@@ -24,7 +24,7 @@ void check_required(const Settings& settings, std::string_view verb);
 /// Whether the run has data that it does not train on.
 [[nodiscard]] bool has_held_out(const Settings& settings);
 
-/// `spill` counts as auto here; check_supported has refused it.
+/// `--activations` as the planner names it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);
 
 /// Betas, eps and momentum as far as they were given and the rule has them, and `optimizer_options`. Throws ConfigError
