@@ -8,14 +8,16 @@
 namespace sluice::optim {
 
 std::span<const RuleRow> rule_catalog() {
-  static const std::array<RuleRow, 11> kRows = {{
-      {"adamw", "Adam with decoupled weight decay; 8 bytes of state per parameter", adamw_factory()},
+  static const std::array<RuleRow, 12> kRows = {{
+      {"adamw", "Adam with decoupled weight decay; 8 bytes of state per parameter (bf16: 4)", adamw_factory()},
+      {"adamw-8bit", "AdamW with block-wise 8-bit states as in bitsandbytes; 2.03 bytes per parameter",
+       adamw_8bit_factory()},
       {"adam", "Adam with weight decay in the gradient; 8 bytes per parameter", adam_factory()},
-      {"sgd", "gradient descent, optional momentum and Nesterov; 0 or 4 bytes per parameter", sgd_factory()},
+      {"sgd", "gradient descent, optional momentum and Nesterov; 0 or 4 bytes per parameter (bf16: 2)", sgd_factory()},
       {"adagrad", "steps shrink with the sum of squared gradients; 4 bytes per parameter", adagrad_factory()},
       {"rmsprop", "steps divided by a running root mean square; 4, 8 or 12 bytes per parameter", rmsprop_factory()},
       {"lion", "sign of an interpolated momentum, decoupled decay; 4 bytes per parameter", lion_factory()},
-      {"lamb", "Adam's step scaled per tensor by |p| / |step| (NVIDIA's variant); 8 bytes per parameter",
+      {"lamb", "Adam's step scaled per tensor by |p| / |step| (NVIDIA's variant); 8 bytes per parameter (bf16: 4)",
        lamb_factory()},
       {"lars", "momentum scaled per tensor by |p| / (|g| + decay |p|); 4 bytes per parameter", lars_factory()},
       {"adafactor", "second moment as row and column means (transformers' variant); 4 (rows + columns) bytes a matrix",

@@ -20,6 +20,7 @@ RuleFactory adafactor_factory();
 RuleFactory adagrad_factory();
 RuleFactory adalomo_factory();
 RuleFactory adam_factory();
+RuleFactory adamw_8bit_factory();
 RuleFactory adamw_factory();
 RuleFactory lamb_factory();
 RuleFactory lars_factory();

@@ -8,6 +8,7 @@
 #include "base/isa.h"
 #include "optim/block_sum.h"
 #include "optim/factories.h"
+#include "optim/narrow.h"
 
 namespace sluice::optim {
 namespace {
@@ -31,27 +32,31 @@ struct Element {
   return {m, v, std::fma(c.weight_decay, p, adam)};
 }
 
+template <typename Words>
 struct Pointers {
+  using Word = typename Words::Word;
   float* parameter;
   const float* gradient;
-  float* exp_avg;
-  float* exp_avg_sq;
+  Word* exp_avg;
+  Word* exp_avg_sq;
 };
 
+template <typename Words>
 struct MeasureLoop {
-  Pointers data;
+  Pointers<Words> data;
   Constants constants;
   double* sums;  // of squares: parameter, step
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
-    const Pointers d = data;
+    const Pointers<Words> d = data;
     const Constants c = constants;
     std::array<float, kBlock> step;
     for (std::size_t first = 0; first < count; first += kBlock) {
       const std::size_t size = count - first < kBlock ? count - first : kBlock;
       for (std::size_t i = 0; i < size; ++i) {
         const std::size_t at = first + i;
-        step[i] = next(d.parameter[at], d.gradient[at], d.exp_avg[at], d.exp_avg_sq[at], c).step;
+        step[i] =
+            next(d.parameter[at], d.gradient[at], Words::widen(d.exp_avg[at]), Words::widen(d.exp_avg_sq[at]), c).step;
       }
       sums[0] += block_sum_of_squares(d.parameter + first, size);
       sums[1] += block_sum_of_squares(step.data(), size);
@@ -59,22 +64,32 @@ struct MeasureLoop {
   }
 };
 
+template <typename Words>
 struct ApplyLoop {
-  Pointers data;
+  using Word = typename Words::Word;
+  Pointers<Words> data;
   Constants constants;
   float minus_rate;
+  std::uint64_t stream, first_block;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
-    float* __restrict const parameter = data.parameter;
-    const float* __restrict const gradient = data.gradient;
-    float* __restrict const exp_avg = data.exp_avg;
-    float* __restrict const exp_avg_sq = data.exp_avg_sq;
+    for (std::size_t first = 0; first < count; first += kBlock)
+      block(first, count - first < kBlock ? count - first : kBlock);
+  }
+
+  [[gnu::always_inline]] void block(std::size_t first, std::size_t count) const {
+    float* __restrict const parameter = data.parameter + first;
+    const float* __restrict const gradient = data.gradient + first;
+    Word* __restrict const exp_avg = data.exp_avg + first;
+    Word* __restrict const exp_avg_sq = data.exp_avg_sq + first;
     const Constants c = constants;
+    const BlockNoise noise(stream, first_block + first / kBlock);
     const float rate = minus_rate;
     for (std::size_t i = 0; i < count; ++i) {
-      const Element e = next(parameter[i], gradient[i], exp_avg[i], exp_avg_sq[i], c);
-      exp_avg[i] = e.exp_avg;
-      exp_avg_sq[i] = e.exp_avg_sq;
+      const Element e = next(parameter[i], gradient[i], Words::widen(exp_avg[i]), Words::widen(exp_avg_sq[i]), c);
+      const std::uint32_t bits = noise(i);
+      exp_avg[i] = Words::narrow(e.exp_avg, bits);
+      exp_avg_sq[i] = Words::narrow(e.exp_avg_sq, bits >> 16);
       parameter[i] = std::fma(rate, e.step, parameter[i]);
     }
   }
@@ -82,8 +97,12 @@ struct ApplyLoop {
 
 class LambRule final : public UpdateRule {
  public:
-  explicit LambRule(const OptionValues& options)
-      : beta1_(options["beta1"]), beta2_(options["beta2"]), eps_(options["eps"]) {}
+  LambRule(const OptionValues& values, const RuleOptions& options)
+      : beta1_(values["beta1"]),
+        beta2_(values["beta2"]),
+        eps_(values["eps"]),
+        options_(options),
+        states_{{{"exp_avg", Extent::Elements, options.moments}, {"exp_avg_sq", Extent::Elements, options.moments}}} {}
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
   [[nodiscard]] Measuring measuring() const noexcept override {
@@ -91,20 +110,30 @@ class LambRule final : public UpdateRule {
   }
 
   void measure(int /*pass*/, const Part& part, const UpdateArgs& args, const Sums& sums) const override {
-    run_widest(MeasureLoop{pointers(part), constants(args), sums.scalars.data()}, part.parameter.size());
+    with_words(options_, [&]<typename Words>() {
+      const MeasureLoop<Words> loop{pointers<Words>(part), constants(args), sums.scalars.data()};
+      run_widest(loop, part.parameter.size());
+    });
   }
 
   void update(const Part& part, const UpdateArgs& args) const override {
     const double parameter_norm = std::sqrt(part.totals.scalars[0]), step_norm = std::sqrt(part.totals.scalars[1]);
     const bool adapts = args.weight_decay != 0 && parameter_norm != 0 && step_norm != 0;
     const double rate = adapts ? args.lr * parameter_norm / step_norm : args.lr;
-    run_widest(ApplyLoop{pointers(part), constants(args), static_cast<float>(-rate)}, part.parameter.size());
+    with_words(options_, [&]<typename Words>() {
+      const ApplyLoop<Words> loop{pointers<Words>(part), constants(args), static_cast<float>(-rate), noise_stream(args),
+                                  static_cast<std::uint64_t>(part.first_in_model / kBlock)};
+      run_widest(loop, part.parameter.size());
+    });
   }
 
  private:
-  static Pointers pointers(const Part& part) {
+  template <typename Words>
+  static Pointers<Words> pointers(const Part& part) {
     SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == 2);
-    return {part.parameter.data(), part.gradient.data(), part.states[0].floats(), part.states[1].floats()};
+    using Word = typename Words::Word;
+    return {part.parameter.data(), part.gradient.data(), static_cast<Word*>(part.states[0].elements),
+            static_cast<Word*>(part.states[1].elements)};
   }
 
   [[nodiscard]] Constants constants(const UpdateArgs& args) const {
@@ -121,11 +150,12 @@ class LambRule final : public UpdateRule {
   }
 
   double beta1_, beta2_, eps_;
-  std::array<StateSpec, 2> states_ = {{{"exp_avg"}, {"exp_avg_sq"}}};
+  RuleOptions options_;
+  std::array<StateSpec, 2> states_;
 };
 
 }  // namespace
 
-RuleFactory lamb_factory() { return {construct<LambRule>, kOptions}; }
+RuleFactory lamb_factory() { return {.make = construct<LambRule>, .options = kOptions, .bf16_states = true}; }
 
 }  // namespace sluice::optim

@@ -7,6 +7,7 @@
 #include "base/isa.h"
 #include "optim/coupled_decay.h"
 #include "optim/factories.h"
+#include "optim/narrow.h"
 
 namespace sluice::optim {
 namespace {
@@ -34,70 +35,89 @@ struct PlainLoop {
   }
 };
 
+template <typename Words>
 struct MomentumLoop {
+  using Word = typename Words::Word;
   float* parameter_data;
   const float* gradient_data;
-  float* buffer_data;
+  Word* buffer_data;
   Constants constants;
-  bool first;
-  bool nesterov;
+  bool is_first;
+  bool looks_ahead;
+  std::uint64_t stream, first_block;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
-    float* __restrict const parameter = parameter_data;
-    const float* __restrict const gradient = gradient_data;
-    float* __restrict const buffer = buffer_data;
+    for (std::size_t first = 0; first < count; first += kBlock)
+      block(first, count - first < kBlock ? count - first : kBlock);
+  }
+
+  [[gnu::always_inline]] void block(std::size_t first, std::size_t count) const {
+    float* __restrict const parameter = parameter_data + first;
+    const float* __restrict const gradient = gradient_data + first;
+    Word* __restrict const buffer = buffer_data + first;
     const Constants c = constants;
-    const bool is_first = first;
-    const bool looks_ahead = nesterov;
+    const BlockNoise noise(stream, first_block + first / kBlock);
+    const bool starts = is_first;
+    const bool nesterov = looks_ahead;
     for (std::size_t i = 0; i < count; ++i) {
       const float p = parameter[i];
       const float g = coupled_decay(gradient[i] * c.gradient_scale, p, c.weight_decay);
-      const float b = is_first ? g : std::fma(g, c.one_minus_dampening, buffer[i] * c.momentum);
-      buffer[i] = b;
-      parameter[i] = std::fma(looks_ahead ? std::fma(b, c.momentum, g) : b, c.minus_lr, p);
+      const float b = starts ? g : std::fma(g, c.one_minus_dampening, Words::widen(buffer[i]) * c.momentum);
+      buffer[i] = Words::narrow(b, noise(i));
+      parameter[i] = std::fma(nesterov ? std::fma(b, c.momentum, g) : b, c.minus_lr, p);
     }
   }
 };
 
 class SgdRule final : public UpdateRule {
  public:
-  explicit SgdRule(const OptionValues& options)
-      : momentum_(options["momentum"]), dampening_(options["dampening"]), nesterov_(options["nesterov"] != 0) {
+  SgdRule(const OptionValues& values, const RuleOptions& options)
+      : momentum_(values["momentum"]),
+        dampening_(values["dampening"]),
+        nesterov_(values["nesterov"] != 0),
+        options_(options) {
     if (nesterov_ && (momentum_ == 0 || dampening_ != 0))
       throw ConfigError("optim", "nesterov cannot be used", "expected momentum > 0 and dampening = 0",
                         "set --momentum or leave nesterov out");
-    if (momentum_ != 0) states_.push_back({"momentum_buffer"});
+    if (momentum_ != 0) states_.push_back({"momentum_buffer", Extent::Elements, options.moments});
   }
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
 
   void update(const Part& part, const UpdateArgs& args) const override {
-    const auto parameter = part.parameter;
-    const auto gradient = part.gradient;
-    const auto states = part.states;
-    SLUICE_CHECK(parameter.size() == gradient.size() && states.size() == states_.size() && args.step >= 1);
+    SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size() &&
+                 args.step >= 1);
     const Constants constants{.gradient_scale = args.gradient_scale,
                               .weight_decay = static_cast<float>(args.weight_decay),
                               .momentum = static_cast<float>(momentum_),
                               .one_minus_dampening = static_cast<float>(1 - dampening_),
                               .minus_lr = static_cast<float>(-args.lr)};
-    if (states.empty()) {
-      run_widest(PlainLoop{parameter.data(), gradient.data(), constants}, parameter.size());
-    } else {
-      run_widest(
-          MomentumLoop{parameter.data(), gradient.data(), states[0].floats(), constants, args.step == 1, nesterov_},
-          parameter.size());
+    if (part.states.empty()) {
+      run_widest(PlainLoop{part.parameter.data(), part.gradient.data(), constants}, part.parameter.size());
+      return;
     }
+    with_words(options_, [&]<typename Words>() {
+      const MomentumLoop<Words> loop{.parameter_data = part.parameter.data(),
+                                     .gradient_data = part.gradient.data(),
+                                     .buffer_data = static_cast<typename Words::Word*>(part.states[0].elements),
+                                     .constants = constants,
+                                     .is_first = args.step == 1,
+                                     .looks_ahead = nesterov_,
+                                     .stream = noise_stream(args),
+                                     .first_block = static_cast<std::uint64_t>(part.first_in_model / kBlock)};
+      run_widest(loop, part.parameter.size());
+    });
   }
 
  private:
   double momentum_, dampening_;
   bool nesterov_;
+  RuleOptions options_;
   std::vector<StateSpec> states_;
 };
 
 }  // namespace
 
-RuleFactory sgd_factory() { return {construct<SgdRule>, kOptions}; }
+RuleFactory sgd_factory() { return {.make = construct<SgdRule>, .options = kOptions, .bf16_states = true}; }
 
 }  // namespace sluice::optim

@@ -47,6 +47,9 @@ OptionRow optimizer_row() {
     for (const char* same : {"adamw-torch", "adamw-torch-fused", "adamw-hf"}) {
       if (name == same) name = "adamw";
     }
+    for (const char* same : {"adamw8bit", "adamw-bnb-8bit"}) {
+      if (name == same) name = "adamw-8bit";
+    }
     if (name.empty()) throw_bad_value("optimizer", "the name of an update rule", text);
     settings.optimizer = name;
   };
@@ -68,6 +71,9 @@ OptionRow schedule_row() {
   row.set = [](Settings& settings, std::string_view text) {
     std::string name = fold_name(text);
     for (char& c : name) c = c == '-' ? '_' : c;
+    for (const char* same : {"adamw8bit", "adamw-bnb-8bit"}) {
+      if (name == same) name = "adamw-8bit";
+    }
     if (name.empty()) throw_bad_value("lr-schedule", "the name of a schedule", text);
     for (const auto& known : optim::schedule_catalog()) {
       if (without_underscores(name) == without_underscores(known.name)) name = known.name;
@@ -197,7 +203,7 @@ std::vector<OptionRow> precision_rows() {
                 {.verbs = kComputing, .help = "of stored weights", .absent = "as stored"}),
       dtype_row("master-dtype", &Settings::master_dtype,
                 {.help = "of master weights", .absent = "none for fp32, fp32 for 16-bit"}),
-      dtype_row("moments-dtype", &Settings::moments_dtype, {.help = "of optimizer state", .absent = "fp32"}),
+      dtype_row("moments-dtype", &Settings::moments_dtype, {.help = "of optimizer state: fp32, bf16", .absent = "fp32"}),
       dtype_row("compute-dtype", &Settings::compute_dtype,
                 {.verbs = kComputing, .help = "of block math", .absent = "best for the device"}),
       dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
@@ -207,7 +213,7 @@ std::vector<OptionRow> precision_rows() {
           {.help = "of --loss-scale dynamic: policy=deepspeed|torch, and options as they are named there (repeatable)",
            .aliases = {"loss_scale_options"}}),
       switch_row("stochastic-rounding", &Settings::stochastic_rounding,
-                 {.help = "round bf16 weights at random", .absent = "on for bf16 without master"}),
+                 {.help = "round bf16 moments at random", .absent = "on for bf16"}),
   };
 }
 

@@ -14,10 +14,9 @@ namespace sluice::recipe {
 namespace {
 
 /// Rules that people ask for by these names and that have no row in optim's catalog.
-constexpr auto kOtherRules =
-    std::to_array<std::string_view>({"adamax", "adamw8bit", "adamw-8bit", "adamw-bnb-8bit", "paged-adamw-8bit",
-                                     "paged-adamw-32bit", "adamw-mini", "ademamix", "adadelta", "came", "galore-adamw",
-                                     "galore", "muon", "nadam", "prodigy", "schedule-free-adamw", "shampoo", "soap"});
+constexpr auto kOtherRules = std::to_array<std::string_view>(
+    {"adamax", "paged-adamw-8bit", "paged-adamw-32bit", "adamw-mini", "ademamix", "adadelta", "came", "galore-adamw",
+     "galore", "muon", "nadam", "prodigy", "schedule-free-adamw", "shampoo", "soap"});
 
 /// Schedules of transformers that follow the loss, which no iteration tells.
 constexpr auto kOtherSchedules = std::to_array<std::string_view>({"reduce_lr_on_plateau", "greedy"});
@@ -88,9 +87,17 @@ void check_precision(const Settings& settings) {
   };
   check("weights-dtype", settings.weights_dtype);
   check("master-dtype", settings.master_dtype);
-  check("moments-dtype", settings.moments_dtype);
+  if (settings.moments_dtype == DType::Fp16) refuse("--moments-dtype fp16", "--moments-dtype bf16");
+  const auto rule = optim::make_rule(settings.optimizer, rule_options(settings));
+  const auto is_8bit = [](const optim::StateSpec& state) { return state.format == optim::StateFormat::Block8; };
+  if (settings.moments_dtype && std::ranges::any_of(rule->states(), is_8bit)) {
+    throw ConfigError("config", "--moments-dtype contradicts --optimizer " + settings.optimizer,
+                      "the rule's states have 8 bits, got " + std::string(name(*settings.moments_dtype)),
+                      "leave one of them out");
+  }
   check("compute-dtype", settings.compute_dtype);
-  if (settings.stochastic_rounding.value_or(false)) refuse("--stochastic-rounding", "fp32 without it");
+  if (settings.stochastic_rounding.value_or(false) && settings.moments_dtype != DType::Bf16)
+    refuse("--stochastic-rounding", "it with --moments-dtype bf16, or fp32 without it");
 }
 
 void check_adapter(const Settings& settings) {
@@ -201,6 +208,8 @@ std::optional<format::AdapterConfig> adapter_config(const Settings& settings, st
 
 optim::RuleOptions rule_options(const Settings& settings) {
   optim::RuleOptions options{.values = settings.optimizer_options};
+  if (settings.moments_dtype == DType::Bf16) options.moments = optim::StateFormat::Bf16;
+  options.stochastic_rounding = settings.stochastic_rounding.value_or(true);
   for (const RuleFlag& flag : rule_flags(settings)) {
     if (!flag.value || !declares(settings, flag.key)) continue;
     if (!options.values.emplace(flag.key, print_real(*flag.value)).second) {

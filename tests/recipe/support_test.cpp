@@ -46,9 +46,9 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
 INSTANTIATE_TEST_SUITE_P(
     Contract, RefusedOption,
     testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
-                    NamedValue{"optimizer", "adamw-8bit"}, NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
+                    NamedValue{"optimizer", "adamw-mini"}, NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
                     NamedValue{"weights-dtype", "bf16"}, NamedValue{"weights-dtype", "fp16"},
-                    NamedValue{"master-dtype", "bf16"}, NamedValue{"moments-dtype", "bf16"},
+                    NamedValue{"master-dtype", "bf16"}, NamedValue{"moments-dtype", "fp16"},
                     NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
                     NamedValue{"stochastic-rounding", "true"}, NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
                     NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},

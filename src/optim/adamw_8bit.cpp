@@ -1,0 +1,161 @@
+// AdamW with moments in 8 bits (Dettmers et al., arXiv 2110.02861) by the rules of bitsandbytes' block-wise kernel:
+// blocks of 256 with one fp32 scale each, the dynamic map, arithmetic in fp32, decay after the step. An element whose
+// gradient is not finite is skipped. Tensors under 4096 elements keep fp32 moments.
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "base/isa.h"
+#include "optim/dynamic_map.h"
+#include "optim/factories.h"
+
+namespace sluice::optim {
+namespace {
+
+constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-8}};
+
+struct Constants {
+  float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, corrected_eps, step_size, decay;
+};
+
+struct Element {
+  float parameter, exp_avg, exp_avg_sq;
+};
+
+[[gnu::always_inline]] inline Element next(const Element& old, float gradient, const Constants& c) {
+  const float g = gradient * c.gradient_scale;
+  const float m = old.exp_avg * c.beta1 + c.one_minus_beta1 * g;
+  const float v = old.exp_avg_sq * c.beta2 + c.one_minus_beta2 * g * g;
+  const float p = (old.parameter + c.step_size * (m / (std::sqrt(v) + c.corrected_eps))) * c.decay;
+  const bool finite = (std::bit_cast<std::uint32_t>(g) & 0x7f800000U) != 0x7f800000U;
+  return {finite ? p : old.parameter, finite ? m : old.exp_avg, finite ? v : old.exp_avg_sq};
+}
+
+/// Moments in fp32, for tensors that are too small.
+struct SmallLoop {
+  float* parameter_data;
+  const float* gradient_data;
+  float* exp_avg_data;
+  float* exp_avg_sq_data;
+  Constants constants;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    float* __restrict const parameter = parameter_data;
+    const float* __restrict const gradient = gradient_data;
+    float* __restrict const exp_avg = exp_avg_data;
+    float* __restrict const exp_avg_sq = exp_avg_sq_data;
+    const Constants c = constants;
+    for (std::size_t i = 0; i < count; ++i) {
+      const Element e = next({parameter[i], exp_avg[i], exp_avg_sq[i]}, gradient[i], c);
+      parameter[i] = e.parameter;
+      exp_avg[i] = e.exp_avg;
+      exp_avg_sq[i] = e.exp_avg_sq;
+    }
+  }
+};
+
+/// One moment of one block on its way: widened, and narrowed again by its new scale.
+struct Codes {
+  std::uint8_t* codes;
+  float* scales;
+  const DynamicMap* map;
+
+  [[gnu::always_inline]] void widen(std::size_t first, std::size_t count, float* into) const {
+    const float* __restrict const values = map->values().data();
+    const std::uint8_t* __restrict const from = codes + first;
+    const float scale = scales[first / kBlock];
+    for (std::size_t i = 0; i < count; ++i) into[i] = values[from[i]] * scale;
+  }
+
+  [[gnu::always_inline]] void narrow(std::size_t first, std::size_t count, const float* from) const {
+    std::int32_t most = 0;  // of magnitudes, which are ordered as their bits are
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto magnitude = std::bit_cast<std::int32_t>(from[i]) & 0x7fffffff;
+      most = magnitude > most ? magnitude : most;
+    }
+    const auto scale = std::bit_cast<float>(most);
+    const float divisor = most > 0 ? scale : 1.0F;
+    const DynamicMap::Cells cells = map->cells();
+    std::uint8_t* __restrict const into = codes + first;
+    for (std::size_t i = 0; i < count; ++i)
+      into[i] = static_cast<std::uint8_t>(DynamicMap::code(cells, from[i] / divisor));
+    scales[first / kBlock] = scale;
+  }
+};
+
+struct BlockLoop {
+  float* parameter_data;
+  const float* gradient_data;
+  Codes exp_avg, exp_avg_sq;
+  Constants constants;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    for (std::size_t first = 0; first < count; first += kBlock)
+      block(first, count - first < kBlock ? count - first : kBlock);
+  }
+
+  [[gnu::always_inline]] void block(std::size_t first, std::size_t count) const {
+    alignas(64) std::array<float, kBlock> m;
+    alignas(64) std::array<float, kBlock> v;
+    exp_avg.widen(first, count, m.data());
+    exp_avg_sq.widen(first, count, v.data());
+    SmallLoop{parameter_data + first, gradient_data + first, m.data(), v.data(), constants}(count);
+    exp_avg.narrow(first, count, m.data());
+    exp_avg_sq.narrow(first, count, v.data());
+  }
+};
+
+class AdamW8BitRule final : public UpdateRule {
+ public:
+  explicit AdamW8BitRule(const OptionValues& options)
+      : beta1_(options["beta1"]), beta2_(options["beta2"]), eps_(options["eps"]) {}
+
+  [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
+
+  void update(const Part& part, const UpdateArgs& args) const override {
+    SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == 4 && args.step >= 1);
+    float* const parameter = part.parameter.data();
+    const float* const gradient = part.gradient.data();
+    const auto& states = part.states;
+    if (states[0].elements == nullptr) {
+      run_widest(SmallLoop{parameter, gradient, states[2].floats(), states[3].floats(), constants(args)},
+                 part.parameter.size());
+      return;
+    }
+    const auto codes = [&](const StateView& state, const DynamicMap& map) {
+      return Codes{static_cast<std::uint8_t*>(state.elements), state.scales, &map};
+    };
+    run_widest(BlockLoop{parameter, gradient, codes(states[0], signed_dynamic_map()),
+                         codes(states[1], unsigned_dynamic_map()), constants(args)},
+               part.parameter.size());
+  }
+
+ private:
+  [[nodiscard]] Constants constants(const UpdateArgs& args) const {
+    const auto step = static_cast<double>(args.step);
+    const double correction1 = 1 - std::pow(beta1_, step);
+    const double root_correction2 = std::sqrt(1 - std::pow(beta2_, step));
+    return {.gradient_scale = args.gradient_scale,
+            .beta1 = static_cast<float>(beta1_),
+            .beta2 = static_cast<float>(beta2_),
+            .one_minus_beta1 = static_cast<float>(1 - beta1_),
+            .one_minus_beta2 = static_cast<float>(1 - beta2_),
+            .corrected_eps = static_cast<float>(root_correction2 * eps_),
+            .step_size = static_cast<float>(-args.lr * root_correction2 / correction1),
+            .decay = static_cast<float>(1 - args.lr * args.weight_decay)};
+  }
+
+  double beta1_, beta2_, eps_;
+  std::array<StateSpec, 4> states_ = {{{"exp_avg", Extent::LargeTensors, StateFormat::Block8},
+                                       {"exp_avg_sq", Extent::LargeTensors, StateFormat::Block8},
+                                       {"exp_avg", Extent::SmallTensors},
+                                       {"exp_avg_sq", Extent::SmallTensors}}};
+};
+
+}  // namespace
+
+RuleFactory adamw_8bit_factory() { return {construct<AdamW8BitRule>, kOptions}; }
+
+}  // namespace sluice::optim

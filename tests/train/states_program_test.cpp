@@ -1,0 +1,78 @@
+// States in every format and rules of several passes, as a user runs them: the same losses in memory and on a disk,
+// narrow bytes where they were asked for, and runs that go on from a checkpoint in another budget.
+#include "format/safetensors.h"
+#include "train/training_program.h"
+
+namespace sluice::train {
+namespace {
+
+const std::vector<std::string>& formats() {
+  static const std::vector<std::string> kFormats = {"", "--moments-dtype bf16", "--optimizer adamw-8bit",
+                                                    "--optimizer lamb"};
+  return kFormats;
+}
+
+TEST_F(TrainingProgram, GivesTheSameBitsInEveryBudgetForEveryFormatOfStates) {
+  std::map<std::string, Bytes> stored;
+  for (const std::string& format : formats()) {
+    SCOPED_TRACE(format);
+    const std::string decay = " --weight-decay 0.1 ";
+    const std::string expected = weights_after("whole", format + decay + "--resume never");
+    const std::string small = budget(smallest_budget() + kSpread) + spill() + decay + "--resume never ";
+    EXPECT_TRUE(weights_after("spilled", format + " " + small) == expected);
+    EXPECT_EQ(steps("spilled"), steps("whole"));
+    stored[format] = events("spilled", "end").back().at("disk_peak_bytes");
+  }
+  EXPECT_LT(stored["--moments-dtype bf16"], stored[""]);
+  EXPECT_LT(stored["--optimizer adamw-8bit"], stored["--moments-dtype bf16"]);
+}
+
+TEST_F(TrainingProgram, ResumesEveryFormatOfStatesToTheSameBitsAtAnotherBudget) {
+  for (const std::string& format : formats()) {
+    SCOPED_TRACE(format);
+    const std::string expected = weights_after("whole", format + " --resume never");
+    std::filesystem::remove_all(path("stopped"));
+    ASSERT_EQ(train("stopped", format + " --max-steps 6 --max-time 0.000001").exit_code, 0);
+    ASSERT_EQ(
+        train("stopped", format + " --max-time 0.000001 " + spill() + budget(smallest_budget() + kSpread)).exit_code,
+        0);
+    EXPECT_TRUE(weights_after("stopped", format) == expected);
+    EXPECT_EQ(steps("stopped"), steps("whole"));
+  }
+}
+
+TEST_F(TrainingProgram, SavesStatesInTheirOwnFormat) {
+  const auto dtypes = [&](const std::string& format) {
+    weights_after("out", format + " --max-steps 1 --save-steps 1 --resume never");
+    const format::SafetensorsFile file(path("out/checkpoint-1/optimizer.safetensors"));
+    std::map<std::string, std::string> found;
+    for (const char* name : {"exp_avg/model.embed_tokens.weight", "exp_avg/model.embed_tokens.weight.absmax",
+                             "exp_avg_sq/model.norm.weight"}) {
+      const format::StoredTensor* tensor = file.find(name);
+      if (tensor != nullptr) found[name] = tensor->dtype + " " + format::format_shape(tensor->shape);
+    }
+    return found;
+  };
+  using Found = std::map<std::string, std::string>;
+  EXPECT_EQ(dtypes(""), (Found{{"exp_avg/model.embed_tokens.weight", "F32 [512, 128]"},
+                               {"exp_avg_sq/model.norm.weight", "F32 [128]"}}));
+  EXPECT_EQ(dtypes("--moments-dtype bf16"), (Found{{"exp_avg/model.embed_tokens.weight", "BF16 [512, 128]"},
+                                                   {"exp_avg_sq/model.norm.weight", "BF16 [128]"}}));
+  EXPECT_EQ(dtypes("--optimizer adamw-8bit"), (Found{{"exp_avg/model.embed_tokens.weight", "U8 [512, 128]"},
+                                                     {"exp_avg/model.embed_tokens.weight.absmax", "F32 [256]"},
+                                                     {"exp_avg_sq/model.norm.weight", "F32 [128]"}}));
+}
+
+TEST_F(TrainingProgram, RefusesToResumeStatesOfAnotherFormat) {
+  ASSERT_EQ(train("out", "--max-steps 1 --save-steps 1").exit_code, 0);
+  expect_failure(train("out", "--moments-dtype bf16"), 4, "expected BF16 [512, 128], got F32 [512, 128]");
+}
+
+TEST_F(TrainingProgram, RefusesFormatsThatARuleDoesNotHave) {
+  expect_failure(train("out", "--optimizer lomo --moments-dtype bf16 --max-grad-norm 0"), 2, "lomo");
+  expect_failure(train("out", "--optimizer adamw-8bit --moments-dtype bf16"), 2, "adamw-8bit");
+  expect_failure(train("out", "--moments-dtype fp16"), 2, "--moments-dtype fp16");
+}
+
+}  // namespace
+}  // namespace sluice::train
