@@ -16,23 +16,45 @@ constexpr std::size_t kRowState = 0, kColumnState = 1, kVectorState = 2, kMoment
 
 constexpr std::size_t kLanes = 16;
 
-double folded(std::array<double, kLanes> lanes) {
+/// The lanes pairwise.
+[[gnu::always_inline]] inline double folded(std::array<double, kLanes>& lanes) {
   for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
     for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   }
   return lanes[0];
 }
 
+/// Cuts a run that begins `first` elements after the start of its tensor at the ends of the tensor's blocks:
+/// use(offset, size). Slices end there too, so that they change no sum.
+template <typename Use>
+[[gnu::always_inline]] inline void for_blocks(std::size_t first, std::size_t count, const Use& use) {
+  for (std::size_t at = 0; at < count;) {
+    const std::size_t size = std::min<std::size_t>(kBlock - (first + at) % kBlock, count - at);
+    use(at, size);
+    at += size;
+  }
+}
+
 // A run inside one row: its squares go into the row's sum and each into its column's.
 struct SquaresLoop {
   const float* gradient;
   float gradient_scale;
+  std::size_t first;
   double* column_sums;
   double* row_sum;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
-    double* __restrict const columns = column_sums;
-    const float* __restrict const values = gradient;
+    double row = *row_sum;
+    for_blocks(
+        first, count, [&](std::size_t at, std::size_t size) __attribute__((always_inline)) {
+          row += block(gradient + at, column_sums + at, size);
+        });
+    *row_sum = row;
+  }
+
+ private:
+  [[gnu::always_inline]] double block(const float* __restrict values, double* __restrict columns,
+                                      std::size_t count) const {
     const float scale = gradient_scale;
     std::array<double, kLanes> lanes{};
     std::size_t i = 0;
@@ -49,20 +71,31 @@ struct SquaresLoop {
       lanes[lane] += g * g;
       columns[i + lane] += g * g;
     }
-    *row_sum += folded(lanes);
+    return folded(lanes);
   }
 };
 
-// A run inside one row: squares of the gradient times its column's factor.
+// A run inside one row: squares of the gradient times its column's factor, then its row's.
 struct UpdateSquaresLoop {
   const float* gradient;
   float gradient_scale;
+  std::size_t first;
   const double* column_factors;
+  double row_factor;
   double* sum;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
-    const double* __restrict const factors = column_factors;
-    const float* __restrict const values = gradient;
+    double total = *sum;
+    for_blocks(
+        first, count, [&](std::size_t at, std::size_t size) __attribute__((always_inline)) {
+          total += row_factor * row_factor * block(gradient + at, column_factors + at, size);
+        });
+    *sum = total;
+  }
+
+ private:
+  [[gnu::always_inline]] double block(const float* __restrict values, const double* __restrict factors,
+                                      std::size_t count) const {
     const float scale = gradient_scale;
     std::array<double, kLanes> lanes{};
     std::size_t i = 0;
@@ -76,14 +109,20 @@ struct UpdateSquaresLoop {
       const double u = values[i + lane] * scale * factors[i + lane];
       lanes[lane] += u * u;
     }
-    *sum = folded(lanes);
+    return folded(lanes);
   }
 };
 
-struct BlockSumLoop {
+// From the start of a block on.
+struct ParameterSquaresLoop {
   const float* values;
   double* sum;
-  [[gnu::always_inline]] void operator()(std::size_t count) const { *sum += block_sum_of_squares(values, count); }
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    double total = *sum;
+    for (std::size_t at = 0; at < count; at += kBlock)
+      total += block_sum_of_squares(values + at, std::min<std::size_t>(kBlock, count - at));
+    *sum = total;
+  }
 };
 
 /// How an element changes once its quotient is known.
@@ -121,16 +160,14 @@ struct ApplyRowLoop {
   }
 };
 
-/// Runs of a part that lie inside one row of the tensor and inside one block: use(row, column, offset, count).
+/// Runs of a part that lie inside one row of the tensor: use(row, column, offset, count).
 template <typename Use>
 void for_runs(const Part& part, const Use& use) {
   const std::int64_t columns = part.shape.back();
   const auto size = static_cast<std::int64_t>(part.parameter.size());
-  for (std::int64_t at = 0; at < size;) {
-    const std::int64_t element = part.first + at;
-    const std::int64_t row = element / columns, column = element % columns;
-    const std::int64_t in_block = kBlock - element % kBlock;
-    const std::int64_t count = std::min({columns - column, in_block, size - at});
+  std::int64_t row = part.first / columns, column = part.first % columns;
+  for (std::int64_t at = 0; at < size; ++row, column = 0) {
+    const std::int64_t count = std::min(columns - column, size - at);
     use(row, column, at, static_cast<std::size_t>(count));
     at += count;
   }
@@ -169,20 +206,18 @@ double FactoredRule::rate(const Part& part, const UpdateArgs& args) const {
 void FactoredRule::measure(int pass, const Part& part, const UpdateArgs& args, const Sums& sums) const {
   SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size());
   const std::size_t size = part.parameter.size();
-  if (pass == 0 && options_.scale_parameter) {
-    for (std::size_t at = 0; at < size; at += kBlock)
-      run_widest(BlockSumLoop{part.parameter.data() + at, &sums.scalars[0]}, std::min<std::size_t>(kBlock, size - at));
-  }
+  if (pass == 0 && options_.scale_parameter)
+    run_widest(ParameterSquaresLoop{part.parameter.data(), &sums.scalars[0]}, size);
   if (is_matrix(part)) {
     for_runs(part, [&](std::int64_t row, std::int64_t column, std::int64_t at, std::size_t count) {
       const float* gradient = part.gradient.data() + at;
+      const auto first = static_cast<std::size_t>(part.first + at);
       if (pass == 0) {
-        run_widest(SquaresLoop{gradient, args.gradient_scale, &sums.columns[column], &sums.rows[row]}, count);
+        run_widest(SquaresLoop{gradient, args.gradient_scale, first, &sums.columns[column], &sums.rows[row]}, count);
       } else {
-        const double factor = part.totals.rows[row];
-        double squares = 0;
-        run_widest(UpdateSquaresLoop{gradient, args.gradient_scale, &part.totals.columns[column], &squares}, count);
-        sums.scalars[1] += factor * factor * squares;
+        run_widest(UpdateSquaresLoop{gradient, args.gradient_scale, first, &part.totals.columns[column],
+                                     part.totals.rows[row], &sums.scalars[1]},
+                   count);
       }
     });
   } else if (pass == 1) {
