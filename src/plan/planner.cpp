@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "plan/plan_builder.h"
 #include "plan/simulator.h"
@@ -39,6 +40,7 @@ class Planner {
       search_orders(lower_share, found);
       refine_saving(found);
       refine_reserve(found);
+      refine_limits(found);
     }
     if (!found.plans) result.least_written_per_day = found.least_written_per_day;
     result.plans = std::move(found.plans);
@@ -139,7 +141,24 @@ class Planner {
   // What waits and what is on its way compete for tier 0: the best share differs with what the links carry.
   void refine_reserve(Found& found) const {
     if (builder_.arenas() > 1 || is_perfect(found) || !found.plans) return;
-    for (const double reserve : {0.04, 0.12, 0.16, 0.3, 0.4, 0.5}) try_out(Attempt(found.attempt), reserve, found);
+    for (const double reserve : {0.04, 0.12, 0.16, 0.3, 0.4, 0.5}) try_out(found.attempt, reserve, found);
+  }
+
+  // `fit` shrinks in steps as large as what was missing: perhaps there is room above the limits that it found.
+  void refine_limits(Found& found) const {
+    if (request_.forward_only || builder_.arenas() > 1 || is_perfect(found) || !found.plans) return;
+    const Bytes capacity = machine_.tiers[0].capacity;
+    const auto raised = [&](Bytes limit, double share) {
+      return limit + static_cast<Bytes>(static_cast<double>(capacity - limit) * share);
+    };
+    for (const auto& [hold, move] : {std::pair{0.0, 1.0}, {0.5, 0.5}, {0.25, 0.25}, {0.0, 0.5}, {0.12, 0.12}}) {
+      Attempt attempt = found.attempt;
+      attempt.hold_limit = raised(attempt.hold_limit, hold);
+      attempt.move_limit = raised(attempt.move_limit, move);
+      std::optional<PlanSet> plans = builder_.build(attempt);
+      if (plans && builder_.within(*plans, capacity))
+        consider(predicted(std::move(*plans)), attempt, found.reserve, found);
+    }
   }
 
   // All classes, or one of them alone.
@@ -152,7 +171,7 @@ class Planner {
   }
 
   // Returns the attempt's cost; kNever where it does not fit.
-  Seconds try_out(const Attempt& attempt, double reserve, Found& found) const {
+  Seconds try_out(Attempt attempt, double reserve, Found& found) const {
     std::optional<PlanSet> plans = fit(attempt, machine_.tiers[0].capacity, reserve);
     if (!plans) return kNever;
     const Seconds result = cost(*plans);
@@ -170,8 +189,8 @@ class Planner {
     found.reserve = reserve;
   }
 
-  // Shrinks the limits until the placement, fragmentation included, fits as well.
-  std::optional<PlanSet> fit(Attempt attempt, Bytes capacity, double reserve) const {
+  // Shrinks the attempt's limits until the placement, fragmentation included, fits as well.
+  std::optional<PlanSet> fit(Attempt& attempt, Bytes capacity, double reserve) const {
     Bytes limit = capacity;
     for (int i = 0; i < 6; ++i) {
       attempt.hold_limit = static_cast<Bytes>(static_cast<double>(limit) * (1.0 - reserve));
