@@ -10,7 +10,8 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "format/half.h"
+#include "base/half.h"
+#include "base/narrow.h"
 #include "format/quote.h"
 
 namespace sluice::format {
@@ -237,11 +238,8 @@ void narrow(std::span<const float> values, std::string_view dtype, std::span<std
     if (!values.empty()) std::memcpy(destination.data(), values.data(), destination.size());
     return;
   }
-  const bool is_half = dtype == "F16";
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint16_t bits = is_half ? float_to_half(values[i]) : float_to_bfloat(values[i]);
-    std::memcpy(destination.data() + 2 * i, &bits, sizeof bits);
-  }
+  const NumberFormat to = dtype == "F16" ? NumberFormat::Fp16 : NumberFormat::Bf16;
+  sluice::narrow(to, values, {reinterpret_cast<std::uint16_t*>(destination.data()), values.size()});
 }
 
 }  // namespace sluice::format

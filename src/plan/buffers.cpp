@@ -26,7 +26,10 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
     : num_moments_(static_cast<int>(recipe.states.size())) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     const std::int64_t elements = trace.chunks[chunk].num_elements;
-    weights_.push_back(add(chunk_buffer(BufferKind::Weight, chunk, 0, elements, true)));
+    Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, elements, true);
+    weight.on_disk = recipe.weights;
+    if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
+    weights_.push_back(add(weight));
     const bool trained = trace.chunks[chunk].trained;
     gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
     std::int64_t slice =

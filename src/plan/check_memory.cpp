@@ -86,7 +86,7 @@ class MemorySweep {
   void check_peaks() {
     const int disk = disk_tier(machine_);
     if (disk >= 0) {
-      for (const Buffer& buffer : plan_.buffers) top_[disk] += buffer.persistent ? buffer.bytes : 0;
+      for (const Buffer& buffer : plan_.buffers) top_[disk] += buffer.persistent ? buffer.bytes_on_disk() : 0;
     }
     for (std::size_t t = 0; t < top_.size(); ++t) {
       const std::string tier = name(machine_.tiers[t].kind);

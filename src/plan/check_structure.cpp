@@ -88,10 +88,12 @@ class Structure {
       report_.add(i, from.buffer,
                   std::string("illegal move: on lane ") + name(action.lane) + ", expected " + name(lane));
     }
-    if (action.bytes != plan_.buffers[from.buffer].bytes) {
+    const bool disk = std::max(from.tier, to.tier) == disk_;
+    const Buffer& buffer = plan_.buffers[from.buffer];
+    const Bytes all = disk ? buffer.bytes_on_disk() : buffer.bytes;
+    if (action.bytes != all) {
       report_.add(i, from.buffer,
-                  "illegal move: it moves " + std::to_string(action.bytes) + " bytes of " +
-                      std::to_string(plan_.buffers[from.buffer].bytes));
+                  "illegal move: it moves " + std::to_string(action.bytes) + " bytes of " + std::to_string(all));
     }
   }
 

@@ -32,10 +32,14 @@ class MovePlanner {
   int arenas() const { return static_cast<int>(limits_.size()); }
   int num_rows() const { return static_cast<int>(step_.rows.size()); }
   Bytes bytes(BufferId buffer) const { return step_.buffers[buffer].bytes; }
+  Bytes moved(const Move& move) const {
+    const bool disk = machine_.tiers[move.upper + 1].kind == TierKind::Disk;
+    return disk ? step_.buffers[move.buffer].bytes_on_disk() : bytes(move.buffer);
+  }
 
   Seconds transfer(const Move& move) const {
     const Tier& tier = machine_.tiers[move.upper];
-    return static_cast<double>(bytes(move.buffer)) / (move.up ? tier.up : tier.down) + tier.latency;
+    return static_cast<double>(moved(move)) / (move.up ? tier.up : tier.down) + tier.latency;
   }
 
   int wrapped(int row) const { return (row % num_rows() + num_rows()) % num_rows(); }
@@ -173,7 +177,7 @@ class MovePlanner {
     const bool early =
         move.up && row > move.row;  // hoisted across the period's end: there is always something to fetch
     action.skip = early ? SkipWhen::Never : move.skip;
-    action.bytes = bytes(move.buffer);
+    action.bytes = moved(move);
     action.duration = transfer(move);
     const int from_tier = move.up ? move.upper + 1 : move.upper;
     const int to_tier = move.up ? move.upper : move.upper + 1;

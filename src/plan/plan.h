@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/narrow.h"
 #include "base/units.h"
 #include "plan/machine.h"
 
@@ -29,8 +30,11 @@ struct Buffer {
   int micro_batch = -1;                              ///< Boundary, BoundaryGradient, Saved, Scratch
   int block = -1;                                    ///< Saved, Scratch, Cache: whose
   int saved_class = -1;                              ///< Saved
-  Bytes bytes = 0;                                   ///< a multiple of 4096
+  Bytes bytes = 0;                                   ///< a multiple of 4096 (8192: of weights of 16 bits)
+  NumberFormat on_disk = NumberFormat::Fp32;         ///< Weight: there 16 bits may stand for an fp32 number
   bool persistent = false;  ///< belongs to the training state: lives across steps (weights, moments)
+  /// Bytes of a copy on the disk tier.
+  [[nodiscard]] Bytes bytes_on_disk() const { return on_disk == NumberFormat::Fp32 ? bytes : bytes / 2; }
 };
 
 /// The closed set of things that can happen (design, section 1).

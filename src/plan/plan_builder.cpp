@@ -28,7 +28,7 @@ void pin_entry(Draft& draft, std::span<const EntryState> entry) {
 // At most: every persistent buffer waits on disk.
 Bytes persistent_bytes(const Plan& plan) {
   Bytes total = 0;
-  for (const Buffer& buffer : plan.buffers) total += buffer.persistent ? 2 * buffer.bytes : 0;
+  for (const Buffer& buffer : plan.buffers) total += buffer.persistent ? 2 * buffer.bytes_on_disk() : 0;
   return total;
 }
 
@@ -50,7 +50,7 @@ Bytes stored_bytes(const PlanSet& plans) {
   }
   Bytes total = 0;
   for (std::size_t i = 0; i < buffers.size(); ++i)
-    total += stored[i] ? buffers[i].bytes * (buffers[i].persistent ? 2 : 1) : 0;
+    total += stored[i] ? buffers[i].bytes_on_disk() * (buffers[i].persistent ? 2 : 1) : 0;
   return total;
 }
 

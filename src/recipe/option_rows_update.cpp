@@ -142,6 +142,11 @@ OptionRow loss_scale_row() {
       [](const std::string& value) { return value; });
 }
 
+constexpr std::array<Spelling<optim::Master>, 4> kMasters = {{{optim::Master::None, "none"},
+                                                              {optim::Master::Fp32, "fp32"},
+                                                              {optim::Master::Fp32, "float32"},
+                                                              {optim::Master::Split, "split"}}};
+
 OptionRow dtype_row(const char* row_name, std::optional<DType> Settings::*field, RowText text) {
   text.argument = "fp32|bf16|fp16";
   return choice_row(row_name, field, std::span<const Spelling<DType>>(kDTypes), std::move(text));
@@ -200,9 +205,11 @@ std::vector<OptionRow> update_rows() {
 std::vector<OptionRow> precision_rows() {
   return {
       dtype_row("weights-dtype", &Settings::weights_dtype,
-                {.verbs = kComputing, .help = "of stored weights", .absent = "as stored"}),
-      dtype_row("master-dtype", &Settings::master_dtype,
-                {.help = "of master weights", .absent = "none for fp32, fp32 for 16-bit"}),
+                {.verbs = kComputing, .help = "of weights on disk, in files, and the values computed with", .absent = "fp32"}),
+      choice_row("master-dtype", &Settings::master_dtype, std::span<const Spelling<optim::Master>>(kMasters),
+                 {.argument = "none|fp32|split",
+                  .help = "what updates keep of 16-bit weights beside them: nothing, the fp32 number, the bits lost",
+                  .absent = "fp32"}),
       dtype_row("moments-dtype", &Settings::moments_dtype, {.help = "of optimizer state: fp32, bf16", .absent = "fp32"}),
       dtype_row("compute-dtype", &Settings::compute_dtype,
                 {.verbs = kComputing, .help = "of block math", .absent = "best for the device"}),

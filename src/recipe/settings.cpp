@@ -217,16 +217,4 @@ std::string to_yaml(const Settings& settings) {
   return std::string(out.c_str()) + "\n";
 }
 
-const char* name(DType dtype) {
-  switch (dtype) {
-    case DType::Fp32:
-      return "fp32";
-    case DType::Bf16:
-      return "bf16";
-    case DType::Fp16:
-      return "fp16";
-  }
-  return "?";
-}
-
 }  // namespace sluice::recipe

@@ -10,11 +10,13 @@
 #include <string_view>
 #include <vector>
 
+#include "base/narrow.h"
 #include "base/units.h"
+#include "optim/weight_precision.h"
 
 namespace sluice::recipe {
 
-enum class DType { Fp32, Bf16, Fp16 };
+using DType = NumberFormat;
 enum class UpdateMode { Auto, Backward, NextForward, Sweep };
 enum class ClipMode { Global, TwoPass, Block, Value };
 enum class Decay { Matrices, All };
@@ -96,7 +98,7 @@ struct Settings {
 
   // Precision.
   std::optional<DType> weights_dtype;
-  std::optional<DType> master_dtype;
+  std::optional<optim::Master> master_dtype;  ///< absent: none for fp32 weights, fp32 for others
   std::optional<DType> moments_dtype;
   std::optional<DType> compute_dtype;
   std::optional<DType> dtype;             ///< of `export`
@@ -163,6 +165,5 @@ Settings from_json(std::string_view text);
 /// The same as YAML: the text of run.yaml, which `--config` reads back to equal settings.
 std::string to_yaml(const Settings& settings);
 
-[[nodiscard]] const char* name(DType dtype);
 
 }  // namespace sluice::recipe

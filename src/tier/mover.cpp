@@ -1,6 +1,11 @@
 #include "tier/mover.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+
 #include "base/check.h"
+#include "base/narrow.h"
 
 namespace sluice::tier {
 namespace {
@@ -23,17 +28,38 @@ class DiskMover final : public Mover {
     SLUICE_CHECK(object >= 0, "a disk move of a buffer without an object");
     const std::span bytes(address(arenas_, in_arena), static_cast<std::size_t>(buffer.bytes));
     if (fetch) {
-      channel_->read(object, 0, bytes);
-    } else {
-      channel_->write(object, 0, bytes);
-      channel_->commit(object);
+      channel_->read(object, 0, bytes.last(static_cast<std::size_t>(buffer.bytes_on_disk())));
+      widen_in_place(buffer.on_disk, numbers(bytes));
+      return;
     }
+    if (buffer.on_disk == NumberFormat::Fp32) {
+      channel_->write(object, 0, bytes);
+    } else {
+      write_narrow(object, buffer.on_disk, numbers(bytes));
+    }
+    channel_->commit(object);
   }
 
  private:
+  static std::span<float> numbers(std::span<std::byte> bytes) {
+    return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
+  }
+
+  // Others may read the numbers meanwhile, so they stay as they are.
+  void write_narrow(ObjectId object, NumberFormat format, std::span<const float> wide) {
+    constexpr std::size_t kPiece = kNarrowStaging / sizeof(std::uint16_t);
+    if (!staging_) staging_.reset(static_cast<std::uint16_t*>(std::aligned_alloc(kStoreAlignment, kNarrowStaging)));
+    for (std::size_t first = 0; first < wide.size(); first += kPiece) {
+      const std::span to(staging_.get(), std::min(kPiece, wide.size() - first));
+      narrow(format, wide.subspan(first, to.size()), to);
+      channel_->write(object, static_cast<Bytes>(first * sizeof(std::uint16_t)), std::as_bytes(to));
+    }
+  }
+
   const ArenaBases arenas_;
   const std::span<const ObjectId> objects_;
   const std::unique_ptr<Channel> channel_;
+  std::unique_ptr<std::uint16_t, decltype(&std::free)> staging_{nullptr, &std::free};
 };
 
 class CopyMover final : public Mover {

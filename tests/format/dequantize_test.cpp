@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "format/half.h"
+#include "base/half.h"
 #include "format/safetensors.h"
 #include "temporary_folder.h"
 

@@ -103,7 +103,7 @@ Settings everything() {
                      {"lora-rank-pattern", "o_proj=4"},
                      {"lora-alpha-pattern", "o_proj=2"},
                      {"weights-dtype", "bf16"},
-                     {"master-dtype", "fp32"},
+                     {"master-dtype", "split"},
                      {"moments-dtype", "fp16"},
                      {"compute-dtype", "bf16"},
                      {"dtype", "fp16"},

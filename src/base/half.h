@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstdint>
 
-namespace sluice::format {
+namespace sluice {
 
 /// Exact; the payload of a NaN is kept.
 inline float half_to_float(std::uint16_t half) {
@@ -41,4 +41,4 @@ inline std::uint16_t float_to_bfloat(float value) {
   return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-}  // namespace sluice::format
+}  // namespace sluice

@@ -1,0 +1,101 @@
+#include "base/narrow.h"
+
+#include <array>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/half.h"
+#include "base/isa.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kRun = 16;  // read as a whole before it is written: wide and narrow places may overlap
+
+// The formats as pairs of functions that the loops below inline.
+struct Bf16 {
+  static float widen(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  static std::uint16_t narrow(float value) { return float_to_bfloat(value); }
+};
+struct Fp16 {
+  static float widen(std::uint16_t bits) { return half_to_float(bits); }
+  static std::uint16_t narrow(float value) { return float_to_half(value); }
+};
+
+template <typename Format>
+struct WidenLoop {
+  std::byte* wide;
+  const std::byte* narrow;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    std::array<std::uint16_t, kRun> in;
+    std::array<float, kRun> out;
+    std::size_t i = 0;
+    for (; i + kRun <= count; i += kRun) {
+      std::memcpy(in.data(), narrow + 2 * i, sizeof(in));
+      for (std::size_t j = 0; j < kRun; ++j) out[j] = Format::widen(in[j]);
+      std::memcpy(wide + 4 * i, out.data(), sizeof(out));
+    }
+    for (; i < count; ++i) {
+      std::memcpy(in.data(), narrow + 2 * i, 2);
+      out[0] = Format::widen(in[0]);
+      std::memcpy(wide + 4 * i, out.data(), 4);
+    }
+  }
+};
+
+template <typename Format>
+struct NarrowLoop {
+  const float* from;
+  std::uint16_t* to;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    const float* __restrict const wide = from;
+    std::uint16_t* __restrict const bits = to;
+    for (std::size_t i = 0; i < count; ++i) bits[i] = Format::narrow(wide[i]);
+  }
+};
+
+template <typename Format>
+struct RoundLoop {
+  float* numbers;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    float* const values = numbers;
+    for (std::size_t i = 0; i < count; ++i) values[i] = Format::widen(Format::narrow(values[i]));
+  }
+};
+
+}  // namespace
+
+const char* name(NumberFormat format) {
+  switch (format) {
+    case NumberFormat::Fp32:
+      return "fp32";
+    case NumberFormat::Bf16:
+      return "bf16";
+    case NumberFormat::Fp16:
+      return "fp16";
+  }
+  return "?";
+}
+
+void round_to(NumberFormat format, std::span<float> numbers) {
+  if (format == NumberFormat::Bf16) run_widest(RoundLoop<Bf16>{numbers.data()}, numbers.size());
+  if (format == NumberFormat::Fp16) run_widest(RoundLoop<Fp16>{numbers.data()}, numbers.size());
+}
+
+void widen_in_place(NumberFormat format, std::span<float> numbers) {
+  auto* const wide = reinterpret_cast<std::byte*>(numbers.data());
+  const std::byte* const half = wide + numbers.size_bytes() / 2;
+  if (format == NumberFormat::Bf16) run_widest(WidenLoop<Bf16>{wide, half}, numbers.size());
+  if (format == NumberFormat::Fp16) run_widest(WidenLoop<Fp16>{wide, half}, numbers.size());
+}
+
+void narrow(NumberFormat format, std::span<const float> from, std::span<std::uint16_t> to) {
+  SLUICE_CHECK(format != NumberFormat::Fp32 && from.size() == to.size());
+  if (format == NumberFormat::Bf16) run_widest(NarrowLoop<Bf16>{from.data(), to.data()}, from.size());
+  if (format == NumberFormat::Fp16) run_widest(NarrowLoop<Fp16>{from.data(), to.data()}, from.size());
+}
+
+}  // namespace sluice
