@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/narrow.h"
 
 namespace sluice::exec {
 namespace {
@@ -43,7 +44,7 @@ State::State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier:
     stored_[i] = stored_[i] && (moved[i] || state_outside);
     if (!moved[i] && !state_outside) continue;
     SLUICE_CHECK(store_ != nullptr, "the plan moves ", plan::name(buffer.kind), " buffers but there is no store");
-    objects_[i] = store_->reserve(buffer.bytes, buffer.persistent ? 2 : 1, plan::name(buffer.kind));
+    objects_[i] = store_->reserve(buffer.bytes_on_disk(), buffer.persistent ? 2 : 1, plan::name(buffer.kind));
   }
   if (store_ != nullptr) channel_ = store_->open_channel();
 }
@@ -80,14 +81,35 @@ void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t firs
 
 void State::write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
   for (const Place& place : waits_at_[buffer]) std::memcpy(address(place) + offset, source.data(), source.size());
-  if (stored_[buffer]) channel_->write(objects_[buffer], offset, source);
+  if (!stored_[buffer]) return;
+  if (buffers_[buffer].on_disk == NumberFormat::Fp32) {
+    channel_->write(objects_[buffer], offset, source);
+  } else {
+    write_narrow(buffer, offset, source);
+  }
+}
+
+// Two stripes of fp32 are one of 16 bits; the last stripe of an odd number is padded by the buffer's own end.
+void State::write_narrow(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
+  const std::span wide(reinterpret_cast<const float*>(source.data()), source.size() / sizeof(float));
+  constexpr std::size_t kNumbers = tier::kStripeBytes / sizeof(std::uint16_t);
+  for (std::size_t first = 0; first < wide.size(); first += kNumbers) {
+    const std::span to(reinterpret_cast<std::uint16_t*>(stripe_.get()), std::min(kNumbers, wide.size() - first));
+    narrow(buffers_[buffer].on_disk, wide.subspan(first, to.size()), to);
+    channel_->write(objects_[buffer], offset / 2 + static_cast<Bytes>(first * sizeof(std::uint16_t)),
+                    std::as_bytes(to));
+  }
 }
 
 void State::read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination) {
   if (!waits_at_[buffer].empty()) {
     std::memcpy(destination.data(), address(waits_at_[buffer].front()) + offset, destination.size());
-  } else {
+  } else if (buffers_[buffer].on_disk == NumberFormat::Fp32) {
     read_store(static_cast<std::size_t>(buffer), offset, destination);
+  } else {
+    read_store(static_cast<std::size_t>(buffer), offset / 2, destination.last(destination.size() / 2));
+    widen_in_place(buffers_[buffer].on_disk,
+                   {reinterpret_cast<float*>(destination.data()), destination.size() / sizeof(float)});
   }
 }
 
@@ -95,7 +117,7 @@ void State::read_store(std::size_t buffer, Bytes offset, std::span<std::byte> de
   const auto size = static_cast<Bytes>(destination.size());
   for (Bytes done = 0; done < size;) {
     const Bytes begin = (offset + done) / tier::kStripeBytes * tier::kStripeBytes;
-    const Bytes length = std::min(tier::kStripeBytes, buffers_[buffer].bytes - begin);
+    const Bytes length = std::min(tier::kStripeBytes, buffers_[buffer].bytes_on_disk() - begin);
     channel_->read(objects_[buffer], begin, {stripe_.get(), static_cast<std::size_t>(length)});
     const Bytes skip = offset + done - begin;
     const Bytes count = std::min(length - skip, size - done);

@@ -34,7 +34,8 @@ class State {
   /// Everything written so far is current: call once after loading.
   void commit();
 
-  static constexpr std::int64_t kPiece = tier::kStripeBytes / static_cast<std::int64_t>(sizeof(float));
+  /// Elements; in 16 bits they are a stripe.
+  static constexpr std::int64_t kPiece = tier::kStripeBytes / static_cast<std::int64_t>(sizeof(std::uint16_t));
 
   [[nodiscard]] const std::vector<plan::Buffer>& buffers() const { return buffers_; }
   [[nodiscard]] std::span<const std::int64_t> slice_elements() const { return slice_elements_; }
@@ -49,6 +50,7 @@ class State {
     Bytes offset = 0;
   };
   [[nodiscard]] std::byte* address(const Place& place) const { return arenas_[place.tier] + place.offset; }
+  void write_narrow(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source);
   void read_store(std::size_t buffer, Bytes offset, std::span<std::byte> destination);
   template <typename Visit>
   void for_each_part(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::int64_t count, Visit visit);

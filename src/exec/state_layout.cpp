@@ -16,6 +16,7 @@ Bytes width(optim::StateFormat format) {
     case optim::StateFormat::Fp32:
       return 4;
     case optim::StateFormat::Bf16:
+    case optim::StateFormat::Low16:
       return 2;
     case optim::StateFormat::Block8:
       return 1;
@@ -29,6 +30,8 @@ const char* dtype(optim::StateFormat format) {
       return "F32";
     case optim::StateFormat::Bf16:
       return "BF16";
+    case optim::StateFormat::Low16:
+      return "U16";
     case optim::StateFormat::Block8:
       return "U8";
   }

@@ -18,7 +18,7 @@ namespace sluice::model {
 namespace {
 
 constexpr std::int64_t kElementsPerBlock = 256;  // of states in 8 bits and of whole-tensor sums
-constexpr std::int64_t kElementsPerPage = 1024;  // 4096 bytes of fp32
+constexpr std::int64_t kElementsPerPage = 2048;  // 4096 bytes of 16 bits, 8192 of fp32
 
 // Planned tensors of one block, as the executor would hand them over. Values are sound but mean nothing.
 BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape, c10::DeviceType device) {

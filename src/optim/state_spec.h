@@ -26,15 +26,23 @@ enum class Extent {
 enum class StateFormat {
   Fp32,
   Bf16,
+  Low16,   ///< the lower half of an fp32 number's bits
   Block8,  ///< codes of 8 bits, and an fp32 scale for every kBlock elements
 };
 
-/// One state of a rule, all bytes zero before the first update. Names are torch's ("exp_avg", "exp_avg_sq",
+/// What a state is before the first update.
+enum class Start {
+  Zero,    ///< all bytes
+  Weight,  ///< Elements in fp32 or Low16: the weight itself, or its lower half, as it was loaded
+};
+
+/// One state of a rule. Names are torch's ("exp_avg", "exp_avg_sq",
 /// "momentum_buffer"); two states may share one where no tensor has both.
 struct StateSpec {
   std::string name;
   Extent extent = Extent::Elements;
   StateFormat format = StateFormat::Fp32;
+  Start start = Start::Zero;
 };
 
 [[nodiscard]] constexpr bool is_sliced(Extent extent) {
@@ -46,7 +54,7 @@ struct StateSpec {
 
 /// Where a state's numbers begin. Null: the tensor has none of it.
 struct StateView {
-  void* elements = nullptr;  ///< float, std::uint16_t (bf16) or std::uint8_t (codes)
+  void* elements = nullptr;  ///< float, std::uint16_t (bf16, Low16) or std::uint8_t (codes)
   float* scales = nullptr;   ///< Block8: of the blocks from the first element on
   [[nodiscard]] float* floats() const { return static_cast<float*>(elements); }
 };

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/isa.h"
-#include "optim/stochastic_rounding.h"
+#include "optim/narrow.h"
 
 namespace sluice::optim {
 namespace {
@@ -42,6 +42,24 @@ class WrappedRule : public UpdateRule {
   std::vector<StateSpec> states_;
 };
 
+// A stream of its own beside those of the states.
+constexpr std::uint64_t kWeightStream = 0x77656967;
+
+struct RandomRoundLoop {
+  float* weight;
+  std::uint64_t stream, first_block;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    float* const numbers = weight;
+    for (std::size_t first = 0; first < count; first += kBlock) {
+      const BlockNoise noise(stream, first_block + first / kBlock);
+      const std::size_t end = count - first < kBlock ? count - first : kBlock;
+      for (std::size_t i = 0; i < end; ++i)
+        numbers[first + i] = RandomBf16::widen(RandomBf16::narrow(numbers[first + i], noise(i)));
+    }
+  }
+};
+
 class RoundedRule final : public WrappedRule {
  public:
   RoundedRule(std::unique_ptr<UpdateRule> wrapped, const WeightPrecision& precision)
@@ -51,7 +69,9 @@ class RoundedRule final : public WrappedRule {
   void update(const Part& part, const UpdateArgs& args) const override {
     rule().update(part, args);
     if (stochastic_) {
-      round_stochastically(part.parameter, Noise{args.seed, args.step, kWeightNoise, part.first_in_model});
+      run_widest(RandomRoundLoop{part.parameter.data(), mix(noise_stream(args), kWeightStream),
+                                 static_cast<std::uint64_t>(part.first_in_model / kBlock)},
+                 part.parameter.size());
     } else {
       round_to(weights(), part.parameter);
     }
@@ -117,6 +137,19 @@ class SplitRule final : public WrappedRule {
 };
 
 }  // namespace
+
+void round_loaded(const WeightPrecision& precision, std::span<float> weights) {
+  if (precision.weights != NumberFormat::Fp32 && precision.master == Master::Split) {
+    for (float& weight : weights) weight = high_half(weight);
+  } else {
+    round_to(precision.weights, weights);
+  }
+}
+
+void lower_halves(std::span<const float> weights, std::span<std::uint16_t> low) {
+  SLUICE_CHECK(weights.size() == low.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) low[i] = low_half(weights[i]);
+}
 
 std::unique_ptr<UpdateRule> with_weight_precision(std::unique_ptr<UpdateRule> rule, const WeightPrecision& precision) {
   if (precision.weights == NumberFormat::Fp32) return rule;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/narrow.h"
 #include "optim/rule.h"
@@ -34,6 +35,11 @@ inline float join_weight(float high, std::uint16_t low) {
   const auto signed_low = static_cast<std::uint32_t>(static_cast<std::int32_t>(static_cast<std::int16_t>(low)));
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(high) + signed_low);
 }
+
+/// What a weight is before the first update, in place: the number that was loaded as an update would leave it.
+void round_loaded(const WeightPrecision& precision, std::span<float> weights);
+/// The start of a state with Start::Weight, from the weights as they were loaded.
+void lower_halves(std::span<const float> weights, std::span<std::uint16_t> low);
 
 /// `rule` for weights that are fp32 in memory and have only values of `precision.weights`, before and after each update:
 /// what computes is independent of where the 16 bits are stored. Passes that measure see these values. Split is for

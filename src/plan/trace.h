@@ -78,7 +78,7 @@ struct ParameterSlot {
   std::int64_t part_of_tensor = 0;  ///< element of the published tensor where this part of it begins
 };
 
-/// One parameter group of one block: the unit of storage. Elements are fp32; chunk sizes are multiples of 4096 bytes.
+/// One parameter group of one block: the unit of storage. Elements are fp32; chunk sizes are multiples of 8192 bytes.
 struct Chunk {
   std::string name;
   std::vector<ParameterSlot> parameters;

@@ -85,8 +85,11 @@ void check_precision(const Settings& settings) {
     if (dtype && *dtype != DType::Fp32)
       refuse(std::string("--") + flag + " " + name(*dtype), std::string("--") + flag + " fp32");
   };
-  check("weights-dtype", settings.weights_dtype);
-  check("master-dtype", settings.master_dtype);
+  const optim::WeightPrecision precision = weight_precision(settings);
+  if (precision.master == optim::Master::Split && precision.weights != DType::Bf16)
+    throw ConfigError("config", "--master-dtype split contradicts the weights' format",
+                      std::string("expected --weights-dtype bf16, got ") + name(precision.weights),
+                      "use --master-dtype fp32 or none");
   if (settings.moments_dtype == DType::Fp16) refuse("--moments-dtype fp16", "--moments-dtype bf16");
   const auto rule = optim::make_rule(settings.optimizer, rule_options(settings));
   const auto is_8bit = [](const optim::StateSpec& state) { return state.format == optim::StateFormat::Block8; };
@@ -96,8 +99,9 @@ void check_precision(const Settings& settings) {
                       "leave one of them out");
   }
   check("compute-dtype", settings.compute_dtype);
-  if (settings.stochastic_rounding.value_or(false) && settings.moments_dtype != DType::Bf16)
-    refuse("--stochastic-rounding", "it with --moments-dtype bf16, or fp32 without it");
+  const bool rounds_weights = precision.weights == DType::Bf16 && precision.master == optim::Master::None;
+  if (settings.stochastic_rounding.value_or(false) && settings.moments_dtype != DType::Bf16 && !rounds_weights)
+    refuse("--stochastic-rounding", "it with --moments-dtype bf16, or with bf16 weights and --master-dtype none");
 }
 
 void check_adapter(const Settings& settings) {
@@ -218,6 +222,19 @@ optim::RuleOptions rule_options(const Settings& settings) {
     }
   }
   return options;
+}
+
+optim::WeightPrecision weight_precision(const Settings& settings) {
+  const DType weights = settings.weights_dtype.value_or(DType::Fp32);
+  const optim::Master usual = weights == DType::Fp32 ? optim::Master::None : optim::Master::Fp32;
+  return {.weights = weights,
+          .master = settings.master_dtype.value_or(usual),
+          .stochastic_rounding = settings.stochastic_rounding.value_or(true)};
+}
+
+std::unique_ptr<optim::UpdateRule> update_rule(const Settings& settings) {
+  return optim::with_weight_precision(optim::make_rule(settings.optimizer, rule_options(settings)),
+                                      weight_precision(settings));
 }
 
 optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps) {

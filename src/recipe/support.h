@@ -1,6 +1,7 @@
 // What this version can honour, and what follows from several settings together. An option that is spelled right but
 // has nothing behind it yet is refused by name; nothing that is asked for is ignored in silence.
 #pragma once
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -8,6 +9,7 @@
 #include "optim/param_groups.h"
 #include "optim/rule.h"
 #include "optim/schedule.h"
+#include "optim/weight_precision.h"
 #include "plan/planner.h"
 #include "recipe/settings.h"
 
@@ -35,6 +37,11 @@ void check_required(const Settings& settings, std::string_view verb);
 /// one is given. nullopt: none.
 [[nodiscard]] std::optional<format::AdapterConfig> adapter_config(const Settings& settings,
                                                                   std::string_view model_type);
+
+/// Of the weights and what updates keep beside them.
+[[nodiscard]] optim::WeightPrecision weight_precision(const Settings& settings);
+/// The rule, with everything that settings say of it.
+[[nodiscard]] std::unique_ptr<optim::UpdateRule> update_rule(const Settings& settings);
 
 /// Rate, warm-up, length and `lr_schedule_options`.
 [[nodiscard]] optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps);

@@ -6,14 +6,34 @@
 #include "base/error.h"
 #include "exec/state_layout.h"
 #include "model/init.h"
+#include "optim/weight_precision.h"
+#include "recipe/support.h"
 
 namespace sluice::train {
 namespace {
 
-using Fill = std::function<void(std::size_t parameter, std::int64_t first, std::span<float> into)>;
+/// Weights as a file has them, or fresh ones.
+class Loaded {
+ public:
+  Loaded(const Session& session, const format::WeightSource* weights) : session_(session), weights_(weights) {}
 
-// One chunk's weights in pieces; `fill` makes the part of one parameter, padding stays zero.
-void stream_weights(Session& session, int chunk, std::span<float> staging, const Fill& fill) {
+  void read(int chunk, std::size_t parameter, std::int64_t first, std::span<float> into) const {
+    const plan::ParameterSlot& slot = session_.trace.chunks[chunk].parameters[parameter];
+    const std::int64_t at = slot.part_of_tensor + first;
+    if (weights_ != nullptr) {
+      weights_->read(slot.name, at, into);
+    } else {
+      model::init_parameter(session_.model.chunks[chunk].parameters[parameter], session_.settings.seed, at, into);
+    }
+  }
+
+ private:
+  const Session& session_;
+  const format::WeightSource* weights_;
+};
+
+// One chunk's weights in pieces; padding stays zero.
+void stream_weights(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
   const plan::Chunk& layout = session.trace.chunks[chunk];
   const auto piece = static_cast<std::int64_t>(staging.size()) / exec::State::kPiece * exec::State::kPiece;
   for (std::int64_t first = 0; first < layout.num_elements; first += piece) {
@@ -24,8 +44,9 @@ void stream_weights(Session& session, int chunk, std::span<float> staging, const
       const plan::ParameterSlot& parameter = layout.parameters[p];
       const std::int64_t begin = std::max(first, parameter.first_element);
       const std::int64_t end = std::min(first + count, parameter.first_element + parameter.num_elements);
-      if (begin < end) fill(p, begin - parameter.first_element, part.subspan(begin - first, end - begin));
+      if (begin < end) loaded.read(chunk, p, begin - parameter.first_element, part.subspan(begin - first, end - begin));
     }
+    optim::round_loaded(recipe::weight_precision(session.settings), part);
     session.state->write(plan::BufferKind::Weight, chunk, -1, first, part);
   }
 }
@@ -59,27 +80,40 @@ struct ArrayPart {
   std::int64_t first = 0;
 };
 
-// One moment buffer, stripe by stripe; what no tensor owns stays zero.
-void stream_buffer(Session& session, plan::BufferId id, std::span<std::byte> staging, const exec::StateLayout& layout,
-                   std::span<const ArrayPart> arrays, const format::SafetensorsFile* file) {
+/// Makes items of a run from its `first` on.
+using FillRun = std::function<void(const exec::StateRun& run, std::int64_t first, std::span<std::byte> into)>;
+
+// One moment buffer, stripe by stripe; what no tensor owns stays zero, and all of it without `fill`.
+void stream_buffer(Session& session, plan::BufferId id, std::span<std::byte> staging,
+                   std::span<const exec::StateRun> runs, const FillRun& fill) {
   const plan::Buffer& buffer = session.state->buffers()[id];
-  const std::vector<exec::StateRun> runs = file != nullptr ? layout.runs(buffer) : std::vector<exec::StateRun>{};
   for (Bytes begin = 0; begin < buffer.bytes; begin += tier::kStripeBytes) {
     const Bytes end = std::min(begin + tier::kStripeBytes, buffer.bytes);
     const auto stripe = staging.first(static_cast<std::size_t>(end - begin));
     std::ranges::fill(stripe, std::byte{0});
     for (const exec::StateRun& run : runs) {
       const Bytes from = std::max(begin, run.offset), to = std::min(end, run.offset + run.count * run.item);
-      if (from >= to) continue;
-      const ArrayPart& array = arrays[2 * run.parameter + (run.scales ? 1 : 0)];
-      file->read(*array.tensor, (array.first + run.first) * run.item + from - run.offset,
-                 stripe.subspan(from - begin, to - from));
+      if (fill && from < to) fill(run, (from - run.offset) / run.item, stripe.subspan(from - begin, to - from));
     }
     session.state->write(id, begin, stripe);
   }
 }
 
-void load_moments(Session& session, const format::SafetensorsFile* file, std::span<float> staging) {
+// A state that starts as the weight: all of it, or in Low16 its lower half.
+FillRun from_weights(const Loaded& loaded, int chunk, std::span<float> scratch) {
+  return [&loaded, chunk, scratch](const exec::StateRun& run, std::int64_t first, std::span<std::byte> into) {
+    const auto count = static_cast<std::size_t>(static_cast<Bytes>(into.size()) / run.item);
+    if (run.item == sizeof(float)) {
+      loaded.read(chunk, run.parameter, run.first + first, {reinterpret_cast<float*>(into.data()), count});
+      return;
+    }
+    loaded.read(chunk, run.parameter, run.first + first, scratch.first(count));
+    optim::lower_halves(scratch.first(count), {reinterpret_cast<std::uint16_t*>(into.data()), count});
+  };
+}
+
+void load_moments(Session& session, const Loaded& loaded, const format::SafetensorsFile* file,
+                  std::span<float> staging) {
   const exec::StateLayout layout(session.trace, session.rule->states());
   // By chunk and state: elements and scales of each parameter.
   std::map<std::pair<int, int>, std::vector<ArrayPart>> arrays;
@@ -93,9 +127,19 @@ void load_moments(Session& session, const format::SafetensorsFile* file, std::sp
   }
   const auto& buffers = session.state->buffers();
   for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
-    if (buffers[id].kind != plan::BufferKind::Moment) continue;
-    stream_buffer(session, id, std::as_writable_bytes(staging), layout, arrays[{buffers[id].chunk, buffers[id].moment}],
-                  file);
+    const plan::Buffer& buffer = buffers[id];
+    if (buffer.kind != plan::BufferKind::Moment) continue;
+    const std::vector<ArrayPart>& of_chunk = arrays[{buffer.chunk, buffer.moment}];
+    FillRun fill;
+    if (file != nullptr) {
+      fill = [&](const exec::StateRun& run, std::int64_t first, std::span<std::byte> into) {
+        const ArrayPart& array = of_chunk[2 * run.parameter + (run.scales ? 1 : 0)];
+        file->read(*array.tensor, (array.first + run.first + first) * run.item, into);
+      };
+    } else if (session.rule->states()[buffer.moment].start == optim::Start::Weight) {
+      fill = from_weights(loaded, buffer.chunk, staging.subspan(tier::kStripeBytes / sizeof(float)));
+    }
+    stream_buffer(session, id, std::as_writable_bytes(staging), layout.runs(buffer), fill);
   }
 }
 
@@ -104,18 +148,10 @@ void load_moments(Session& session, const format::SafetensorsFile* file, std::sp
 void load_state(Session& session, const format::WeightSource* weights, const format::SafetensorsFile* states,
                 std::span<float> staging) {
   if (weights != nullptr) format::check_weights(session.config, *weights, expected_tensors(session.trace));
-  for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk) {
-    const auto& parameters = session.trace.chunks[chunk].parameters;
-    stream_weights(session, chunk, staging, [&](std::size_t p, std::int64_t first, std::span<float> into) {
-      const std::int64_t at = parameters[p].part_of_tensor + first;
-      if (weights != nullptr) {
-        weights->read(parameters[p].name, at, into);
-      } else {
-        model::init_parameter(session.model.chunks[chunk].parameters[p], session.settings.seed, at, into);
-      }
-    });
-  }
-  load_moments(session, states, staging);
+  const Loaded loaded(session, weights);
+  for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk)
+    stream_weights(session, chunk, staging, loaded);
+  load_moments(session, loaded, states, staging);
   session.state->commit();
 }
 

@@ -74,7 +74,7 @@ recipe::Settings resolve_adapter(recipe::Settings settings) {
 }
 
 RunModel make_run_model(const recipe::Settings& settings, const format::ModelConfig& config) {
-  const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
+  const auto rule = recipe::update_rule(settings);
   const auto tables = rule->measuring().passes > 0 ? model::Tables::Whole : model::Tables::InPieces;
   RunModel run{recipe::adapter_config(settings, config.model_type), {}, model::make_model(config, tables)};
   if (run.adapter) {

@@ -115,7 +115,7 @@ int run_plan(const recipe::Settings& asked) {
   const model::Model model = make_run_model(settings, config).model;
   const plan::StepTrace trace = traced(machine, model, settings);
   set_capacities(machine, settings);
-  const auto rule = optim::make_rule(settings.optimizer, recipe::rule_options(settings));
+  const auto rule = recipe::update_rule(settings);
   plan::PlanRequest request = plan_request(settings, *rule, trace);
   request.with_evaluate = recipe::has_held_out(settings);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);

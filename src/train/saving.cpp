@@ -1,6 +1,7 @@
 #include "train/saving.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <map>
@@ -11,14 +12,41 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "exec/state_layout.h"
+#include "format/dequantize.h"
 #include "format/gguf.h"
 #include "format/model_dir.h"
+#include "recipe/support.h"
 #include "train/make_folders.h"
 
 namespace sluice::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+const char* weights_dtype(const recipe::Settings& settings) {
+  switch (recipe::weight_precision(settings).weights) {
+    case NumberFormat::Fp32:
+      break;
+    case NumberFormat::Bf16:
+      return "BF16";
+    case NumberFormat::Fp16:
+      return "F16";
+  }
+  return "F32";
+}
+
+// Elements from `first` on in a file's dtype; `read` gives them as fp32.
+void read_as(std::string_view dtype, std::int64_t first, std::span<std::byte> into,
+             const std::function<void(std::int64_t first, std::span<float> values)>& read) {
+  if (dtype == "F32") return read(first, {reinterpret_cast<float*>(into.data()), into.size() / sizeof(float)});
+  std::array<float, 1 << 13> wide;
+  const std::size_t count = into.size() / sizeof(std::uint16_t);
+  for (std::size_t done = 0; done < count; done += wide.size()) {
+    const std::span values(wide.data(), std::min(wide.size(), count - done));
+    read(first + static_cast<std::int64_t>(done), values);
+    format::narrow(values, dtype, into.subspan(done * sizeof(std::uint16_t), values.size_bytes() / 2));
+  }
+}
 
 /// All that is saved, and how to read it: of an adapter its own weights alone, as its base is where it was.
 class SavedState {
@@ -27,7 +55,8 @@ class SavedState {
     const bool adapter = session.run_model.adapter.has_value();
     for (const plan::PublishedTensor& tensor : plan::published_tensors(session.trace.chunks)) {
       if (adapter && !session.trace.chunks[tensor.parts.front().chunk].trained) continue;
-      tensors_.push_back({adapter ? "adapter_model" : "model", tensor.name, tensor.shape});
+      tensors_.push_back(
+          {adapter ? "adapter_model" : "model", tensor.name, tensor.shape, weights_dtype(session.settings)});
       weights_.emplace(tensor.name, tensor.parts);
     }
     if (!with_states || session.request.forward_only) return;
@@ -41,10 +70,15 @@ class SavedState {
 
   void read(const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) const {
     if (tensor.file == "optimizer") return read_array(arrays_.at(tensor.name), first, into);
-    const std::span<float> values = as_floats(into);
+    read_as(tensor.dtype, first, into,
+            [&](std::int64_t at, std::span<float> values) { read_weights(tensor.name, at, values); });
+  }
+
+ private:
+  void read_weights(const std::string& name, std::int64_t first, std::span<float> values) const {
     const std::int64_t last = first + static_cast<std::int64_t>(values.size());
     std::int64_t part_begin = 0;
-    for (const plan::PublishedTensor::Part& part : weights_.at(tensor.name)) {
+    for (const plan::PublishedTensor::Part& part : weights_.at(name)) {
       const std::int64_t begin = std::max(first, part_begin), end = std::min(last, part_begin + part.num_elements);
       if (begin < end) {
         session_.state->read(plan::BufferKind::Weight, part.chunk, -1, part.first_element + begin - part_begin,
@@ -54,11 +88,6 @@ class SavedState {
     }
   }
 
-  static std::span<float> as_floats(std::span<std::byte> bytes) {
-    return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
-  }
-
- private:
   // From every buffer of the state that holds some of it.
   void read_array(const exec::StateArray& array, std::int64_t first, std::span<std::byte> into) const {
     const auto& buffers = session_.state->buffers();
@@ -104,7 +133,7 @@ std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& setti
   const fs::path source = copied ? fs::path(settings.model) : fs::path();
   const auto& tokenizer_names = format::tokenizer_file_names();
   std::vector<checkpoint::SideFile> files;
-  for (const std::string& name : format::write_model_files(scratch, config, source, "F32"))
+  for (const std::string& name : format::write_model_files(scratch, config, source, weights_dtype(settings)))
     if (!replaced || std::ranges::find(tokenizer_names, name) == tokenizer_names.end())
       files.emplace_back(name, read_text(scratch / name));
   for (auto& file : tokenizer_files) files.push_back(std::move(file));
@@ -126,7 +155,8 @@ void save_model(Session& session, const fs::path& output, std::span<float> stagi
   const SavedState saved(session, false);
   const checkpoint::ReadState copy = [&](const checkpoint::StateTensor& tensor, std::int64_t first,
                                          std::span<std::byte> into) {
-    from->read(tensor.name, first, SavedState::as_floats(into));
+    read_as(tensor.dtype, first, into,
+            [&](std::int64_t at, std::span<float> values) { from->read(tensor.name, at, values); });
   };
   checkpoint::write_model_folder(output, {saved.tensors(), session.side_files}, from != nullptr ? copy : reader(saved),
                                  staging);

@@ -38,6 +38,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.measuring_passes = rule.measuring().passes;
   request.recipe.measures_states = rule.measuring().reads_states;
   request.recipe.update = recipe::update_when(settings);
+  request.recipe.weights = recipe::weight_precision(settings).weights;
   request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
   request.activations = recipe::plan_activations(settings);
   request.disk_write_limit = settings.disk_write_limit.value_or(0);
@@ -148,7 +149,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
     : settings(run),
       config(std::move(model_config)),
       run_model(make_run_model(settings, config)),
-      rule(optim::make_rule(run.optimizer, recipe::rule_options(run))),
+      rule(recipe::update_rule(run)),
       trace(purpose.trace(model)),
       budget((warm_products(trace), measure_budget(run))),
       machine(local_machine(run, budget)),
@@ -156,7 +157,10 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   request.forward_only = purpose.forward_only;
   request.with_evaluate = purpose.with_evaluate;
   if (purpose.forward_only) {
-    request.recipe = {.num_micro_batches = purpose.num_evaluated, .num_evaluated = purpose.num_evaluated, .states = {}};
+    request.recipe = {.num_micro_batches = purpose.num_evaluated,
+                      .num_evaluated = purpose.num_evaluated,
+                      .weights = request.recipe.weights,
+                      .states = {}};
   } else {
     check_groups(run, trace);
   }

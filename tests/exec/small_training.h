@@ -365,8 +365,8 @@ class Training {
         model::init_parameter(specs[p], 1, specs[p].first_element(),
                               values.subspan(slot.first_element, slot.num_elements));
       }
-      for (Bytes at = 0; at < buffer.bytes; at += tier::kStripeBytes)
-        state_->write(id, at, std::as_bytes(values).subspan(at, std::min(tier::kStripeBytes, buffer.bytes - at)));
+      for (Bytes at = 0; at < buffer.bytes; at += 2 * tier::kStripeBytes)
+        state_->write(id, at, std::as_bytes(values).subspan(at, std::min(2 * tier::kStripeBytes, buffer.bytes - at)));
     }
     state_->commit();
   }
