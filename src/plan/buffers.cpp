@@ -25,34 +25,8 @@ Buffer chunk_buffer(BufferKind kind, int chunk, std::int64_t first, std::int64_t
 BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices)
     : num_moments_(static_cast<int>(recipe.states.size())) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
-    const std::int64_t elements = trace.chunks[chunk].num_elements;
-    Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, elements, true);
-    weight.on_disk = recipe.weights;
-    if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
-    weights_.push_back(add(weight));
-    const bool trained = trace.chunks[chunk].trained;
-    gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
-    std::int64_t slice =
-        std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
-    slice = round_up(slice, kSliceGranularity);
-    slice_elements_.push_back(slice);
-    num_slices_.push_back(trained ? static_cast<int>((elements + slice - 1) / slice) : 0);
-    auto& slices = moments_.emplace_back();
-    for (int s = 0; s < num_slices_.back(); ++s) {
-      const std::int64_t first = s * slice;
-      for (int m = 0; m < num_moments_; ++m) {
-        const StateBytes& state = recipe.states[m];
-        if (state.per_block == 0) {
-          slices.push_back(s == 0 ? add_whole_moment(chunk, m, state.per_chunk[chunk]) : slices[m]);
-          continue;
-        }
-        Buffer buffer = chunk_buffer(BufferKind::Moment, chunk, first, std::min(slice, elements - first), true);
-        buffer.bytes = round_up((buffer.num_elements + kStateBlock - 1) / kStateBlock * state.per_block, kPage);
-        buffer.moment = m;
-        buffer.slice = s;
-        slices.push_back(add(buffer));
-      }
-    }
+    add_weights(trace, recipe, chunk);
+    add_moments(trace, recipe, choices, chunk);
   }
   Bytes widest = 0;
   for (int b = 0; b < static_cast<int>(trace.boundary_bytes.size()); ++b) {
@@ -80,6 +54,51 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
   for (int block = 0; block < static_cast<int>(trace.cache_bytes.size()); ++block) {
     const Bytes bytes = round_up(trace.cache_bytes[block], kPage);
     if (bytes > 0) caches_[block] = add({.kind = BufferKind::Cache, .block = block, .bytes = bytes});
+  }
+}
+
+// The weights that live across steps and the gradient; of divided ones the whole beside the rank's part, for as long as
+// computations need it.
+void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int chunk) {
+  const Sharding& sharding = recipe.sharding;
+  const std::int64_t elements = trace.chunks[chunk].num_elements, own = sharding.elements_per_rank(elements);
+  Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, sharding.weights() ? own : elements, true);
+  weight.shard = sharding.weights();
+  weight.on_disk = recipe.weights;
+  if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
+  weights_.push_back(add(weight));
+  if (sharding.weights()) gathered_.push_back(add(chunk_buffer(BufferKind::Gathered, chunk, 0, elements, false)));
+  const bool trained = trace.chunks[chunk].trained;
+  gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
+  if (!sharding.gradients()) return;
+  Buffer reduced = chunk_buffer(BufferKind::Gradient, chunk, 0, own, false);
+  reduced.shard = true;
+  reduced_.push_back(trained ? add(reduced) : -1);
+}
+
+void BufferTable::add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk) {
+  const std::int64_t elements = recipe.sharding.elements_per_rank(trace.chunks[chunk].num_elements);
+  std::int64_t slice =
+      std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
+  slice = round_up(slice, kSliceGranularity);
+  slice_elements_.push_back(slice);
+  num_slices_.push_back(trace.chunks[chunk].trained ? static_cast<int>((elements + slice - 1) / slice) : 0);
+  auto& slices = moments_.emplace_back();
+  for (int s = 0; s < num_slices_.back(); ++s) {
+    const std::int64_t first = s * slice;
+    for (int m = 0; m < num_moments_; ++m) {
+      const StateBytes& state = recipe.states[m];
+      if (state.per_block == 0) {
+        slices.push_back(s == 0 ? add_whole_moment(chunk, m, state.per_chunk[chunk]) : slices[m]);
+        continue;
+      }
+      Buffer buffer = chunk_buffer(BufferKind::Moment, chunk, first, std::min(slice, elements - first), true);
+      buffer.bytes = round_up((buffer.num_elements + kStateBlock - 1) / kStateBlock * state.per_block, kPage);
+      buffer.moment = m;
+      buffer.slice = s;
+      buffer.shard = recipe.sharding.states();
+      slices.push_back(add(buffer));
+    }
   }
 }
 

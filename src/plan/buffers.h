@@ -13,8 +13,16 @@ class BufferTable {
  public:
   BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
+  /// What lives across steps and updates change.
   [[nodiscard]] BufferId weight(int chunk) const { return weights_[chunk]; }
-  [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }  ///< -1: the chunk is frozen
+  /// What computations read: the same, or what is made of the ranks' parts for them.
+  [[nodiscard]] BufferId whole_weight(int chunk) const { return gathered_.empty() ? weight(chunk) : gathered_[chunk]; }
+  /// What backwards add to. -1: the chunk is frozen.
+  [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }
+  /// The sum over all ranks, or the rank's part of it: what updates read. -1: the chunk is frozen.
+  [[nodiscard]] BufferId reduced_gradient(int chunk) const {
+    return reduced_.empty() ? gradient(chunk) : reduced_[chunk];
+  }
   /// -1: no tensor of the chunk has any of it.
   [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
     return moments_[chunk][static_cast<std::size_t>(slice * num_moments_ + moment)];
@@ -37,7 +45,10 @@ class BufferTable {
 
   int num_moments_ = 0;
   std::vector<Buffer> buffers_;
-  std::vector<BufferId> weights_, gradients_, boundary_gradients_, caches_;
+  void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
+  void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
+
+  std::vector<BufferId> weights_, gathered_, gradients_, reduced_, boundary_gradients_, caches_;
   std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
   std::vector<int> num_slices_;

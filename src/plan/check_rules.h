@@ -64,6 +64,9 @@ void check_sums(const Plan& plan, CheckReport& report);
 /// two computations of one step.
 void check_updates(const Plan& plan, CheckReport& report);
 
+/// Ranks: whole weights, gradients summed over ranks once, norms agreed on before they decide.
+void check_ranks(const Plan& plan, CheckReport& report);
+
 /// Lanes: whatever must keep the list's order is ordered by lanes and dependencies.
 void check_order(const Plan& plan, const Machine& machine, CheckReport& report);
 

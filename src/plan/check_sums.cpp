@@ -25,7 +25,7 @@ class SumOrder {
         const ActionKind kind = plan_.actions[i].kind;
         if (kind == ActionKind::Backward) {
           add(i, slot);
-        } else if (kind == ActionKind::ReduceNorm || kind == ActionKind::Update) {
+        } else if (!is_move(plan_.actions[i]) && kind != ActionKind::Evict) {
           read(i, slot.buffer);
         }
       }

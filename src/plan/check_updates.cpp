@@ -94,7 +94,8 @@ class UpdateCheck {
       if (chunk >= static_cast<int>(plan_.slice_elements.size()) || plan_.slice_elements[chunk] <= 0) continue;
       std::int64_t elements = 0;
       for (const Buffer& buffer : plan_.buffers) {
-        if (buffer.kind == BufferKind::Weight && buffer.chunk == chunk) elements = buffer.num_elements;
+        if (buffer.kind != BufferKind::Weight || buffer.chunk != chunk) continue;
+        elements = buffer.shard ? buffer.num_elements : plan_.sharding.elements_per_rank(buffer.num_elements);
       }
       const std::int64_t size = plan_.slice_elements[chunk];
       for (int slice = 0; slice * size < elements; ++slice) {

@@ -34,6 +34,7 @@ std::vector<std::string> check_plan(const Plan& plan, const Machine& machine, co
     check_order(plan, machine, report);
     check_sums(plan, report);
     check_updates(plan, report);
+    check_ranks(plan, report);
   }
   return report.take();
 }

@@ -17,10 +17,11 @@ namespace sluice::plan {
 /// across the period's end); no deadlock; arena_peak within capacity; gradients are summed block after block from the
 /// last to the first, micro-batch 0, 1, ... in each, and read when they are whole; each is measured once, and updated
 /// once with all of its slices: when the norms that the update waits for are known, from the sum of the last pass, and
-/// never between two computations of one step with the same weights. An action with a skip predicate is
-/// tried both ways. Train repeats; Flush and Evaluate run alone, and a Flush may use up pending gradients. What entry
-/// does not call clean is taken to be dirty when a period starts. `before`, with the same buffers, is the plan in whose
-/// end state this one starts: with it entry is compared with that state.
+/// never between two computations of one step with the same weights. Of several ranks: weights are whole when they are
+/// computed with, gradients are summed over ranks once before they are read, norms agreed on before they decide. An
+/// action with a skip predicate is tried both ways. Train repeats; Flush and Evaluate run alone, and a Flush may use up
+/// pending gradients. What entry does not call clean is taken to be dirty when a period starts. `before`, with the same
+/// buffers, is the plan in whose end state this one starts: with it entry is compared with that state.
 [[nodiscard]] std::vector<std::string> check_plan(const Plan& plan, const Machine& machine,
                                                   const Plan* before = nullptr);
 

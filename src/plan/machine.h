@@ -54,6 +54,12 @@ struct Contention {
   double read_beside_compute = 1, write_beside_compute = 1;
 };
 
+/// What joins the ranks of a run: each sends at `rate` while it receives.
+struct Network {
+  BytesPerSecond rate = 2e9;
+  Seconds latency = 5e-5;  ///< of a message
+};
+
 struct Machine {
   std::string name;
   std::vector<Tier> tiers;           ///< tier 0 is where block math runs
@@ -62,6 +68,7 @@ struct Machine {
   BytesPerSecond update_memory = 0;  ///< bytes/s of the update kernels where updates run
   BytesPerSecond norm_memory = 0;    ///< bytes/s of the exact gradient norm; 0: as element-wise operators
   int update_tier = 0;               ///< index of the tier where updates run (1 on a GPU run with CPU updates)
+  Network network = {};              ///< of a run of several ranks
   int num_threads = 1;
   Bytes process_overhead = 0;    ///< RAM of the process beside the arena (libraries, stacks, I/O buffers)
   bool emulated_device = false;  ///< the device is memory of this process: its arena is RAM, too

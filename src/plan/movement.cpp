@@ -191,6 +191,7 @@ class MovePlanner {
     DraftAction draft;
     Action& action = draft.action;
     action.kind = row.kind;
+    action.lane = row.lane;
     action.skip = row.skip;
     action.block = row.block;
     action.micro_batch = row.micro_batch;

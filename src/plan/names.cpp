@@ -31,6 +31,8 @@ const char* name(BufferKind kind) {
       return "saved";
     case BufferKind::Scratch:
       return "scratch";
+    case BufferKind::Gathered:
+      return "gathered weight";
     case BufferKind::Cache:
       return "cache";
   }

@@ -8,31 +8,35 @@
 #include "base/narrow.h"
 #include "base/units.h"
 #include "plan/machine.h"
+#include "plan/sharding.h"
 
 namespace sluice::plan {
 
-enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Saved, Scratch, Cache };
+enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Saved, Scratch, Cache, Gathered };
 [[nodiscard]] const char* name(BufferKind kind);
 
 using BufferId = std::int32_t;
 
-/// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk, a
-/// moment buffer one slice of one moment of a chunk (or all of it), a boundary one block edge of one micro-batch, a
-/// saved buffer one class of activations of one block and micro-batch, a scratch buffer what a block's segments leave
-/// for those after them.
+/// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk (or a
+/// rank's shard of it), a moment buffer one slice of one moment of a chunk (or all of it), a boundary one block edge of
+/// one micro-batch, a saved buffer one class of activations of one block and micro-batch, a scratch buffer what a
+/// block's segments leave for those after them, a gathered buffer a chunk's weights made whole from the ranks' shards.
 struct Buffer {
   BufferKind kind = BufferKind::Weight;
-  int chunk = -1;                                    ///< Weight, Moment, Gradient
+  int chunk = -1;                                    ///< Weight, Moment, Gradient, Gathered
   int moment = -1;                                   ///< Moment: which of the rule's states
   int slice = -1;                                    ///< Moment: which slice of the chunk; -1: all of it
-  std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient)
-  int boundary = -1;                                 ///< Boundary
-  int micro_batch = -1;                              ///< Boundary, BoundaryGradient, Saved, Scratch
-  int block = -1;                                    ///< Saved, Scratch, Cache: whose
-  int saved_class = -1;                              ///< Saved
-  Bytes bytes = 0;                                   ///< a multiple of 4096 (8192: of weights of 16 bits)
-  NumberFormat on_disk = NumberFormat::Fp32;         ///< Weight: there 16 bits may stand for an fp32 number
-  bool persistent = false;  ///< belongs to the training state: lives across steps (weights, moments)
+  std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient, Gathered)
+  /// The range is of the rank's own part of the chunk; `first_element` counts from that part's start until
+  /// `take_shard` has made the plan a rank's.
+  bool shard = false;
+  int boundary = -1;                          ///< Boundary
+  int micro_batch = -1;                       ///< Boundary, BoundaryGradient, Saved, Scratch
+  int block = -1;                             ///< Saved, Scratch, Cache: whose
+  int saved_class = -1;                       ///< Saved
+  Bytes bytes = 0;                            ///< a multiple of 4096 (8192: of weights of 16 bits)
+  NumberFormat on_disk = NumberFormat::Fp32;  ///< Weight: there 16 bits may stand for an fp32 number
+  bool persistent = false;                    ///< belongs to the training state: lives across steps (weights, moments)
   /// Bytes of a copy on the disk tier.
   [[nodiscard]] Bytes bytes_on_disk() const { return on_disk == NumberFormat::Fp32 ? bytes : bytes / 2; }
 };
@@ -43,13 +47,13 @@ enum class ActionKind {
   Evict,      ///< a clean copy is dropped
   WriteBack,  ///< a dirty copy goes one tier down
   Convert,
-  Forward,     ///< of one block and micro-batch
-  Backward,    ///< from saved activations, the others made again; for the loss block loss and gradients
-  ReduceNorm,  ///< sum of squares of one chunk's gradient; after the last one the step's norm is known
-  Update,      ///< the rule on one slice of one chunk, or one of its passes that measure before
-  AllGather,
-  ReduceScatter,
-  AllReduce,
+  Forward,        ///< of one block and micro-batch
+  Backward,       ///< from saved activations, the others made again; for the loss block loss and gradients
+  ReduceNorm,     ///< sum of squares of one chunk's gradient; after the last one the step's norm is known
+  Update,         ///< the rule on one slice of one chunk, or one of its passes that measure before
+  AllGather,      ///< a chunk's weights from the ranks' parts: {part, whole}, or in place
+  ReduceScatter,  ///< a chunk's gradient, each rank its own part of the sum: {whole, part}, or in place
+  AllReduce,      ///< a chunk's gradient; without slots: ranks agree on norms and losses so far
   AllToAll,
   Broadcast,
   Send,
@@ -136,6 +140,8 @@ struct Plan {
   int num_micro_batches = 1;
   int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
   int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward; the others are made again
+  Sharding sharding = {};   ///< between ranks, all of which play this list
+  int rank = 0;             ///< whose `first_element`s these are
   bool loss_in_segments = false;             ///< the loss block's backward goes by segments
   std::vector<std::int64_t> slice_elements;  ///< per chunk: elements of its update slices (the last may be shorter)
 };

@@ -198,6 +198,7 @@ void PlanBuilder::finish(Plan& plan, Draft draft, const StepRows& step, const St
   plan.num_micro_batches = request_.recipe.num_micro_batches;
   plan.group_size = choices.group_size;
   plan.boundary_stride = choices.boundary_stride;
+  plan.sharding = request_.recipe.sharding;
   plan.loss_in_segments = choices.loss_in_segments;
   for (DraftAction& action : draft.actions) plan.actions.push_back(std::move(action.action));
   for (const Stay& stay : draft.stays) {
@@ -224,6 +225,10 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
   if (row.kind == ActionKind::Update) return at_rate(row.bytes, machine_.update_memory);
   if (row.kind == ActionKind::ReduceNorm)
     return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
+  if (row.lane == Lane::Communication) {
+    const int messages = (request_.recipe.sharding.num_ranks - 1) * (row.kind == ActionKind::AllReduce ? 2 : 1);
+    return at_rate(row.bytes, machine_.network.rate) + messages * machine_.network.latency;
+  }
   if (row.compute == nullptr) return 0;
   const auto [found, is_new] = compute_seconds_.try_emplace(row.compute, 0);
   if (is_new) found->second = predict_compute(*row.compute, machine_);

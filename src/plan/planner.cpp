@@ -35,6 +35,8 @@ class Planner {
       return result;
     }
     search({.group_size = most_in_group(), .boundary_stride = least_stride()}, lower_share, found);
+    if (request_.recipe.sharding.is_parallel() && !found.attempt.choices.overlap)  // two blocks at once are too many
+      search({.group_size = most_in_group(), .boundary_stride = least_stride(), .overlap = false}, lower_share, found);
     if (!request_.forward_only) {
       search_segments(lower_share, found);
       search_orders(lower_share, found);
@@ -59,6 +61,7 @@ class Planner {
       attempt.choices.group_size = order.group_size;
       attempt.choices.boundary_stride = order.boundary_stride;
       attempt.choices.loss_in_segments = order.loss_in_segments;
+      attempt.choices.overlap = order.overlap;
       Seconds best = kNever;
       for (const double reserve : reserves()) best = std::min(best, try_out(attempt, reserve, found));
       num_slower = best >= before ? num_slower + 1 : 0;
@@ -240,7 +243,8 @@ class Planner {
       return Attempt{.choices = {.slice_bytes = MiB,
                                  .group_size = group_size,
                                  .boundary_stride = stride,
-                                 .loss_in_segments = has_loss_segments()},
+                                 .loss_in_segments = has_loss_segments(),
+                                 .overlap = false},
                      .saving = saving};
     };
     std::vector<Attempt> attempts = {attempt(most_in_group(), least_stride())};

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "plan/buffers.h"
+#include "plan/overlap.h"
 
 namespace sluice::plan {
 namespace {
@@ -25,9 +26,14 @@ class StepEmitter {
   // later block's gradient (a tied embedding) waits until that one has seen every micro-batch. Updates in a tier below
   // stand one block apart from the computation: a block's weights go up, and its gradient down, while another computes.
   // With a second pass the first one's gradients are measured and forgotten; the second makes the same ones again.
+  // Ranks divide the micro-batches and play the same rows: what is added up is the sum over all of them before anything
+  // reads it, and they agree on norms and losses before anything depends on these.
   void train_step() {
     trains_ = true;
-    for (repeat_ = 0; repeat_ < num_passes(); ++repeat_) forward_and_backward();
+    for (repeat_ = 0; repeat_ < num_passes(); ++repeat_) {
+      forward_and_backward();
+      if (repeat_ == 0 && recipe_.update != UpdateWhen::Backward) agree();
+    }
     if (recipe_.update == UpdateWhen::Sweep) update_all(skip_when());
   }
 
@@ -96,6 +102,7 @@ class StepEmitter {
     std::vector<std::int64_t> slices;
     for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk)
       slices.push_back(buffers_.slice_elements(chunk));
+    if (recipe_.sharding.is_parallel() && choices_.overlap) rows_ = overlap_exchanges(std::move(rows_));
     return {variant, buffers_.buffers(), std::move(rows_), std::move(slices)};
   }
 
@@ -179,6 +186,7 @@ class StepEmitter {
   template <typename Complete>
   void emit_part(const Part& part, const std::vector<int>& read, const std::vector<int>& added,
                  const Complete& complete) {
+    gather(read);
     for (int m = group_.first; m < group_.last; ++m) {
       Row row{.kind = part.kind,
               .block = part.block,
@@ -186,7 +194,8 @@ class StepEmitter {
               .segment = part.segment,
               .repeat = repeat_,
               .compute = part.compute};
-      for (const int chunk : read) row.uses.push_back({buffers_.weight(chunk), 0, Access::Read});
+      for (const int chunk : read)
+        row.uses.push_back({buffers_.whole_weight(chunk), 0, Access::Read, false, gathers()});
       for (const int chunk : added) {
         if (!trace_.chunks[chunk].trained) continue;
         row.uses.push_back({buffers_.gradient(chunk), 0, written(m == 0 && part.block == last_user(chunk))});
@@ -212,6 +221,7 @@ class StepEmitter {
 
   void gradient_is_final(int chunk) {
     if (!trace_.chunks[chunk].trained) return;
+    reduce(chunk);
     if (repeat_ == 0) reduce_norm(chunk);
     if (updates_in_backward()) final_.push_back(chunk);
   }
@@ -219,15 +229,63 @@ class StepEmitter {
   // All of a block's gradients are measured before the first of them is applied: its norm may decide.
   void update_after_backward() {
     late_.insert(late_.end(), final_.begin(), final_.end());
+    if (recipe_.update == UpdateWhen::Backward && !final_.empty()) agree();
     final_.clear();
     if (!updates_below()) update_late();
   }
 
   void reduce_norm(int chunk) {
-    Row norm{.kind = ActionKind::ReduceNorm, .chunk = chunk};
-    norm.uses.push_back({buffers_.gradient(chunk), 0, Access::Read});
-    norm.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)};
+    Row norm{.kind = ActionKind::ReduceNorm, .serves = Serves::Last, .chunk = chunk};
+    norm.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Read});
+    norm.bytes = own_elements(chunk) * Bytes{sizeof(float)};
     rows_.push_back(std::move(norm));
+  }
+
+  // A chunk's whole weights for the computation that follows, where ranks have a part each. What the computation before
+  // it had at hand still is.
+  void gather(const std::vector<int>& read) {
+    if (!gathers()) return;
+    for (const int chunk : read) {
+      if (std::ranges::find(at_hand_, chunk) != at_hand_.end()) continue;
+      Row row = exchange(ActionKind::AllGather, chunk, Serves::Next);
+      row.uses.push_back({buffers_.weight(chunk), 0, Access::Read});
+      row.uses.push_back({buffers_.whole_weight(chunk), 0, Access::Write, false, true});
+      rows_.push_back(std::move(row));
+    }
+    at_hand_ = read;
+  }
+
+  // The sum over all ranks: whole on each, or each rank's part of it, in place or beside the whole, which then is dead.
+  void reduce(int chunk) {
+    if (!recipe_.sharding.is_parallel()) return;
+    const bool divided = recipe_.sharding.states(), in_place = !recipe_.sharding.gradients();
+    Row row = exchange(divided ? ActionKind::ReduceScatter : ActionKind::AllReduce, chunk, Serves::Itself);
+    row.uses.push_back({buffers_.gradient(chunk), 0, in_place ? Access::ReadWrite : Access::Read});
+    if (!in_place) row.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
+    rows_.push_back(std::move(row));
+  }
+
+  // Weights that every rank keeps whole, each having updated its part.
+  void share_update(int chunk, SkipWhen skip, Serves serves) {
+    if (!recipe_.sharding.states() || recipe_.sharding.weights()) return;
+    Row row = exchange(ActionKind::AllGather, chunk, serves);
+    if (skip == SkipWhen::NoUpdate) row.skip = skip;  // of all skips the one that no norm of this period decides
+    row.uses.push_back({buffers_.weight(chunk), 0, Access::ReadWrite});
+    rows_.push_back(std::move(row));
+  }
+
+  void agree() {
+    if (recipe_.sharding.is_parallel())
+      rows_.push_back({.kind = ActionKind::AllReduce, .lane = Lane::Compute, .serves = Serves::Last});
+  }
+
+  // Every rank sends what the others lack; a sum on all ranks is sent twice.
+  Row exchange(ActionKind kind, int chunk, Serves serves) const {
+    Row row{.kind = kind, .lane = Lane::Communication, .serves = serves, .chunk = chunk};
+    const int ranks = recipe_.sharding.num_ranks;
+    row.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)} * (ranks - 1) / ranks;
+    if (kind == ActionKind::AllReduce) row.bytes *= 2;
+    return row;
   }
 
   void update_late() {
@@ -260,10 +318,14 @@ class StepEmitter {
   void update(int chunk, SkipWhen skip) {
     if (!trace_.chunks[chunk].trained) return;
     const int num_slices = buffers_.num_slices(chunk), last = recipe_.measuring_passes;
+    const std::size_t first_row = rows_.size();
     for (int pass = 0; pass < last; ++pass) {
       for (int slice = 0; slice < num_slices; ++slice) update_slice(chunk, slice, pass, skip);
     }
     for (int n = 0; n < num_slices; ++n) update_slice(chunk, last > 0 ? num_slices - 1 - n : n, last, skip);
+    const Serves serves = recipe_.update == UpdateWhen::NextForward ? Serves::Next : Serves::Last;
+    for (std::size_t row = first_row; row < rows_.size(); ++row) rows_[row].serves = serves;
+    share_update(chunk, skip, serves);
   }
 
   void update_slice(int chunk, int slice, int pass, SkipWhen skip) {
@@ -271,9 +333,10 @@ class StepEmitter {
     Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
     if (recipe_.measuring_passes > 0) row.pass = pass;
     row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
-    row.uses.push_back({buffers_.gradient(chunk), update_tier_, recipe_.clamps ? Access::ReadWrite : Access::Read});
+    const Access of_gradient = recipe_.clamps ? Access::ReadWrite : Access::Read;
+    row.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, of_gradient});
     const std::int64_t first = slice * buffers_.slice_elements(chunk);
-    const std::int64_t count = std::min(buffers_.slice_elements(chunk), trace_.chunks[chunk].num_elements - first);
+    const std::int64_t count = std::min(buffers_.slice_elements(chunk), own_elements(chunk) - first);
     row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
     for (int m = 0; m < static_cast<int>(recipe_.states.size()); ++m) {
       const bool sliced = recipe_.states[m].per_block > 0;
@@ -300,6 +363,10 @@ class StepEmitter {
   SkipWhen skip_when() const {
     if (recipe_.update == UpdateWhen::NextForward) return SkipWhen::NoUpdate;
     return recipe_.update == UpdateWhen::Backward ? SkipWhen::BlockNotFinite : SkipWhen::StepNotFinite;
+  }
+  bool gathers() const { return recipe_.sharding.weights(); }
+  std::int64_t own_elements(int chunk) const {
+    return recipe_.sharding.elements_per_rank(trace_.chunks[chunk].num_elements);
   }
   static Access written(bool begins) { return begins ? Access::Write : Access::ReadWrite; }
   bool is_loss(int block) const { return block + 1 == num_blocks(); }
@@ -357,8 +424,9 @@ class StepEmitter {
   BufferTable buffers_;
   bool trains_ = false;
   std::vector<char> seen_;
-  std::vector<int> final_;  // chunks whose gradient is final, of the block that is not through yet
-  std::vector<int> late_;   // chunks whose gradient goes down to its update
+  std::vector<int> final_;    // chunks whose gradient is final, of the block that is not through yet
+  std::vector<int> late_;     // chunks whose gradient goes down to its update
+  std::vector<int> at_hand_;  // chunks that the last computation had whole
   std::vector<Row> rows_;
 };
 

@@ -33,7 +33,8 @@ struct Recipe {
   int measuring_passes = 0;                   ///< over all of a chunk before its update, which then is the last pass
   bool measures_states = false;               ///< those passes look at sliced states too
   UpdateWhen update = UpdateWhen::NextForward;
-  bool clamps = false;  ///< updates cut the gradient's elements in place
+  bool clamps = false;     ///< updates cut the gradient's elements in place
+  Sharding sharding = {};  ///< num_micro_batches are those of one rank
 };
 
 /// Choices that change memory and time but never a bit of the result.
@@ -46,6 +47,7 @@ struct StepChoices {
   /// The loss block's backward goes by its segments: their weights and gradients need not be in memory together, but
   /// logits are made twice. What costs nothing goes by segments always.
   bool loss_in_segments = false;
+  bool overlap = true;      ///< of several ranks: their exchanges run one block beside the computation (overlap.h)
   bool hold_entry = false;  ///< Evaluate, Generate: what waits in an arena between periods stays there in them too
   int pass = 0;             ///< Generate: not chosen but asked for, the index into StepTrace::pass_tokens
 };
@@ -59,14 +61,20 @@ struct Use {
   int hold_tier = 0;          ///< with hold_to_next: a lower tier where it waits instead
 };
 
+/// Which computation an exchange of ranks, an update or a norm belongs to: the next one below, the last one above, or
+/// it stands where it stands.
+enum class Serves { Itself, Next, Last };
+
 struct Row {
   ActionKind kind = ActionKind::Forward;
+  Lane lane = Lane::Compute;
+  Serves serves = Serves::Itself;
   SkipWhen skip = SkipWhen::Never;
   int block = -1, micro_batch = -1, segment = -1, chunk = -1, slice = -1, pass = -1;
   int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
-  Bytes bytes = 0;                        ///< touched by Update and ReduceNorm
+  Bytes bytes = 0;                        ///< touched by Update and ReduceNorm, or sent to other ranks
 };
 
 struct StepRows {

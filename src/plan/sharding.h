@@ -1,0 +1,55 @@
+// How data-parallel ranks divide a model's training state: ZeRO's stages. All ranks play the same list of actions; what
+// differs is which part of each chunk is theirs.
+#pragma once
+#include <cstdint>
+
+#include "base/units.h"
+
+namespace sluice::plan {
+
+struct Buffer;
+struct PlanSet;
+struct StepTrace;
+struct Plan;
+
+/// ZeRO's stages: 0 nothing is divided, 1 states, 2 gradients too, 3 weights too. A rank's part of a chunk is one
+/// contiguous range, rank 0's the first.
+struct Sharding {
+  int num_ranks = 1;
+  int stage = 0;
+  [[nodiscard]] bool is_parallel() const { return num_ranks > 1; }
+  [[nodiscard]] bool states() const { return is_parallel() && stage >= 1; }
+  [[nodiscard]] bool gradients() const { return is_parallel() && stage >= 2; }
+  [[nodiscard]] bool weights() const { return is_parallel() && stage >= 3; }
+  /// Elements of a rank's part of the states of a chunk of `num_elements`.
+  [[nodiscard]] std::int64_t elements_per_rank(std::int64_t num_elements) const {
+    return states() ? num_elements / num_ranks : num_elements;
+  }
+  bool operator==(const Sharding&) const = default;
+};
+
+/// Every part begins at a multiple of this many elements: a block of the gradient norm, whole pages in fp32 and 16
+/// bits.
+inline constexpr std::int64_t kShardGranularity = 4096;
+
+/// Lengthens every chunk (with padding) so that the ranks' parts are equal and whole multiples of kShardGranularity.
+/// Nothing is changed where states are not divided.
+void pad_for_shards(StepTrace& trace, const Sharding& sharding);
+
+/// Makes the plans those of `rank`: its buffers' elements count from the start of their chunks. Once.
+void take_shard(PlanSet& plans, int rank);
+
+struct ElementRange {
+  std::int64_t first = 0, count = 0;
+};
+/// The elements of a chunk of `num_elements` whose states are the rank's, and of them one update slice.
+[[nodiscard]] ElementRange own_range(const Plan& plan, std::int64_t num_elements);
+[[nodiscard]] ElementRange slice_range(const Plan& plan, int chunk, int slice, std::int64_t num_elements);
+
+/// Bytes that a rank sends to others in a period, from the list alone.
+[[nodiscard]] Bytes bytes_sent(const Plan& plan);
+
+/// A number that tells lists apart: equal for plans that do the same at the same places.
+[[nodiscard]] std::uint64_t digest(const PlanSet& plans);
+
+}  // namespace sluice::plan
