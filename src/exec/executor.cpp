@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/fail_point.h"
+#include "exec/collective_mover.h"
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
 #include "optim/norm.h"
@@ -24,6 +25,7 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 Executor::Executor(const ExecutorOptions& options, State& state)
     : options_(options),
       state_(state),
+      agreement_(options.ranks.agreement),
       arena_peak_(state.arenas().size(), 0),
       last_block_(options.trace->chunks.size(), -1) {
   if (options.rule != nullptr)
@@ -52,8 +54,10 @@ std::unique_ptr<tier::Mover> Executor::make_mover(plan::Lane lane) const {
       if (state_.arenas().size() < 2) return nullptr;
       return tier::make_copy_mover(find_row(tier::device_catalog(), "device", options_.device).make(options_.copies),
                                    state_.arenas());
-    case plan::Lane::Compute:
     case plan::Lane::Communication:
+      if (options_.ranks.lane == nullptr) return nullptr;
+      return make_collective_mover(*options_.ranks.lane, state_.arenas());
+    case plan::Lane::Compute:
       return nullptr;
   }
   return nullptr;
@@ -86,6 +90,7 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
   const tier::Period& period = *period_;
   StepResult result;
   block_sums_.assign(options_.trace->blocks.size(), {});
+  agreement_.start_period(inputs.micro_batches.size());
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan.actions.size()); ++i) {
     const plan::Action& action = plan.actions[i];
     if (action.lane != plan::Lane::Compute) {
@@ -174,6 +179,9 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
         result.num_updates += 1;
       }
       return;
+    case plan::ActionKind::AllReduce:  // on this lane: of numbers, not of tensors
+      agree(result);
+      return;
     case plan::ActionKind::Evict:
       return;
     case plan::ActionKind::Fetch:
@@ -181,7 +189,6 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
     case plan::ActionKind::Convert:
     case plan::ActionKind::AllGather:
     case plan::ActionKind::ReduceScatter:
-    case plan::ActionKind::AllReduce:
     case plan::ActionKind::AllToAll:
     case plan::ActionKind::Broadcast:
     case plan::ActionKind::Send:
@@ -279,7 +286,10 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
       saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
     loss = model::run_backward(block, tensors, std::move(saved));
   }
-  if (action.repeat == 0) result.loss_sum += loss;  // the second time it is the same
+  if (action.repeat == 0) {  // the second time it is the same
+    result.loss_sum += loss;
+    agreement_.add_loss(action.micro_batch, loss);
+  }
   if (fail_point("exec.gradient") == 0) return;
   const auto trained = std::ranges::find_if(tensors.gradients, &at::Tensor::defined);
   trained->fill_(std::numeric_limits<float>::infinity());
@@ -301,6 +311,7 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
     const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
     switch (buffer.kind) {
       case plan::BufferKind::Weight:
+      case plan::BufferKind::Gathered:
         weights[buffer.chunk] = chunk_tensor(slot);
         break;
       case plan::BufferKind::Gradient:
@@ -347,26 +358,46 @@ float* Executor::floats(const plan::Slot& slot) const {
 
 void Executor::reduce_norm(const plan::Action& action, StepResult& result) {
   const optim::SquareSum sum = sum_of_squares(action);
-  if (result.nonfinite_chunk < 0 && !std::isfinite(sum.value())) result.nonfinite_chunk = action.chunk;
-  block_sums_[last_block_[action.chunk]].merge(sum);
+  if (agreement_.is_needed()) {
+    agreement_.add_norm(action.chunk, sum);
+  } else {
+    add_norm(action.chunk, sum, result);
+  }
+}
+
+void Executor::add_norm(int chunk, const optim::SquareSum& sum, StepResult& result) {
+  if (result.nonfinite_chunk < 0 && !std::isfinite(sum.value())) result.nonfinite_chunk = chunk;
+  block_sums_[last_block_[chunk]].merge(sum);
   result.sum_of_squares.merge(sum);
 }
 
-// Added exactly: the same bits for any number of threads and any order of chunks.
+void Executor::agree(StepResult& result) {
+  SLUICE_CHECK(agreement_.is_needed(), "a plan of several ranks, played by one");
+  result.loss_sum = agreement_.agree(period_->plan->sharding.states());
+  for (const auto& [chunk, sum] : agreement_.norms()) add_norm(chunk, sum, result);
+  agreement_.forget_norms();
+}
+
+// Added exactly: the same bits for any number of threads, any order of chunks and any division between ranks.
 optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   constexpr std::int64_t kPiece = 1 << 18;
-  const std::int64_t count = options_.trace->chunks[action.chunk].num_elements;
-  const float* gradient = floats(action.slots[0]);
-  std::vector<optim::SquareSum> pieces((count + kPiece - 1) / kPiece);
+  const plan::ElementRange own = plan::own_range(*period_->plan, options_.trace->chunks[action.chunk].num_elements);
+  const float* gradient = element(action.slots[0], own.first);
+  std::vector<optim::SquareSum> pieces((own.count + kPiece - 1) / kPiece);
   model::parallel_ranges(static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p) {
       const std::int64_t first = p * kPiece;
-      pieces[p].add({gradient + first, static_cast<std::size_t>(std::min(kPiece, count - first))});
+      pieces[p].add({gradient + first, static_cast<std::size_t>(std::min(kPiece, own.count - first))});
     }
   });
   optim::SquareSum sum;
   for (const optim::SquareSum& piece : pieces) sum.merge(piece);
   return sum;
+}
+
+// Where an element of the chunk is in a buffer that holds some of them.
+float* Executor::element(const plan::Slot& slot, std::int64_t element) const {
+  return floats(slot) + (element - period_->plan->buffers[slot.buffer].first_element);
 }
 
 // None: the update is not to be. A plan that measures before it updates knows only here; the checker has proven that
@@ -387,11 +418,10 @@ std::optional<optim::UpdateArgs> Executor::update_args(const plan::Action& actio
 
 // In place, so that no rule need know of it: twice is as good as once.
 void Executor::clamp_gradient(const plan::Action& action, float bound) {
-  const std::int64_t elements_per_slice = period_->plan->slice_elements[action.chunk];
-  const std::int64_t begin = action.slice * elements_per_slice;
-  const std::int64_t end = std::min(begin + elements_per_slice, options_.trace->chunks[action.chunk].num_elements);
-  float* gradient = floats(action.slots[1]) + begin;
-  model::parallel_ranges(end - begin, 1 << 16, [&](std::int64_t first, std::int64_t last) {
+  const plan::ElementRange range =
+      plan::slice_range(*period_->plan, action.chunk, action.slice, options_.trace->chunks[action.chunk].num_elements);
+  float* gradient = element(action.slots[1], range.first);
+  model::parallel_ranges(range.count, 1 << 16, [&](std::int64_t first, std::int64_t last) {
     optim::clamp_values({gradient + first, static_cast<std::size_t>(last - first)}, bound);
   });
 }

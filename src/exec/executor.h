@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "collective/communicator.h"
+#include "exec/agreement.h"
 #include "exec/state.h"
 #include "exec/updater.h"
 #include "model/compute.h"
@@ -40,13 +42,19 @@ struct StepInputs {
 };
 
 struct StepResult {
-  double loss_sum = 0;                        ///< over all target tokens of the period
+  double loss_sum = 0;                        ///< over all target tokens of the period; in training those of all ranks
   std::vector<double> losses;                 ///< Evaluate: the same per micro-batch
   optim::SquareSum sum_of_squares;            ///< of the whole gradient (training); NaN or infinity when one is in it
   int nonfinite_chunk = -1;                   ///< the first in backward's order whose gradient is not finite
   std::int64_t num_updates = 0;               ///< slices that were updated
   Seconds total = 0, compute = 0, stall = 0;  ///< of the compute lane
   std::span<const float> logits;              ///< Generate: of the last real token, in the arena until the next period
+};
+
+/// The other ranks of the run, as a plan of several needs them; both of the same ranks, and borrowed.
+struct RankLinks {
+  collective::Communicator* lane = nullptr;       ///< of the communication lane's thread
+  collective::Communicator* agreement = nullptr;  ///< of the calling thread
 };
 
 struct ExecutorOptions {
@@ -57,6 +65,7 @@ struct ExecutorOptions {
   std::vector<optim::ParamGroup> groups = {};  ///< by the parameters' names; go before `decay`
   std::string device = "emulated";  ///< with two arenas: what copies between them, a row of tier::device_catalog()
   tier::CopyOptions copies = {};    ///< each direction's
+  RankLinks ranks = {};
 };
 
 /// One thread calls it. After an exception the executor is only good for destruction; the state in the store is that of
@@ -87,6 +96,8 @@ class Executor {
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   static void add_evaluated(double loss, const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void reduce_norm(const plan::Action& action, StepResult& result);
+  void add_norm(int chunk, const optim::SquareSum& sum, StepResult& result);
+  void agree(StepResult& result);
   void clamp_gradient(const plan::Action& action, float bound);
   std::optional<optim::UpdateArgs> update_args(const plan::Action& action, const StepInputs& inputs,
                                                const StepResult& result) const;
@@ -103,10 +114,12 @@ class Executor {
   model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
   at::Tensor boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const;
   float* floats(const plan::Slot& slot) const;
+  float* element(const plan::Slot& slot, std::int64_t element) const;
 
   const ExecutorOptions options_;
   State& state_;
   std::optional<Updater> updater_;
+  Agreement agreement_;
   tier::Progress progress_;
   std::array<bool, plan::kNumLanes> has_lane_{};
   std::array<std::vector<plan::Span>, 2> spans_;  // of this period and the one before

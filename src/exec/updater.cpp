@@ -32,8 +32,8 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
                   const optim::UpdateArgs& args) {
   const plan::Chunk& chunk = trace_.chunks[action.chunk];
   const Places places = places_of(plan, action, arenas);
-  const std::int64_t begin = action.slice * plan.slice_elements[action.chunk];
-  const std::int64_t end = std::min(begin + plan.slice_elements[action.chunk], chunk.num_elements);
+  const plan::ElementRange elements = plan::slice_range(plan, action.chunk, action.slice, chunk.num_elements);
+  const std::int64_t begin = elements.first, end = elements.first + elements.count;
   const bool measures = num_measuring_ > 0 && action.pass < num_measuring_;
   if (measures && action.pass == 0 && action.slice == 0) sums_.start(chunk);
   for (int p = 0; p < static_cast<int>(chunk.parameters.size()); ++p) {
@@ -60,8 +60,14 @@ Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& a
   for (const plan::Slot& slot : action.slots) {
     const plan::Buffer& buffer = plan.buffers[slot.buffer];
     std::byte* const memory = arenas[slot.tier] + slot.offset;
-    if (buffer.kind == plan::BufferKind::Weight) places.weight = reinterpret_cast<float*>(memory);
-    if (buffer.kind == plan::BufferKind::Gradient) places.gradient = reinterpret_cast<const float*>(memory);
+    if (buffer.kind == plan::BufferKind::Weight) {
+      places.weight = reinterpret_cast<float*>(memory);
+      places.first_weight = buffer.first_element;
+    }
+    if (buffer.kind == plan::BufferKind::Gradient) {
+      places.gradient = reinterpret_cast<const float*>(memory);
+      places.first_gradient = buffer.first_element;
+    }
     if (buffer.kind == plan::BufferKind::Moment) places.states[buffer.moment] = {&buffer, memory};
   }
   return places;
@@ -77,8 +83,8 @@ void Updater::with_part(const Places& places, const Range& range, const std::fun
   }
   const std::int64_t at = slot.first_element + range.first;
   const auto count = static_cast<std::size_t>(range.last - range.first);
-  use({.parameter = {places.weight + at, count},
-       .gradient = {places.gradient + at, count},
+  use({.parameter = {places.weight + (at - places.first_weight), count},
+       .gradient = {places.gradient + (at - places.first_gradient), count},
        .states = {states.data(), num_states_},
        .shape = slot.shape,
        .first = range.first,

@@ -35,6 +35,7 @@ class Updater {
   struct Places {
     float* weight = nullptr;
     const float* gradient = nullptr;
+    std::int64_t first_weight = 0, first_gradient = 0;  ///< elements of the chunk that stand there
     struct State {
       const plan::Buffer* buffer = nullptr;
       std::byte* memory = nullptr;

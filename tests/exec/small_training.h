@@ -83,6 +83,7 @@ struct Place {
   Bytes host = 0;
   int update_tier = 1;  ///< with a device
   std::optional<plan::SavingPattern> saving = {};
+  plan::Sharding sharding = {};
 };
 
 inline constexpr BytesPerSecond kLink = 4e9;
@@ -126,6 +127,7 @@ inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
   request.group_size = place.group_size;
   request.saving = place.saving;
   request.boundary_stride = place.boundary_stride;
+  request.recipe.sharding = place.sharding;
   request.with_evaluate = true;
   return request;
 }
@@ -190,6 +192,11 @@ struct TracedWork {
     trace = model::trace_model(model, {kRows, kLength});
   }
 
+  [[nodiscard]] plan::StepTrace padded(const Place& place) const {
+    plan::StepTrace copy = trace;
+    plan::pad_for_shards(copy, place.sharding);
+    return copy;
+  }
   [[nodiscard]] plan::PlanRequest request(const Place& place) const {
     plan::PlanRequest request = request_for(work, place);
     request.recipe.states = StateLayout(trace, rule->states()).bytes();
@@ -198,7 +205,7 @@ struct TracedWork {
     return request;
   }
   [[nodiscard]] Bytes floor(const Place& place) const {
-    return plan::smallest_arena(trace, machine_for(place), request(place));
+    return plan::smallest_arena(padded(place), machine_for(place), request(place));
   }
 };
 
@@ -210,13 +217,17 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-/// Memory, store and executor of one run; it owns the process's tensor workspace while it lives.
+/// Memory, store and executor of one run (of one rank of it); it owns the process's tensor workspace while it lives.
 class Training {
  public:
-  Training(const TracedWork& work, const Place& place)
+  Training(const TracedWork& work, const Place& place, const RankLinks& ranks = {})
       : work_(work),
+        trace_(work.padded(place)),
+        rank_(ranks.lane != nullptr ? ranks.lane->rank() : 0),
+        num_ranks_(place.sharding.num_ranks),
         machine_(machine_for(place)),
-        plans_(plan::make_plan(work.trace, machine_, work.request(place)).plans.value()) {
+        plans_(plan::make_plan(trace_, machine_, work.request(place)).plans.value()) {
+    plan::take_shard(plans_, rank_);
     std::vector<tier::Arena*> arenas;
     for (std::size_t tier = 0; tier < (place.host > 0 ? 2 : 1); ++tier) {
       arenas_.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans_.arena_peak[tier], 1), 4096)));
@@ -228,10 +239,11 @@ class Training {
     }
     state_ = std::make_unique<State>(plans_, arenas, store_.get());
     executor_ = std::make_unique<Executor>(ExecutorOptions{.model = &work.model,
-                                                           .trace = &work.trace,
+                                                           .trace = &trace_,
                                                            .rule = work.rule.get(),
                                                            .groups = work.work.groups,
-                                                           .copies = {.rate = kLink}},
+                                                           .copies = {.rate = kLink},
+                                                           .ranks = ranks},
                                            *state_);
     model::use_workspace(arenas_[0]->data(), plans_.workspace_peak());
     load();
@@ -246,12 +258,13 @@ class Training {
   StepResult step(bool apply_update = true) {
     std::vector<Tokens> tokens;
     std::int64_t num_targets = 0;
-    for (int i = 0; i < work_.work.accumulation; ++i) {
+    for (int i = 0; i < num_ranks_ * work_.work.accumulation; ++i) {
       tokens.emplace_back(static_cast<std::uint64_t>(num_steps_ * 100 + i), work_.work.vocab_size);
       num_targets += tokens.back().num_targets();
     }
     std::vector<model::MicroBatch> batches;
-    for (Tokens& each : tokens) batches.push_back(each.batch());
+    for (int i = 0; i < work_.work.accumulation; ++i)
+      batches.push_back(tokens[rank_ * work_.work.accumulation + i].batch());
     const Workload& work = work_.work;
     const float unscale = 1 / work.loss_scale;
     StepInputs inputs{.micro_batches = batches,
@@ -315,8 +328,13 @@ class Training {
     return values;
   }
   [[nodiscard]] std::vector<float> read_weights(int chunk) {
-    std::vector<float> values(static_cast<std::size_t>(work_.trace.chunks[chunk].num_elements));
-    state_->read(plan::BufferKind::Weight, chunk, -1, 0, values);
+    std::vector<float> values(static_cast<std::size_t>(trace_.chunks[chunk].num_elements), 0.0F);
+    for (const plan::Buffer& buffer : state_->buffers()) {
+      if (buffer.kind != plan::BufferKind::Weight || buffer.chunk != chunk) continue;
+      state_->read(plan::BufferKind::Weight, chunk, -1, buffer.first_element,
+                   std::span(values).subspan(buffer.first_element, buffer.num_elements));
+    }
+    values.resize(static_cast<std::size_t>(work_.trace.chunks[chunk].num_elements));  // without a shard's padding
     return values;
   }
   [[nodiscard]] int num_chunks() const { return static_cast<int>(work_.trace.chunks.size()); }
@@ -324,7 +342,7 @@ class Training {
   /// By state and tensor, so that slices make no difference.
   [[nodiscard]] std::vector<std::byte> read_moments() {
     std::vector<std::byte> values;
-    const StateLayout layout(work_.trace, work_.rule->states());
+    const StateLayout layout(trace_, work_.rule->states());
     for (const StateArray& array : layout.arrays()) {
       for (const StateArray::Part& part : array.parts) read_part(layout, array, part, values);
     }
@@ -360,11 +378,14 @@ class Training {
       std::fill_n(memory.data(), buffer.bytes, std::byte{0});
       const std::span values(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(buffer.bytes / 4));
       const auto& specs = work_.model.chunks[buffer.chunk].parameters;
+      std::vector<float> whole(static_cast<std::size_t>(trace_.chunks[buffer.chunk].num_elements), 0.0F);
       for (std::size_t p = 0; buffer.kind == plan::BufferKind::Weight && p < specs.size(); ++p) {
-        const plan::ParameterSlot& slot = work_.trace.chunks[buffer.chunk].parameters[p];
+        const plan::ParameterSlot& slot = trace_.chunks[buffer.chunk].parameters[p];
         model::init_parameter(specs[p], 1, specs[p].first_element(),
-                              values.subspan(slot.first_element, slot.num_elements));
+                              std::span(whole).subspan(slot.first_element, slot.num_elements));
       }
+      if (buffer.kind == plan::BufferKind::Weight)
+        std::copy_n(whole.begin() + buffer.first_element, buffer.num_elements, values.begin());
       for (Bytes at = 0; at < buffer.bytes; at += 2 * tier::kStripeBytes)
         state_->write(id, at, std::as_bytes(values).subspan(at, std::min(2 * tier::kStripeBytes, buffer.bytes - at)));
     }
@@ -381,6 +402,8 @@ class Training {
   }
 
   const TracedWork& work_;
+  const plan::StepTrace trace_;
+  const int rank_, num_ranks_;
   plan::Machine machine_;
   plan::PlanSet plans_;
   std::vector<std::unique_ptr<tier::Arena>> arenas_;

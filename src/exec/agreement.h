@@ -1,0 +1,39 @@
+// What ranks tell each other in a period beside tensors: the norms of their parts and the losses of their
+// micro-batches, so that all of them decide alike. Exact sums, and losses in the order of ranks: one rank with all of
+// the micro-batches would find the same bits.
+#pragma once
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "collective/communicator.h"
+#include "optim/norm.h"
+
+namespace sluice::exec {
+
+/// For one thread. Memory grows in the first period.
+class Agreement {
+ public:
+  /// Borrows `ranks` (nullptr: there is one rank, and nothing to agree on).
+  explicit Agreement(collective::Communicator* ranks) : ranks_(ranks) {}
+
+  [[nodiscard]] bool is_needed() const { return ranks_ != nullptr; }
+  void start_period(std::size_t num_micro_batches);
+  void add_loss(std::size_t micro_batch, double loss) { losses_[micro_batch] += loss; }
+  void add_norm(int chunk, const optim::SquareSum& sum) { norms_.emplace_back(chunk, sum); }
+
+  /// Collective. `divided`: each rank measured a part of each gradient; else all measured the same. Norms added since
+  /// the last call become those of all ranks. Returns the sum of all ranks' losses so far.
+  double agree(bool divided);
+  [[nodiscard]] std::span<const std::pair<int, optim::SquareSum>> norms() const { return norms_; }
+  void forget_norms() { norms_.clear(); }
+
+ private:
+  collective::Communicator* ranks_;
+  std::vector<double> losses_;
+  std::vector<std::pair<int, optim::SquareSum>> norms_;  // by chunk
+  std::vector<std::byte> mine_, all_;
+};
+
+}  // namespace sluice::exec

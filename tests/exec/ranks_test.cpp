@@ -1,0 +1,167 @@
+// Several ranks train as one does: losses, norms and weights at every stage, with everything in memory and at the least
+// that works, and each rank's arena is what was planned.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "exec/forked_ranks.h"
+#include "exec/small_training.h"
+#include "plan/checker.h"
+
+namespace sluice::exec {
+namespace {
+
+/// What a rank found.
+struct Found {
+  std::vector<double> losses, norms, figures;  // figures: evaluation, arena peaks, bytes sent
+  std::vector<float> weights;
+};
+
+template <typename T>
+void put(std::vector<std::byte>& to, const std::vector<T>& values) {
+  const std::size_t count = values.size();
+  const auto* bytes = reinterpret_cast<const std::byte*>(&count);
+  to.insert(to.end(), bytes, bytes + sizeof(count));
+  bytes = reinterpret_cast<const std::byte*>(values.data());
+  to.insert(to.end(), bytes, bytes + count * sizeof(T));
+}
+
+template <typename T>
+std::vector<T> take(std::span<const std::byte>& from) {
+  std::size_t count = 0;
+  if (from.size() < sizeof(count)) return {};
+  std::memcpy(&count, from.data(), sizeof(count));
+  std::vector<T> values(count);
+  std::memcpy(values.data(), from.data() + sizeof(count), count * sizeof(T));
+  from = from.subspan(sizeof(count) + count * sizeof(T));
+  return values;
+}
+
+constexpr int kSteps = 4;
+
+Found train(const Workload& workload, const Place& place, collective::Communicator* world) {
+  at::set_num_threads(1);
+  const TracedWork work(workload);
+  const auto agreement = world != nullptr ? world->split(0, 0) : nullptr;
+  Training training(work, place, {.lane = world, .agreement = agreement.get()});
+  for (const plan::Plan* plan : {&training.plans().train, &training.plans().flush, &*training.plans().evaluate}) {
+    const bool alone = plan == &training.plans().train;
+    const auto wrong = plan::check_plan(*plan, training.machine(), alone ? nullptr : &training.plans().train);
+    if (!wrong.empty()) throw std::runtime_error(wrong.front());
+  }
+  Found found;
+  const auto sent_so_far = [&] {
+    training.executor().drain();
+    return world != nullptr ? world->traffic().total_bytes_sent() : 0;
+  };
+  training.step();  // nothing is pending yet, so it may send less
+  const auto sent_first = sent_so_far();
+  for (int i = 1; i < kSteps; ++i) training.step();
+  const auto sent = sent_so_far() - sent_first;
+  const Outcome outcome = training.finish();
+  found.losses = outcome.losses;
+  found.norms = outcome.norms;
+  found.weights = outcome.weights;
+  found.figures = {training.evaluate(), static_cast<double>(training.executor().arena_peak(0)),
+                   static_cast<double>(training.plans().arena_peak[0]), static_cast<double>(sent),
+                   static_cast<double>(plan::bytes_sent(training.plans().train)) * (kSteps - 1)};
+  return found;
+}
+
+std::vector<Found> train_on(int num_ranks, const Workload& work, const Place& place) {
+  const auto results = run_ranks(num_ranks, [&](collective::Communicator& world) {
+    const Found found = train(work, place, num_ranks > 1 ? &world : nullptr);
+    std::vector<std::byte> bytes;
+    put(bytes, found.losses);
+    put(bytes, found.norms);
+    put(bytes, found.figures);
+    put(bytes, found.weights);
+    return bytes;
+  });
+  std::vector<Found> all;
+  for (const auto& bytes : results) {
+    std::span<const std::byte> rest = bytes;
+    Found found;
+    found.losses = take<double>(rest);
+    found.norms = take<double>(rest);
+    found.figures = take<double>(rest);
+    found.weights = take<float>(rest);
+    all.push_back(std::move(found));
+  }
+  return all;
+}
+
+double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double apart = static_cast<double>(got[i]) - expected[i];
+    difference += apart * apart;
+    norm += static_cast<double>(expected[i]) * expected[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+struct Case {
+  int num_ranks, stage, accumulation;
+  plan::UpdateWhen update = plan::UpdateWhen::NextForward;
+  const char* rule = "adamw";
+  bool tied = true;
+};
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.num_ranks << " ranks, stage " << c.stage << ", " << c.accumulation << " micro-batches each, " << c.rule
+       << ", update in the " << name(c.update);
+}
+
+class Ranks : public testing::TestWithParam<Case> {};
+
+TEST_P(Ranks, TrainAsOneDoes) {
+  const Case& c = GetParam();
+  const Workload work{
+      .tied = c.tied, .num_layers = 3, .accumulation = c.accumulation, .update = c.update, .rule = c.rule};
+  Workload whole = work;
+  whole.accumulation = c.num_ranks * c.accumulation;
+  const bool measures = c.update == plan::UpdateWhen::Backward;
+  for (Workload* each : {&whole, const_cast<Workload*>(&work)})
+    if (measures) each->clip = optim::ClipKind::Block;
+  const Found expected = train_on(1, whole, {}).front();
+  const plan::Sharding sharding{.num_ranks = c.num_ranks, .stage = c.stage};
+  const Bytes floor = TracedWork(work).floor({.store = "disk", .sharding = sharding});
+  for (const Place& place :
+       {Place{.sharding = sharding}, Place{.capacity = floor, .store = "disk", .sharding = sharding},
+        Place{.capacity = floor * 5 / 4 / 4096 * 4096, .store = "disk", .sharding = sharding}}) {
+    SCOPED_TRACE("capacity " + std::to_string(place.capacity));
+    const std::vector<Found> found = train_on(c.num_ranks, work, place);
+    std::vector<float> weights(expected.weights.size(), 0.0F);
+    for (const Found& rank : found) {
+      ASSERT_EQ(rank.losses.size(), expected.losses.size());
+      for (std::size_t i = 0; i < expected.losses.size(); ++i) {
+        EXPECT_NEAR(rank.losses[i], expected.losses[i], 1e-5);
+        EXPECT_NEAR(rank.norms[i], expected.norms[i], 1e-5 * expected.norms[i]);
+      }
+      EXPECT_EQ(rank.losses, found.front().losses) << "ranks disagree";
+      EXPECT_EQ(rank.norms, found.front().norms) << "ranks disagree";
+      EXPECT_EQ(rank.figures[1], rank.figures[2]) << "the arena's peak is not the planned one";
+      EXPECT_EQ(rank.figures[3], rank.figures[4]) << "bytes sent";
+      for (std::size_t i = 0; c.stage == 3 && i < weights.size(); ++i) weights[i] += rank.weights[i];
+      if (c.stage < 3) {
+        EXPECT_TRUE(rank.weights == found.front().weights) << "ranks have different weights";
+      }
+    }
+    if (c.stage < 3) weights = found.front().weights;
+    EXPECT_LT(relative_error(weights, expected.weights), std::string_view(c.rule) == "sgd" ? 1e-6 : 1e-5);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Stages, Ranks,
+                         testing::Values(Case{2, 0, 1}, Case{2, 1, 2}, Case{2, 2, 2}, Case{2, 3, 2}, Case{3, 3, 1},
+                                         Case{3, 1, 1}, Case{2, 3, 2, plan::UpdateWhen::Backward, "sgd"},
+                                         Case{2, 1, 1, plan::UpdateWhen::Backward, "sgd", false},
+                                         Case{2, 2, 2, plan::UpdateWhen::Sweep, "adamw", false},
+                                         Case{2, 3, 1, plan::UpdateWhen::SecondPass, "sgd"},
+                                         Case{2, 0, 2, plan::UpdateWhen::NextForward, "lamb"},
+                                         Case{3, 2, 1, plan::UpdateWhen::NextForward, "lion"}));
+
+}  // namespace
+}  // namespace sluice::exec
