@@ -59,6 +59,13 @@ struct FormatError : Error {
       : Error(ExitCode::Io, component, what_failed, expected_got, try_this) {}
 };
 
+/// A rank is lost or does not answer in time (exit code 5).
+struct CommError : Error {
+  CommError(std::string_view component, std::string_view what_failed, std::string_view expected_got = {},
+            std::string_view try_this = {})
+      : Error(ExitCode::Communication, component, what_failed, expected_got, try_this) {}
+};
+
 /// NaN or infinity where the policy says stop (exit code 6).
 struct NumericsError : Error {
   NumericsError(std::string_view component, std::string_view what_failed, std::string_view expected_got = {},
