@@ -1,12 +1,18 @@
 #include "collective/call.h"
 
 #include <algorithm>
-
-#include "base/log.h"
+#include <cstddef>
 
 namespace sluice::collective {
 
 using std::chrono::steady_clock;
+
+namespace {
+
+// Libraries count a message's bytes in 31 bits.
+constexpr std::int64_t kLargestMessage = std::int64_t{1} << 30;
+
+}  // namespace
 
 Call::Call(Endpoint& endpoint, Traffic& traffic, std::span<const int> members, const Record& record, int tag)
     : endpoint_(endpoint), traffic_(traffic), members_(members), record_(record), tag_(tag) {
@@ -25,7 +31,11 @@ void Call::send(Round& round, const void* data, std::int64_t bytes, int peer) {
   if (bytes == 0) return;
   const int rank = members_[static_cast<std::size_t>(peer)];
   try {
-    round.emplace_back(rank, endpoint_.transport().send(data, static_cast<std::size_t>(bytes), rank, tag_));
+    for (std::int64_t begin = 0; begin < bytes; begin += kLargestMessage) {
+      const auto size = static_cast<std::size_t>(std::min(kLargestMessage, bytes - begin));
+      round.emplace_back(rank,
+                         endpoint_.transport().send(static_cast<const std::byte*>(data) + begin, size, rank, tag_));
+    }
   } catch (const PeerLost&) {
     endpoint_.give_up(title(), {rank}, true);
   }
@@ -36,7 +46,10 @@ void Call::receive(Round& round, void* data, std::int64_t bytes, int peer) {
   if (bytes == 0) return;
   const int rank = members_[static_cast<std::size_t>(peer)];
   try {
-    round.emplace_back(rank, endpoint_.transport().receive(data, static_cast<std::size_t>(bytes), rank, tag_));
+    for (std::int64_t begin = 0; begin < bytes; begin += kLargestMessage) {
+      const auto size = static_cast<std::size_t>(std::min(kLargestMessage, bytes - begin));
+      round.emplace_back(rank, endpoint_.transport().receive(static_cast<std::byte*>(data) + begin, size, rank, tag_));
+    }
   } catch (const PeerLost&) {
     endpoint_.give_up(title(), {rank}, true);
   }

@@ -105,6 +105,7 @@ void Endpoint::give_up(const std::string& what, const std::vector<int>& suspects
     why_unusable_ = what + ": " + reason;
   }
   tell_others(culprit);
+  transport_->abandon();
   throw CommError("collective", what + " failed", "expected every rank to take part, got " + reason,
                   "look at that rank's last lines, then start the job again: it resumes from the newest checkpoint");
 }

@@ -34,6 +34,8 @@ class Transport {
   /// Begins a transfer and returns at once; `data` stays valid until it is done. Throws PeerLost.
   [[nodiscard]] virtual std::unique_ptr<Transfer> send(const void* data, std::size_t bytes, int peer, int tag) = 0;
   [[nodiscard]] virtual std::unique_ptr<Transfer> receive(void* data, std::size_t bytes, int peer, int tag) = 0;
+  /// The job has failed: destroying this must not wait for other ranks any more.
+  virtual void abandon() {}
 };
 
 }  // namespace sluice::collective
