@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass, field
 
 # Files that may name torch although their layer does not link it.
-TORCH_FILES = re.compile(r"src/tier/\w*allocator\w*\.(h|cpp)|src/cli/engine\w*(\.(h|cpp)|/.*)")
+TORCH_FILES = re.compile(r"src/tier/\w*allocator\w*\.(h|cpp)|src/cli/engine\w*(\.(h|cpp)|/.*)"
+                         r"|src/collective/plugins/gloo\.cpp")
 TORCH_HEADER = re.compile(r"(torch|ATen|c10|caffe2)/")
 MAX_LINES = 500
 SOURCE = re.compile(r".*\.(h|cpp|cu|cmake|py|sh)$|(.*/)?CMakeLists\.txt$")

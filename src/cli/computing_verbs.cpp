@@ -1,6 +1,7 @@
 // train, plan, eval, sample and export: settings from flags and file, checked here, then the engine.
 #include "cli/engine_loader.h"
 #include "cli/verb.h"
+#include "launch/launcher.h"
 #include "recipe/option_table.h"
 #include "recipe/support.h"
 
@@ -33,7 +34,7 @@ std::vector<FlagSpec> flags_of(unsigned verb) {
   return flags;
 }
 
-int run_verb(const char* verb, const Arguments& arguments) {
+recipe::Settings checked_settings(const char* verb, const Arguments& arguments) {
   std::vector<recipe::NamedValue> flags;
   for (const recipe::NamedValue& flag : arguments.flags) {
     if (flag.name != "config") flags.push_back(flag);
@@ -41,7 +42,11 @@ int run_verb(const char* verb, const Arguments& arguments) {
   const recipe::Settings settings = recipe::read_settings(flags, arguments.value("config").value_or(""));
   recipe::check_required(settings, verb);
   recipe::check_supported(settings);
-  return run_in_engine(verb, settings);
+  return settings;
+}
+
+int run_verb(const char* verb, const Arguments& arguments) {
+  return run_in_engine(verb, checked_settings(verb, arguments));
 }
 
 }  // namespace
@@ -52,7 +57,11 @@ std::vector<FlagSpec> eval_flags() { return flags_of(recipe::kEval); }
 std::vector<FlagSpec> sample_flags() { return flags_of(recipe::kSample); }
 std::vector<FlagSpec> export_flags() { return flags_of(recipe::kExport); }
 
-int run_train(const Arguments& arguments) { return run_verb("train", arguments); }
+int run_train(const Arguments& arguments) {
+  const recipe::Settings settings = checked_settings("train", arguments);
+  const std::optional<int> code = launch::run_ranks_unless_launched(settings.nproc.value_or(1), settings.collective);
+  return code ? *code : run_in_engine("train", settings);
+}
 int run_plan(const Arguments& arguments) { return run_verb("plan", arguments); }
 int run_eval(const Arguments& arguments) { return run_verb("eval", arguments); }
 int run_sample(const Arguments& arguments) { return run_verb("sample", arguments); }

@@ -4,6 +4,7 @@
 
 #include "base/formatted.h"
 #include "cli/verb.h"
+#include "collective/library.h"
 #include "data/catalog.h"
 #include "data/task_catalog.h"
 #include "format/presets.h"
@@ -45,7 +46,9 @@ void list_models() {
 }
 
 void list_collectives() {
-  for (const char* name : {"gloo", "mpi", "nccl"}) print_row(name, "not available in this version: one rank only");
+  for (const auto& row : collective::library_catalog()) {
+    print_row(row.name, std::string(row.summary) + (row.make.is_installed() ? "" : " (not in this build)"));
+  }
 }
 
 using Kind = CatalogRow<void (*)()>;

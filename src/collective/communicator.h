@@ -43,6 +43,7 @@ struct Traffic {
 };
 
 class Endpoint;
+class Call;
 
 /// A group of ranks as one of them sees it. All members make the same calls in the same order with the same counts and
 /// types. A call blocks until its result is there (a send: until the memory may be reused) and is made by one thread at
@@ -98,15 +99,27 @@ class Communicator {
 
   [[nodiscard]] const Traffic& traffic() const { return traffic_; }
 
-  /// Memory that reductions of this rank's communicators use, taken once by `split` or the first reduction.
+  /// Memory that a communicator of two or more ranks takes when it is made; its operations take no more.
   static constexpr std::int64_t kScratchBytes = std::int64_t{4} << 20;
 
  private:
+  Call begin(Operation operation, std::int64_t count, ElementType type, int root = -1);
+  Call begin_message(Operation operation, std::int64_t count, ElementType type, int peer, int tag);
+  void reduce_small(Call& call, void* data, std::int64_t count, ElementType type, Reduce reduce);
+  /// `target` = the reduction of this rank's piece of `all`.
+  template <typename PieceOf>
+  void exchange_and_reduce(Call& call, const void* all, void* target, const PieceOf& piece_of, ElementType type,
+                           Reduce reduce, Into into);
+  /// Every rank's piece of `all` goes to all ranks.
+  template <typename PieceOf>
+  void exchange_pieces(Call& call, void* all, const PieceOf& piece_of);
+
   std::shared_ptr<Endpoint> endpoint_;
   std::vector<int> members_;  ///< their ranks in the whole job
   int context_ = 0;
   int rank_ = 0;
   std::int64_t sequence_ = 0;
+  std::int64_t num_messages_ = 0;
   Traffic traffic_;
   std::unique_ptr<std::byte[]> scratch_;
 };
