@@ -122,13 +122,22 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
+// States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
+void check_sharding(const Settings& settings) {
+  if (!sharding(settings).states()) return;
+  const auto rule = optim::make_rule(settings.optimizer, rule_options(settings));
+  const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
+  if (rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole))
+    refuse("--optimizer " + settings.optimizer + ", which looks at whole tensors, with --zero-stage 1 to 3",
+           "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
+}
+
 void check_execution(const Settings& settings) {
-  if (settings.nproc.value_or(1) > 1) refuse("--nproc " + std::to_string(*settings.nproc), "--nproc 1");
-  if (settings.zero_stage.value_or(1) > 1) {
-    refuse("--zero-stage " + std::to_string(*settings.zero_stage), "--zero-stage 1, or a spill folder on one rank");
-  }
-  if (!settings.collective.empty()) refuse("--collective " + settings.collective, "one rank, without it");
+  if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
+  if (settings.nproc.value_or(1) <= 1) return;
+  if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
+  check_sharding(settings);
 }
 
 void check_evaluation(const Settings& settings) {
@@ -150,6 +159,10 @@ void check_evaluation(const Settings& settings) {
 }
 
 }  // namespace
+
+plan::Sharding sharding(const Settings& settings) {
+  return {.num_ranks = settings.nproc.value_or(1), .stage = settings.zero_stage.value_or(1)};
+}
 
 void check_supported(const Settings& settings) {
   check_device(settings);

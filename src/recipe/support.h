@@ -26,6 +26,9 @@ void check_required(const Settings& settings, std::string_view verb);
 /// Whether the run has data that it does not train on.
 [[nodiscard]] bool has_held_out(const Settings& settings);
 
+/// `--zero-stage` over `--nproc` ranks.
+[[nodiscard]] plan::Sharding sharding(const Settings& settings);
+
 /// `--activations` as the planner names it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);
 

@@ -32,12 +32,13 @@ class Loaded {
   const format::WeightSource* weights_;
 };
 
-// One chunk's weights in pieces; padding stays zero.
+// What this rank keeps of one chunk's weights, in pieces; padding stays zero.
 void stream_weights(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
   const plan::Chunk& layout = session.trace.chunks[chunk];
   const auto piece = static_cast<std::int64_t>(staging.size()) / exec::State::kPiece * exec::State::kPiece;
-  for (std::int64_t first = 0; first < layout.num_elements; first += piece) {
-    const std::int64_t count = std::min(piece, layout.num_elements - first);
+  const plan::ElementRange here = session.weights_here(chunk);
+  for (std::int64_t first = here.first; first < here.first + here.count; first += piece) {
+    const std::int64_t count = std::min(piece, here.first + here.count - first);
     const auto part = staging.first(static_cast<std::size_t>(count));
     std::fill(part.begin(), part.end(), 0.0F);
     for (std::size_t p = 0; p < layout.parameters.size(); ++p) {

@@ -107,17 +107,20 @@ void settle(PlanForecast& forecast) {
 }  // namespace
 
 int run_plan(const recipe::Settings& asked) {
-  const recipe::Settings settings = resolve_adapter(asked);
+  const int num_ranks = asked.nproc.value_or(1);
+  const collective::Place place{.world_size = asked.machine.empty() ? num_ranks : 1, .local_size = num_ranks};
+  const recipe::Settings settings = settings_of_rank(resolve_adapter(asked), place);
   const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
   const format::ModelConfig config =
       own_vocabulary ? open_run_config(settings, open_tokenizer(settings)) : open_config(settings);
   plan::Machine machine = base_machine(settings);
   const model::Model model = make_run_model(settings, config).model;
-  const plan::StepTrace trace = traced(machine, model, settings);
+  plan::StepTrace trace = traced(machine, model, settings);
   set_capacities(machine, settings);
   const auto rule = recipe::update_rule(settings);
   plan::PlanRequest request = plan_request(settings, *rule, trace);
   request.with_evaluate = recipe::has_held_out(settings);
+  plan::pad_for_shards(trace, request.recipe.sharding);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
   const plan::PlanResult& result = forecast.result;
   const bool disk_short =

@@ -16,6 +16,7 @@
 #include "format/gguf.h"
 #include "format/model_dir.h"
 #include "recipe/support.h"
+#include "train/joint_reads.h"
 #include "train/make_folders.h"
 
 namespace sluice::train {
@@ -43,12 +44,14 @@ void read_as(std::string_view dtype, std::int64_t first, std::span<std::byte> in
   const std::size_t count = into.size() / sizeof(std::uint16_t);
   for (std::size_t done = 0; done < count; done += wide.size()) {
     const std::span values(wide.data(), std::min(wide.size(), count - done));
+    std::ranges::fill(values, 0.0F);  // what another rank holds is not read
     read(first + static_cast<std::int64_t>(done), values);
     format::narrow(values, dtype, into.subspan(done * sizeof(std::uint16_t), values.size_bytes() / 2));
   }
 }
 
-/// All that is saved, and how to read it: of an adapter its own weights alone, as its base is where it was.
+/// All that is saved, and how to read what this rank holds of it: of an adapter its own weights alone, as its base is
+/// where it was.
 class SavedState {
  public:
   SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rule->states()) {
@@ -68,6 +71,19 @@ class SavedState {
 
   [[nodiscard]] const std::vector<checkpoint::StateTensor>& tensors() const { return tensors_; }
 
+  /// Whether ranks hold parts of it.
+  [[nodiscard]] bool is_divided(const checkpoint::StateTensor& tensor) const {
+    const plan::Sharding& sharding = session_.request.recipe.sharding;
+    return tensor.file == "optimizer" ? sharding.states() : sharding.weights();
+  }
+  [[nodiscard]] std::int64_t index_of(const checkpoint::StateTensor& tensor) const {
+    const auto same = [&](const checkpoint::StateTensor& other) {
+      return other.name == tensor.name && other.file == tensor.file;
+    };
+    return std::ranges::find_if(tensors_, same) - tensors_.begin();
+  }
+
+  /// What this rank holds of it; the rest of `into` is left alone.
   void read(const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) const {
     if (tensor.file == "optimizer") return read_array(arrays_.at(tensor.name), first, into);
     read_as(tensor.dtype, first, into,
@@ -79,9 +95,12 @@ class SavedState {
     const std::int64_t last = first + static_cast<std::int64_t>(values.size());
     std::int64_t part_begin = 0;
     for (const plan::PublishedTensor::Part& part : weights_.at(name)) {
-      const std::int64_t begin = std::max(first, part_begin), end = std::min(last, part_begin + part.num_elements);
+      const plan::ElementRange here = session_.weights_here(part.chunk);
+      const std::int64_t shift = part_begin - part.first_element;  // from elements of the chunk to those of the tensor
+      const std::int64_t begin = std::max({first, part_begin, here.first + shift});
+      const std::int64_t end = std::min({last, part_begin + part.num_elements, here.first + here.count + shift});
       if (begin < end) {
-        session_.state->read(plan::BufferKind::Weight, part.chunk, -1, part.first_element + begin - part_begin,
+        session_.state->read(plan::BufferKind::Weight, part.chunk, -1, begin - shift,
                              values.subspan(begin - first, end - begin));
       }
       part_begin += part.num_elements;
@@ -113,10 +132,28 @@ class SavedState {
   std::map<std::string, exec::StateArray> arrays_;
 };
 
-checkpoint::ReadState reader(const SavedState& state) {
-  return [&](const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) {
-    state.read(tensor, first, into);
-  };
+// `save` on rank 0, with a reader of the whole state; the others meanwhile give what they hold of it.
+void save_together(const Session& session, const SavedState& state, std::span<float> staging,
+                   const std::function<void(const checkpoint::ReadState&)>& save) {
+  const JointReads joint(*session.ranks, [&](std::int64_t index, std::int64_t first, std::span<std::byte> into) {
+    state.read(state.tensors()[index], first, into);
+  });
+  if (!session.ranks->is_first()) return joint.serve(std::as_writable_bytes(staging));
+  try {
+    save([&](const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) {
+      if (state.is_divided(tensor)) {
+        joint.read(state.index_of(tensor), first, into);
+      } else {
+        state.read(tensor, first, into);
+      }
+    });
+  } catch (const CommError&) {
+    throw;
+  } catch (...) {
+    if (session.ranks->are_many()) joint.finish(true);
+    throw;
+  }
+  if (session.ranks->are_many()) joint.finish(false);
 }
 
 }  // namespace
@@ -143,12 +180,14 @@ std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& setti
 
 void save_checkpoint(Session& session, const fs::path& output, const TrainerState& state, std::span<float> staging) {
   const SavedState saved(session, true);
-  checkpoint::CheckpointContents contents{saved.tensors(), to_json(state, session.settings), session.side_files};
-  checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, reader(saved), staging);
-  checkpoint::discard_later_checkpoints(output, state.step);
-  const bool protect_best = session.settings.keep_best && state.best_step > 0;
-  checkpoint::prune_checkpoints(output, session.settings.keep,
-                                protect_best ? std::optional(state.best_step) : std::nullopt);
+  save_together(session, saved, staging, [&](const checkpoint::ReadState& read) {
+    checkpoint::CheckpointContents contents{saved.tensors(), to_json(state, session.settings), session.side_files};
+    checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, read, staging);
+    checkpoint::discard_later_checkpoints(output, state.step);
+    const bool protect_best = session.settings.keep_best && state.best_step > 0;
+    checkpoint::prune_checkpoints(output, session.settings.keep,
+                                  protect_best ? std::optional(state.best_step) : std::nullopt);
+  });
 }
 
 void save_model(Session& session, const fs::path& output, std::span<float> staging, const format::WeightSource* from) {
@@ -158,8 +197,10 @@ void save_model(Session& session, const fs::path& output, std::span<float> stagi
     read_as(tensor.dtype, first, into,
             [&](std::int64_t at, std::span<float> values) { from->read(tensor.name, at, values); });
   };
-  checkpoint::write_model_folder(output, {saved.tensors(), session.side_files}, from != nullptr ? copy : reader(saved),
-                                 staging);
+  save_together(session, saved, staging, [&](const checkpoint::ReadState& read) {
+    checkpoint::write_model_folder(output, {saved.tensors(), session.side_files}, from != nullptr ? copy : read,
+                                   staging);
+  });
 }
 
 }  // namespace sluice::train

@@ -13,6 +13,7 @@
 #include "plan/checker.h"
 #include "recipe/clipping.h"
 #include "recipe/device.h"
+#include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
 #include "tier/limits.h"
@@ -39,6 +40,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.measures_states = rule.measuring().reads_states;
   request.recipe.update = recipe::update_when(settings);
   request.recipe.weights = recipe::weight_precision(settings).weights;
+  request.recipe.sharding = recipe::sharding(settings);
   request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
   request.activations = recipe::plan_activations(settings);
   request.disk_write_limit = settings.disk_write_limit.value_or(0);
@@ -123,18 +125,42 @@ void check_groups(const recipe::Settings& settings, const plan::StepTrace& trace
   optim::check_groups(recipe::rule_groups(settings), names);
 }
 
+// Every rank plans for itself, from the same figures: rank 0's rates, and what the poorest of them has.
+void agree_on_machine(plan::Machine& machine, const Ranks& ranks) {
+  if (!ranks.are_many()) return;
+  const plan::Machine own = machine;
+  machine = recipe::machine_from_json(ranks.share(recipe::machine_to_json(machine)), "rank 0's machine");
+  machine.process_overhead = ranks.max(own.process_overhead);
+  for (std::size_t tier = 0; tier < machine.tiers.size(); ++tier)
+    machine.tiers[tier].capacity = ranks.min(tier < own.tiers.size() ? own.tiers[tier].capacity : 0);
+}
+
+void agree_on_plans(const plan::PlanSet& plans, const Ranks& ranks) {
+  const auto digest = static_cast<std::int64_t>(plan::digest(plans) >> 1);
+  if (ranks.min(digest) == ranks.max(digest)) return;
+  throw CommError("plan", "ranks have made different plans", "expected one list on all ranks",
+                  "start all ranks with the same program, model and settings");
+}
+
 }  // namespace
 
 struct Session::Purpose {
   bool forward_only = false, with_evaluate = false;
   std::function<plan::StepTrace(const model::Model&)> trace;
   int num_evaluated = 1;
+  std::shared_ptr<const Ranks> ranks = std::make_shared<const Ranks>();
 };
 
 Session::Session(const recipe::Settings& run, format::ModelConfig model_config, bool forward_only, bool with_evaluate)
     : Session(run, std::move(model_config),
               Purpose{forward_only, with_evaluate || forward_only,
                       [&](const model::Model& made) { return traced(run, made, forward_only); }}) {}
+
+Session::Session(const recipe::Settings& run, format::ModelConfig model_config, bool with_evaluate,
+                 std::shared_ptr<const Ranks> of_run)
+    : Session(run, std::move(model_config),
+              Purpose{false, with_evaluate, [&](const model::Model& made) { return traced(run, made, false); }, 1,
+                      std::move(of_run)}) {}
 
 Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const EvaluationShape& shape)
     : Session(run, std::move(model_config),
@@ -147,6 +173,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
 
 Session::Session(const recipe::Settings& run, format::ModelConfig model_config, const Purpose& purpose)
     : settings(run),
+      ranks(purpose.ranks),
       config(std::move(model_config)),
       run_model(make_run_model(settings, config)),
       rule(recipe::update_rule(run)),
@@ -164,11 +191,20 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   } else {
     check_groups(run, trace);
   }
+  plan::pad_for_shards(trace, request.recipe.sharding);
+  agree_on_machine(machine, *ranks);
   plan::PlanResult result = plan::make_plan(trace, machine, request);
   if (!result.plans) throw_does_not_fit(result, machine);
   plans = std::move(*result.plans);
   prove(plans, machine);
+  agree_on_plans(plans, *ranks);
+  plan::take_shard(plans, ranks->rank());
   machine.process_overhead = std::min(machine.process_overhead, settled_overhead(planned(plan::TierKind::Disk) > 0));
+}
+
+plan::ElementRange Session::weights_here(int chunk) const {
+  const std::int64_t elements = trace.chunks[chunk].num_elements;
+  return request.recipe.sharding.weights() ? plan::own_range(plans.train, elements) : plan::ElementRange{0, elements};
 }
 
 Bytes Session::planned(plan::TierKind kind) const {
@@ -200,7 +236,8 @@ void Session::reserve() {
                             .rule = rule.get(),
                             .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
                             .groups = recipe::rule_groups(settings),
-                            .copies = {.rate = machine.tiers[0].up}},
+                            .copies = {.rate = machine.tiers[0].up},
+                            .ranks = ranks->links()},
       *state);
   model::use_workspace(arenas[0]->data(), plans.workspace_peak());
 }

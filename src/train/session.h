@@ -17,6 +17,7 @@
 #include "tier/arena.h"
 #include "tier/store.h"
 #include "train/budget.h"
+#include "train/ranks.h"
 #include "train/run_model.h"
 
 namespace sluice::train {
@@ -46,12 +47,19 @@ class Session {
   /// `forward_only`: evaluation alone, no gradients or moments. Throws ConfigError, CapacityError.
   Session(const recipe::Settings& settings, format::ModelConfig config, bool forward_only, bool with_evaluate);
 
+  /// For training as one of `ranks`, whose settings agree. All plan from rank 0's machine with the least memory that
+  /// any of them has, and CommError says when they did not come to the same plan.
+  Session(const recipe::Settings& settings, format::ModelConfig config, bool with_evaluate,
+          std::shared_ptr<const Ranks> ranks);
+
   /// For evaluation with `shape` alone.
   Session(const recipe::Settings& settings, format::ModelConfig config, const EvaluationShape& shape);
 
   /// For generation with `shape` alone.
   Session(const recipe::Settings& settings, format::ModelConfig config, const model::GenerationShape& shape);
 
+  /// Which elements of a chunk's weights are this rank's to load and keep.
+  [[nodiscard]] plan::ElementRange weights_here(int chunk) const;
   /// Planned peak of a tier; 0 for one that is not there.
   [[nodiscard]] Bytes planned(plan::TierKind kind) const;
   /// Planned RAM of the process.
@@ -62,6 +70,7 @@ class Session {
   void reserve();
 
   const recipe::Settings& settings;
+  std::shared_ptr<const Ranks> ranks;
   format::ModelConfig config;
   RunModel run_model;
   model::Model& model = run_model.model;

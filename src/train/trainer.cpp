@@ -79,10 +79,13 @@ Evaluation evaluate(Session& session, const data::Dataset& dataset, std::optiona
   const std::int64_t length = dataset.seq_len();
   std::int64_t rows = dataset.num_rows();
   if (max_tokens) rows = std::clamp<std::int64_t>(*max_tokens / length, 1, rows);
+  const Ranks& ranks = *session.ranks;
   Evaluation result;
   double sum = 0;
   std::vector<std::int64_t> ids(size * length), labels(size * length);
-  for (std::int64_t first = 0; first < rows; first += size) {
+  // Ranks take turns; one that comes too late for the last round evaluates nothing, beside the others.
+  for (std::int64_t round = 0; round < rows; round += size * ranks.count()) {
+    const std::int64_t first = round + ranks.rank() * size;
     for (std::int64_t i = 0; i < size; ++i) {
       const std::span row_ids(ids.data() + i * length, length), row_labels(labels.data() + i * length, length);
       dataset.read_row(std::min(first + i, rows - 1), row_ids, row_labels);
@@ -90,9 +93,11 @@ Evaluation evaluate(Session& session, const data::Dataset& dataset, std::optiona
       result.target_tokens += length - 1 - std::count(row_labels.begin() + 1, row_labels.end(), data::kIgnoreLabel);
     }
     const std::vector<model::MicroBatch> batch = {{as_tensor(ids, size, length), as_tensor(labels, size, length)}};
-    sum += session.executor->run(*session.plans.evaluate, {.micro_batches = batch, .update = {}}).loss_sum;
+    const double loss = session.executor->run(*session.plans.evaluate, {.micro_batches = batch, .update = {}}).loss_sum;
+    for (const double of_rank : ranks.collect(loss)) sum += of_rank;
   }
   session.executor->drain();
+  result.target_tokens = ranks.sum(result.target_tokens);
   result.loss = sum / static_cast<double>(std::max<std::int64_t>(result.target_tokens, 1));
   return result;
 }
@@ -103,9 +108,7 @@ Trainer::Trainer(Session& session, const data::Dataset& dataset, TrainerState st
       state_(state),
       max_steps_(max_steps),
       clip_(recipe::clipping(session.settings)),
-      scale_(loss_scale(session.settings, state)) {
-  loader_.seek(state.data_position);
-}
+      scale_(loss_scale(session.settings, state)) {}
 
 StepOutcome Trainer::step() {
   const auto start = std::chrono::steady_clock::now();
@@ -113,6 +116,9 @@ StepOutcome Trainer::step() {
   StepOutcome outcome;
   std::vector<data::Batch> batches;
   std::vector<model::MicroBatch> micro_batches;
+  const Ranks& ranks = *session_.ranks;
+  const std::int64_t sent_before = ranks.bytes_sent();
+  loader_.seek(state_.data_position + ranks.rank() * session_.settings.grad_accumulation);
   for (std::int64_t i = 0; i < session_.settings.grad_accumulation; ++i) {
     batches.push_back(loader_.next());
     outcome.tokens += batches.back().rows * batches.back().seq_len;
@@ -121,6 +127,8 @@ StepOutcome Trainer::step() {
   for (data::Batch& batch : batches)
     micro_batches.push_back(
         {as_tensor(batch.input_ids, batch.rows, batch.seq_len), as_tensor(batch.labels, batch.rows, batch.seq_len)});
+  outcome.tokens *= ranks.count();
+  outcome.target_tokens = ranks.sum(outcome.target_tokens);
   const double num_targets = static_cast<double>(std::max<std::int64_t>(outcome.target_tokens, 1));
   outcome.loss_scale = scale_.scale();
   exec::StepInputs inputs = this->inputs(num_targets);
@@ -130,6 +138,7 @@ StepOutcome Trainer::step() {
   outcome.compute = result.compute;
   outcome.stall = result.stall;
   finish_step(outcome, result);
+  outcome.sent = ranks.bytes_sent() - sent_before;
   const tier::ProcessWork after = tier::process_work();
   outcome.cpu = after.cpu - before.cpu;
   outcome.minor_faults = after.minor_faults - before.minor_faults;
@@ -177,7 +186,7 @@ void Trainer::finish_step(StepOutcome& outcome, const exec::StepResult& result) 
   }
   if (scale_.is_dynamic()) state_.loss_scale = scale_.state();
   state_.step += 1;
-  state_.data_position = loader_.position();
+  state_.data_position += session_.ranks->count() * session_.settings.grad_accumulation;
 }
 
 // Throws where it must not go on: weights that have in part been updated, what people asked for, a scale that cannot

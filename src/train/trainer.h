@@ -21,6 +21,7 @@ namespace sluice::train {
 /// What one step was, as metrics.jsonl records it.
 struct StepOutcome {
   double loss = 0, grad_norm = 0, lr = 0;
+  std::int64_t sent = 0;  ///< bytes, by this rank to others
   double loss_scale = 1;  ///< with which this step's gradients were made
   std::int64_t tokens = 0, target_tokens = 0;
   Seconds seconds = 0, compute = 0, stall = 0;
@@ -34,7 +35,7 @@ struct StepOutcome {
 struct TrainerState {
   std::int64_t step = 0;  ///< steps done, skipped ones included
   std::int64_t applied_updates = 0;
-  std::int64_t data_position = 0;  ///< micro-batches consumed
+  std::int64_t data_position = 0;  ///< micro-batches consumed, by all ranks
   double best_eval_loss = 0;       ///< of the evaluations after a step; 0: none yet
   std::int64_t best_step = 0;      ///< after which it was found
   std::int64_t skipped_in_a_row = 0;

@@ -1,0 +1,58 @@
+#include "train/ranks.h"
+
+#include <algorithm>
+
+#include "launch/world.h"
+#include "tier/limits.h"
+
+namespace sluice::train {
+
+using collective::ElementType;
+
+Ranks::Ranks(const launch::Environment& environment, const std::string& library) {
+  if (environment.place.world_size == 1) return;
+  world_ = launch::open_world(library, {}, environment).communicator;
+  lane_ = world_->split(0, world_->rank());
+}
+
+std::int64_t Ranks::sum(std::int64_t value) const {
+  if (are_many()) world_->all_reduce(&value, 1, ElementType::Int64, collective::Reduce::Sum);
+  return value;
+}
+
+std::int64_t Ranks::max(std::int64_t value) const { return are_many() ? world_->agree_max(value) : value; }
+
+std::vector<double> Ranks::collect(double value) const {
+  std::vector<double> all(count(), value);
+  if (are_many()) world_->all_gather(&value, all.data(), sizeof(double), ElementType::Byte);
+  return all;
+}
+
+std::string Ranks::share(std::string text) const {
+  if (!are_many()) return text;
+  text.resize(static_cast<std::size_t>(max(is_first() ? static_cast<std::int64_t>(text.size()) : 0)));
+  world_->broadcast(text.data(), static_cast<std::int64_t>(text.size()), ElementType::Byte, 0);
+  return text;
+}
+
+void Ranks::first_then_others(const std::function<void()>& work) const {
+  if (is_first()) work();
+  if (are_many()) world_->barrier();
+  if (!is_first()) work();
+}
+
+std::int64_t Ranks::bytes_sent() const {
+  return are_many() ? world_->traffic().total_bytes_sent() + lane_->traffic().total_bytes_sent() : 0;
+}
+
+recipe::Settings settings_of_rank(recipe::Settings settings, const collective::Place& place) {
+  if (place.world_size == 1) return settings;
+  settings.nproc = place.world_size;
+  const int here = std::max(place.local_size, 1);
+  settings.host_memory = settings.host_memory.value_or(tier::available_host_memory() / 10 * 9) / here / 4096 * 4096;
+  if (settings.disk_memory) *settings.disk_memory /= here;
+  settings.threads = std::max(1, settings.threads.value_or(tier::physical_cores()) / here);
+  return settings;
+}
+
+}  // namespace sluice::train
