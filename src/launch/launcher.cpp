@@ -15,7 +15,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -277,6 +279,26 @@ class Job {
   bool is_killed_ = false;
 };
 
+/// MPI's ranks are started by MPI's launcher. Not bound to single cores: a rank computes with several threads.
+[[noreturn]] void become_mpirun(int num_ranks, const std::vector<std::string>& arguments) {
+  std::error_code code;
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe", code);
+  std::vector<std::string> words = {"mpirun", "-np",  std::to_string(num_ranks), "--oversubscribe", "--bind-to",
+                                    "none",   program};
+  words.insert(words.end(), arguments.begin() + 1, arguments.end());
+  if (geteuid() == 0) {
+    // Who is root here (in a container) has said so already.
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
+  }
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  execvp(pointers[0], pointers.data());
+  throw ConfigError("launch", "mpirun cannot be started", std::strerror(errno),
+                    "install Open MPI (tools/setup.sh), or use --collective gloo");
+}
+
 }  // namespace
 
 int run_ranks(int num_ranks, const std::vector<std::string>& arguments) { return Job(num_ranks, arguments).run(); }
@@ -291,16 +313,13 @@ std::optional<int> run_ranks_unless_launched(int num_ranks, std::string_view lib
                       "expected " + std::to_string(world_size) + " ranks, got --nproc " + std::to_string(num_ranks),
                       "leave --nproc out");
   }
-  if (library == "mpi") {
-    throw ConfigError("launch", "--nproc does not start MPI's ranks", {},
-                      "run: mpirun -np " + std::to_string(num_ranks) + " sluice train ... without --nproc");
-  }
   std::vector<std::string> arguments;
   std::ifstream file("/proc/self/cmdline");
   const std::string words{std::istreambuf_iterator<char>(file), {}};
   for (std::size_t begin = 0, end; (end = words.find('\0', begin)) != std::string::npos; begin = end + 1) {
     arguments.push_back(words.substr(begin, end - begin));
   }
+  if (library == "mpi") become_mpirun(num_ranks, arguments);
   return run_ranks(num_ranks, arguments);
 }
 

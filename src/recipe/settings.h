@@ -111,6 +111,7 @@ struct Settings {
   ScheduleOrder schedule = ScheduleOrder::Vertical;
   std::optional<int> nproc;
   std::string collective;
+  std::optional<Seconds> collective_timeout;
   std::optional<int> zero_stage;
   std::string deepspeed;
 

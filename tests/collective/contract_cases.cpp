@@ -163,6 +163,26 @@ void adds_sums_to_what_is_there(Communicator& world) {
   }
 }
 
+/// Twelve contributions dealt out in turn, one to a rank: added round by round, they give the bits of one rank.
+void sums_dealt_contributions_to_the_bits_of_one_rank(Communicator& world) {
+  constexpr int kContributions = 12;
+  const int size = world.world_size();
+  if (kContributions % size != 0) return;
+  const int64_t count = 1009;
+  std::vector<float> mine(static_cast<std::size_t>(count), 0);
+  for (int round = 0; round < kContributions / size; ++round) {
+    const auto all = contribution(round * size + world.rank(), count * size, ElementType::Fp32);
+    world.reduce_scatter(all.data(), mine.data(), count, ElementType::Fp32, Into::Add);
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    float right = 0;
+    for (int index = 0; index < kContributions; ++index) {
+      right += static_cast<float>(value_at(index, world.rank() * count + i));
+    }
+    expect(mine[static_cast<std::size_t>(i)] == right, "a sum over rounds");
+  }
+}
+
 void broadcasts_from_every_root(Communicator& world) {
   for (int root = 0; root < world.world_size(); ++root) {
     for (const int64_t count : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{100'003}}) {
@@ -260,6 +280,7 @@ constexpr ContractCase kCases[] = {
     {"GathersInAndOutOfPlace", gathers_in_and_out_of_place},
     {"ScattersSums", scatters_sums},
     {"AddsSumsToWhatIsThere", adds_sums_to_what_is_there},
+    {"SumsDealtContributionsToTheBitsOfOneRank", sums_dealt_contributions_to_the_bits_of_one_rank},
     {"BroadcastsFromEveryRoot", broadcasts_from_every_root},
     {"SendsPiecesOfAnySizeToAll", sends_pieces_of_any_size_to_all},
     {"PassesMessagesInOrder", passes_messages_in_order},

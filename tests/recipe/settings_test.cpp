@@ -114,6 +114,7 @@ Settings everything() {
                      {"schedule", "horizontal"},
                      {"nproc", "2"},
                      {"collective", "gloo"},
+                     {"collective-timeout", "30s"},
                      {"zero-stage", "3"},
                      {"deepspeed", "ds.json"},
                      {"save-steps", "50"},

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -220,7 +221,16 @@ void await_all(c10d::Store& store, const Place& place, milliseconds timeout) {
                   "look at what became of them; all must be of one job and reach " + place.master_address);
 }
 
+/// Gloo writes to connections whose other end may be gone; that must be an error, not the end of this process.
+void ignore_broken_pipes() {
+  struct sigaction action = {};
+  if (sigaction(SIGPIPE, nullptr, &action) != 0 || action.sa_handler != SIG_DFL) return;
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
 GlooTransport* connect(const Place& place, const Limits& limits) {
+  ignore_broken_pipes();
   const std::string address = own_address(place);
   const auto store = open_store(place, address, limits.connect_deadline);
   await_all(*store, place, limits.connect_deadline);

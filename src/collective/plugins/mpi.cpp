@@ -1,7 +1,8 @@
 // MPI: the world that mpirun started. Messages are MPI's; the deadline is ours, so requests are tested, not waited for.
 #include <mpi.h>
 
-#include <algorithm>
+#include <array>
+#include <exception>
 #include <thread>
 
 #include "base/error.h"
@@ -68,8 +69,8 @@ class MpiTransport : public Transport {
   }
 
   ~MpiTransport() override {
-    // After a failure the others may never come to the end: mpirun then ends the job.
-    if (!is_abandoned_) MPI_Finalize();
+    // After a failure, here or elsewhere, the others may never come to the end: mpirun then ends the job.
+    if (!is_abandoned_ && std::uncaught_exceptions() == num_exceptions_) MPI_Finalize();
   }
 
   int rank() const override { return rank_; }
@@ -91,6 +92,7 @@ class MpiTransport : public Transport {
  private:
   int rank_ = 0, world_size_ = 1;
   bool is_abandoned_ = false;
+  int num_exceptions_ = std::uncaught_exceptions();
 };
 
 MpiTransport* connect(const Place& place) {
