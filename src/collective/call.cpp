@@ -12,6 +12,9 @@ namespace {
 // Libraries count a message's bytes in 31 bits.
 constexpr std::int64_t kLargestMessage = std::int64_t{1} << 30;
 
+// How soon a call that waits sees that another thread of this rank has ended communication.
+constexpr std::chrono::milliseconds kLookAround{200};
+
 }  // namespace
 
 Call::Call(Endpoint& endpoint, Traffic& traffic, std::span<const int> members, const Record& record, int tag)
@@ -61,7 +64,12 @@ void Call::wait(Round& round) {
   for (std::size_t i = 0; i < round.size(); ++i) {
     bool is_done = false, is_lost = false;
     try {
-      is_done = round[i].second->wait(deadline);
+      TimePoint until = begin;
+      while (!is_done && until < deadline) {
+        until = std::min(deadline, steady_clock::now() + kLookAround);
+        is_done = round[i].second->wait(until);
+        if (!is_done) endpoint_.check_usable();
+      }
     } catch (const PeerLost&) {
       is_lost = true;
     }

@@ -342,4 +342,6 @@ std::int64_t Communicator::agree_max(std::int64_t value) {
   return value;
 }
 
+void Communicator::end(const std::string& why) { endpoint_->end(why); }
+
 }  // namespace sluice::collective

@@ -97,6 +97,10 @@ class Communicator {
   /// The largest of the ranks' values: agreeing on a flag, a step, a stop request.
   [[nodiscard]] std::int64_t agree_max(std::int64_t value);
 
+  /// This rank has failed elsewhere and will call no more: calls of its other threads throw CommError within a second,
+  /// and the other ranks are told. The only call that any thread may make at any time.
+  void end(const std::string& why);
+
   [[nodiscard]] const Traffic& traffic() const { return traffic_; }
 
   /// Memory that a communicator of two or more ranks takes when it is made; its operations take no more.

@@ -110,6 +110,14 @@ void Endpoint::give_up(const std::string& what, const std::vector<int>& suspects
                   "look at that rank's last lines, then start the job again: it resumes from the newest checkpoint");
 }
 
+void Endpoint::end(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  if (!why_unusable_.empty()) return;
+  why_unusable_ = why;
+  tell_others(transport_->rank());
+  transport_->abandon();
+}
+
 std::unique_ptr<Communicator> make_world(std::unique_ptr<Transport> transport, const Limits& limits) {
   std::vector<int> members(static_cast<std::size_t>(transport->world_size()));
   std::iota(members.begin(), members.end(), 0);

@@ -29,6 +29,10 @@ class Endpoint {
   /// operation.
   [[noreturn]] void give_up(const std::string& what, const std::vector<int>& suspects, bool is_lost);
 
+  /// Ends communication from any thread, because this rank has failed elsewhere: calls that wait throw CommError soon,
+  /// and the other ranks are told whom to name.
+  void end(const std::string& why);
+
   /// Throws CommError if communication has ended.
   void check_usable();
 

@@ -85,7 +85,18 @@ void Executor::start_period(const plan::Plan& plan, bool apply_update) {
   for (const auto& lane : lanes_) lane->post(next);
 }
 
+// Lanes and other ranks that wait for what this thread will never do must not wait for ever.
 StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
+  try {
+    return play_period(plan, inputs);
+  } catch (...) {
+    progress_.fail(std::current_exception());
+    if (options_.ranks.agreement != nullptr) options_.ranks.agreement->end("this rank has failed in its computation");
+    throw;
+  }
+}
+
+StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& inputs) {
   start_period(plan, inputs.apply_update);
   const tier::Period& period = *period_;
   StepResult result;

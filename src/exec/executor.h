@@ -90,6 +90,7 @@ class Executor {
   [[nodiscard]] std::unique_ptr<tier::Mover> make_mover(plan::Lane lane) const;
   void wait_for_lanes(const tier::Period& period);
   void start_period(const plan::Plan& plan, bool apply_update);
+  StepResult play_period(const plan::Plan& plan, const StepInputs& inputs);
   void measure_peak(const plan::Plan& plan);
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);

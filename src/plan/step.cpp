@@ -283,8 +283,8 @@ class StepEmitter {
   Row exchange(ActionKind kind, int chunk, Serves serves) const {
     Row row{.kind = kind, .lane = Lane::Communication, .serves = serves, .chunk = chunk};
     const int ranks = recipe_.sharding.num_ranks;
-    row.bytes = trace_.chunks[chunk].num_elements * Bytes{sizeof(float)} * (ranks - 1) / ranks;
-    if (kind == ActionKind::AllReduce) row.bytes *= 2;
+    const int times = kind == ActionKind::AllReduce ? 2 : 1;
+    row.bytes = times * trace_.chunks[chunk].num_elements * Bytes{sizeof(float)} * (ranks - 1) / ranks;
     return row;
   }
 

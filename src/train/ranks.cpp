@@ -1,6 +1,8 @@
 #include "train/ranks.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 
 #include "launch/world.h"
 #include "tier/limits.h"
@@ -9,9 +11,12 @@ namespace sluice::train {
 
 using collective::ElementType;
 
-Ranks::Ranks(const launch::Environment& environment, const std::string& library) {
+Ranks::Ranks(const launch::Environment& environment, const recipe::Settings& settings) {
   if (environment.place.world_size == 1) return;
-  world_ = launch::open_world(library, {}, environment).communicator;
+  collective::Limits limits;
+  if (settings.collective_timeout)
+    limits.deadline = std::chrono::milliseconds(std::llround(*settings.collective_timeout * 1000));
+  world_ = launch::open_world(settings.collective, limits, environment).communicator;
   lane_ = world_->split(0, world_->rank());
 }
 

@@ -17,8 +17,8 @@ namespace sluice::train {
 class Ranks {
  public:
   Ranks() = default;  ///< one rank, alone
-  /// Joins the job that `environment` names, over `library` (empty: chosen).
-  Ranks(const launch::Environment& environment, const std::string& library);
+  /// Joins the job that `environment` names, over the library and with the deadline that settings name.
+  Ranks(const launch::Environment& environment, const recipe::Settings& settings);
 
   [[nodiscard]] bool are_many() const { return world_ != nullptr; }
   [[nodiscard]] int rank() const { return world_ ? world_->rank() : 0; }

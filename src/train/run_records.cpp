@@ -7,6 +7,7 @@
 #include "base/formatted.h"
 #include "base/log.h"
 #include "plan/describe.h"
+#include "plan/exposed.h"
 #include "plan/memory_parts.h"
 #include "plan/refine.h"
 #include "plan/trace_json.h"
@@ -40,22 +41,34 @@ StepFigures figures(const char* name, const plan::Timeline& timeline) {
   return {name, timeline.total, timeline.compute, timeline.stall, timeline.disk_read, timeline.disk_written};
 }
 
+Json exchanges_json(const plan::Plan& plan, const plan::Timeline& timeline) {
+  const plan::Exchanges exchanges = plan::exchanges_of(plan, timeline);
+  return {{"ranks", plan.sharding.num_ranks},
+          {"zero_stage", plan.sharding.stage},
+          {"sent_bytes", exchanges.sent},
+          {"communication_seconds", exchanges.busy},
+          {"exposed_communication_seconds", exchanges.exposed},
+          {"agreement_seconds", exchanges.agreeing}};
+}
+
 Json plan_json(const Session& session) {
   const plan::PlanSet& plans = session.plans;
-  return {{"device_peak_bytes", session.planned(TierKind::Device)},
-          {"host_peak_bytes", session.planned(TierKind::Host)},
-          {"rss_bytes", session.planned_process()},
-          {"disk_peak_bytes", session.planned(TierKind::Disk)},
-          {"step_seconds", plans.predicted.total},
-          {"lower_bound_seconds", plans.bound},
-          {"disk_read_bytes", plans.predicted.disk_read},
-          {"disk_write_bytes", plans.predicted.disk_written},
-          {"disk_write_bytes_per_day", plans.predicted.written_per_day()},
-          {"activations", activations_json(plan::summarize_activations(plans.train, session.trace))},
-          {"micro_batch_group", plans.train.group_size},
-          {"boundary_stride", plans.train.boundary_stride},
-          {"loss_in_segments", plans.train.loss_in_segments},
-          {"actions", plans.train.actions.size()}};
+  Json json = {{"device_peak_bytes", session.planned(TierKind::Device)},
+               {"host_peak_bytes", session.planned(TierKind::Host)},
+               {"rss_bytes", session.planned_process()},
+               {"disk_peak_bytes", session.planned(TierKind::Disk)},
+               {"step_seconds", plans.predicted.total},
+               {"lower_bound_seconds", plans.bound},
+               {"disk_read_bytes", plans.predicted.disk_read},
+               {"disk_write_bytes", plans.predicted.disk_written},
+               {"disk_write_bytes_per_day", plans.predicted.written_per_day()},
+               {"activations", activations_json(plan::summarize_activations(plans.train, session.trace))},
+               {"micro_batch_group", plans.train.group_size},
+               {"boundary_stride", plans.train.boundary_stride},
+               {"loss_in_segments", plans.train.loss_in_segments},
+               {"actions", plans.train.actions.size()}};
+  if (session.ranks->are_many()) json["exchanges"] = exchanges_json(plans.train, plans.predicted);
+  return json;
 }
 
 Json forecasts_json(const std::vector<StepFigures>& rows) {
@@ -90,6 +103,11 @@ std::string plan_summary(const Session& session) {
   text += "; activations: " + plan::describe_activations(plan::summarize_activations(plans.train, session.trace),
                                                          session.machine.tiers[0].kind);
   text += "; " + plan::describe_order(plans.train);
+  if (session.ranks->are_many()) {
+    const plan::Sharding& sharding = plans.train.sharding;
+    text += "; one of " + std::to_string(sharding.num_ranks) + " ranks, ZeRO stage " + std::to_string(sharding.stage) +
+            ", each sends " + format_bytes(plan::bytes_sent(plans.train)) + " a step";
+  }
   return text + "; step " + format_seconds(plans.predicted.total) + " (bound " + format_seconds(plans.bound) + ")";
 }
 
@@ -140,6 +158,11 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                {"cpu_seconds", outcome.cpu},
                {"minor_faults", outcome.minor_faults},
                {"skipped", outcome.skipped}};
+  measured_ = session_.executor->timeline();
+  if (session_.ranks->are_many()) {
+    line.update(exchanges_json(session_.plans.train, measured_));
+    line["sent_bytes"] = outcome.sent;
+  }
   if (session_.settings.loss_scale) line["loss_scale"] = outcome.loss_scale;
   if (outcome.skipped) line["not_finite"] = outcome.not_finite;
   metrics_.write(line);
@@ -172,7 +195,6 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   }
   disk_read_ = read;
   disk_written_ = written;
-  measured_ = session_.executor->timeline();
   learn(static_cast<std::int64_t>(steps_.size()), max_steps);
 }
 

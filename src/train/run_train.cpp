@@ -77,7 +77,7 @@ class TrainRun {
       if (!settings_.dry_run) make_folders(folder);  // the quick measurement looks at their disk
     }
     if (environment_.place.rank == 0) measure_unknown_machine(settings_);
-    ranks_ = std::make_shared<const Ranks>(environment_, settings_.collective);
+    ranks_ = std::make_shared<const Ranks>(environment_, settings_);
     prepare_process(settings_);
     side_files_ = model_side_files(settings_, config_, std::move(tokenizer.files));
     TrainData data;

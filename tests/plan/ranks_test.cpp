@@ -1,0 +1,212 @@
+// Plans of several ranks: what they send is what theory says, exchanges stand beside computation, and every way to
+// break the rules of ranks is found.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "plan/checker.h"
+#include "plan/exposed.h"
+#include "plan/random_model.h"
+
+namespace sluice::plan {
+namespace {
+
+// Six blocks of one chunk each, which the loss block shares with none.
+StepTrace six_blocks(const Sharding& sharding) {
+  StepTrace trace;
+  ComputeTrace computation;
+  computation.events = {{0, MiB}, {0, 0}};
+  computation.ops = {{OpClass::Memory, 0, 64 * MiB}};
+  trace.traces = {{.forward = {computation}, .backward = {computation}, .evaluate = computation}};
+  for (int i = 0; i < 6; ++i) {
+    trace.chunks.push_back({"chunk" + std::to_string(i), {}, 100 * 1024});
+    trace.blocks.push_back({"block" + std::to_string(i), 0, {i}, i - 1, i < 5 ? i : -1});
+    if (i < 5) trace.boundary_bytes.push_back(4096);
+  }
+  pad_for_shards(trace, sharding);
+  return trace;
+}
+
+struct Planned {
+  StepTrace trace;
+  Machine machine;
+  PlanSet plans;
+};
+
+Planned planned(const Sharding& sharding, UpdateWhen update = UpdateWhen::NextForward, int num_micro_batches = 1) {
+  Planned result{six_blocks(sharding), RandomModel(0).machine(false), {}};
+  PlanRequest request{.recipe = {.num_micro_batches = num_micro_batches, .update = update, .sharding = sharding}};
+  request.with_evaluate = true;
+  result.plans = make_plan(result.trace, result.machine, request).plans.value();
+  return result;
+}
+
+Bytes weight_bytes(const StepTrace& trace) {
+  Bytes total = 0;
+  for (const Chunk& chunk : trace.chunks) total += chunk.num_elements * 4;
+  return total;
+}
+
+TEST(PlansOfRanks, SendTwiceTheWeightsUpToStageTwoAndThreeTimesAtStageThree) {
+  for (const int ranks : {2, 3, 4}) {
+    for (int stage = 0; stage <= 3; ++stage) {
+      for (const int micro_batches : {1, 4}) {
+        const Planned p = planned({.num_ranks = ranks, .stage = stage}, UpdateWhen::NextForward, micro_batches);
+        const Bytes psi = weight_bytes(p.trace) * (ranks - 1) / ranks;
+        // Of the loss block forward and backward are one: its weights are gathered once.
+        const Bytes last = p.trace.chunks.back().num_elements * 4 * (ranks - 1) / ranks;
+        const bool in_groups = p.plans.train.group_size < micro_batches;
+        if (in_groups) continue;
+        // Ranks that do not divide a chunk at stage 0 send a few bytes more or less.
+        EXPECT_NEAR(static_cast<double>(bytes_sent(p.plans.train)),
+                    static_cast<double>(stage < 3 ? 2 * psi : 3 * psi - last), stage == 0 ? 64 : 0)
+            << ranks << " ranks, stage " << stage;
+      }
+    }
+  }
+}
+
+TEST(PlansOfRanks, HideExchangesBehindTheComputation) {
+  const Planned p = planned({.num_ranks = 2, .stage = 3});
+  const Exchanges exchanges = exchanges_of(p.plans.train, p.plans.predicted);
+  EXPECT_EQ(exchanges.sent, bytes_sent(p.plans.train));
+  EXPECT_LT(exchanges.exposed, exchanges.busy / 2);
+}
+
+TEST(PlansOfRanks, NeedLessMemoryWithEveryStage) {
+  Bytes before = std::numeric_limits<Bytes>::max();
+  for (int stage = 0; stage <= 3; ++stage) {
+    const Sharding sharding{.num_ranks = 4, .stage = stage};
+    const StepTrace trace = six_blocks(sharding);
+    Machine machine = RandomModel(0).machine(false);
+    machine.tiers.pop_back();
+    const Bytes floor = smallest_arena(trace, machine, {.recipe = {.sharding = sharding}});
+    EXPECT_LT(floor, before) << "stage " << stage;
+    before = floor;
+  }
+}
+
+TEST(PlansOfRanks, AreOneNumberForAllRanksAndAnotherForAnotherList) {
+  Planned first = planned({.num_ranks = 2, .stage = 2});
+  Planned same = planned({.num_ranks = 2, .stage = 2});
+  EXPECT_EQ(digest(first.plans), digest(same.plans));
+  take_shard(first.plans, 0);
+  take_shard(same.plans, 1);
+  EXPECT_EQ(digest(first.plans), digest(same.plans)) << "whose part it is does not count";
+  same.plans.train.actions[3].slots.front().offset += 4096;
+  EXPECT_NE(digest(first.plans), digest(same.plans));
+}
+
+TEST(PlansOfRanks, GiveEachRankItsPartOfEveryChunk) {
+  const Sharding sharding{.num_ranks = 3, .stage = 3};
+  const StepTrace trace = six_blocks(sharding);
+  std::int64_t covered = 0;
+  for (int rank = 0; rank < 3; ++rank) {
+    Planned p = planned(sharding);
+    take_shard(p.plans, rank);
+    for (const Buffer& buffer : p.plans.train.buffers) {
+      if (buffer.kind != BufferKind::Weight || buffer.chunk != 0) continue;
+      EXPECT_EQ(buffer.first_element, covered);
+      EXPECT_EQ(buffer.first_element % kShardGranularity, 0);
+      covered += buffer.num_elements;
+    }
+    const ElementRange own = own_range(p.plans.train, trace.chunks[0].num_elements);
+    EXPECT_EQ(own.first + own.count, covered);
+  }
+  EXPECT_EQ(covered, trace.chunks[0].num_elements);
+}
+
+/// Breaks a good plan; the checker must find it.
+struct Broken {
+  const char* name;
+  Sharding sharding;
+  UpdateWhen update;
+  std::function<void(Plan&)> break_it;
+  const char* finding;
+};
+
+void erase_first(Plan& plan, const std::function<bool(const Action&)>& which) {
+  const auto at = std::ranges::find_if(plan.actions, which);
+  ASSERT_NE(at, plan.actions.end());
+  at->kind = ActionKind::Evict;  // indices stay
+  at->lane = Lane::Compute;
+  at->slots.clear();
+}
+
+auto is(ActionKind kind, Lane lane) {
+  return [=](const Action& action) { return action.kind == kind && action.lane == lane; };
+}
+
+TEST(Checker, FindsEveryWayToBreakTheRulesOfRanks) {
+  const std::vector<Broken> all = {
+      {"no gather",
+       {2, 3},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllGather, Lane::Communication)); },
+       "was not gathered since the last update"},
+      {"part not shared",
+       {2, 1},
+       UpdateWhen::Backward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllGather, Lane::Communication)); },
+       "of which only this rank's part is known"},
+      {"not summed",
+       {2, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::ReduceScatter, Lane::Communication)); },
+       "is read before ranks have summed it"},
+      {"not summed, whole",
+       {2, 0},
+       UpdateWhen::Sweep,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllReduce, Lane::Communication)); },
+       "is read before ranks have summed it"},
+      {"not agreed",
+       {2, 2},
+       UpdateWhen::SecondPass,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllReduce, Lane::Compute)); },
+       "waits for a norm on which ranks have not agreed"},
+      {"never agreed",
+       {2, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllReduce, Lane::Compute)); },
+       "the period ends with norms on which ranks have not agreed"},
+      {"skipped for a reason of its own",
+       {2, 1},
+       UpdateWhen::Backward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::AllGather, Lane::Communication))->skip =
+             SkipWhen::BlockNotFinite;
+       },
+       "for a reason that ranks may not share"},
+      {"summed twice",
+       {2, 1},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         const auto sum = std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication));
+         const auto norm = std::ranges::find_if(plan.actions, [&](const Action& action) {
+           return action.kind == ActionKind::ReduceNorm && action.chunk == sum->chunk;
+         });
+         const auto dependencies = norm->dependencies;
+         *norm = *sum;
+         norm->dependencies = dependencies;
+       },
+       "is summed over ranks twice"},
+      {"alone",
+       {2, 1},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { plan.sharding = {}; },
+       "an exchange of ranks in a plan of one"},
+  };
+  for (const Broken& broken : all) {
+    Planned p = planned(broken.sharding, broken.update);
+    ASSERT_TRUE(check_plan(p.plans.train, p.machine).empty()) << broken.name;
+    broken.break_it(p.plans.train);
+    const auto faults = check_plan(p.plans.train, p.machine);
+    EXPECT_TRUE(std::ranges::any_of(
+        faults, [&](const std::string& fault) { return fault.find(broken.finding) != std::string::npos; }))
+        << broken.name << ": " << (faults.empty() ? "nothing found" : faults.front());
+  }
+}
+
+}  // namespace
+}  // namespace sluice::plan

@@ -1,0 +1,92 @@
+// `sluice train --nproc N`: the losses and weights of one rank, state that any number of ranks goes on from, bytes that
+// are counted, and errors that name what is wrong.
+#include <cmath>
+#include <cstring>
+
+#include "train/training_program.h"
+
+namespace sluice::train {
+namespace {
+
+// The same micro-batches as one rank with all of them.
+std::string ranks(int count, int stage, int micro_batches = 4) {
+  return "--nproc " + std::to_string(count) + " --zero-stage " + std::to_string(stage) + " --grad-accumulation " +
+         std::to_string(micro_batches / count) + " --threads " + std::to_string(count) + " ";
+}
+
+void expect_close(const std::map<int, Json>& got, const std::map<int, Json>& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (const auto& [step, figures] : expected) {
+    EXPECT_NEAR(got.at(step)[0].get<double>(), figures[0].get<double>(), 1e-5) << "loss of step " << step;
+    EXPECT_NEAR(got.at(step)[1].get<double>(), figures[1].get<double>(), 1e-4) << "norm of step " << step;
+    EXPECT_EQ(got.at(step)[3], figures[3]);
+  }
+}
+
+class RanksProgram : public TrainingProgram {
+ protected:
+  void SetUp() override {
+    TrainingProgram::SetUp();
+    if (run("list collectives").out.find("gloo") == std::string::npos) GTEST_SKIP() << "this build has no gloo";
+  }
+};
+
+TEST_F(RanksProgram, TrainAsOneDoesAtEveryStage) {
+  const std::string held_out = "--eval-data " + path("held-out.safetensors") + " --eval-steps 3 ";
+  (void)weights_after("one", "--grad-accumulation 4 --threads 1 " + held_out);
+  std::string first;
+  for (int stage = 0; stage <= 3; ++stage) {
+    const std::string output = "stage-" + std::to_string(stage);
+    const std::string weights = weights_after(output, ranks(2, stage) + held_out);
+    expect_close(steps(output), steps("one"));
+    EXPECT_NEAR(events(output, "eval").back().at("loss").get<double>(),
+                events("one", "eval").back().at("loss").get<double>(), 1e-5);
+    if (stage == 0) first = weights;
+    EXPECT_TRUE(weights == first) << "stage " << stage << " gives other bits than stage 0";
+    const Json last = events(output, "step").back();
+    EXPECT_EQ(last.at("ranks"), 2);
+    // What ranks agree on beside tensors is small.
+    const double planned = metrics(output).front().at("plan").at("exchanges").at("sent_bytes");
+    EXPECT_NEAR(last.at("sent_bytes").get<double>(), planned, 20000) << "stage " << stage;
+    const double whole = metrics(output).front().at("parameters").get<double>() * 4;
+    EXPECT_NEAR(planned / whole, stage < 3 ? 1.0 : 1.5, 0.15) << "2 and 3 times the weights, of which half are sent";
+  }
+}
+
+TEST_F(RanksProgram, GoOnFromEachOthersCheckpointsAtAnyCountAndStage) {
+  (void)weights_after("one", "--grad-accumulation 4 --threads 1");
+  (void)weights_after("two", ranks(2, 3) + "--save-steps 3 --keep 9");
+  (void)weights_after("single", "--grad-accumulation 4 --threads 1 --save-steps 3 --keep 9");
+  (void)weights_after("three", ranks(4, 1) + "--resume " + path("two/checkpoint-3"));
+  (void)weights_after("four", ranks(2, 2) + "--resume " + path("single/checkpoint-3"));
+  (void)weights_after("five", "--grad-accumulation 4 --threads 1 --resume " + path("two/checkpoint-3"));
+  const std::string same = weights_after("six", ranks(2, 1) + "--resume " + path("two/checkpoint-3"));
+  EXPECT_TRUE(same == weights_of("two")) << "the same number of ranks gives the same bits";
+  for (const char* output : {"three", "four", "five", "six"})
+    EXPECT_NEAR(steps(output).at(6)[0].get<double>(), steps("one").at(6)[0].get<double>(), 1e-5) << output;
+}
+
+TEST_F(RanksProgram, ShareTheBudgetAndSpillToDisk) {
+  const std::string expected = weights_after("plenty", ranks(2, 3));
+  const Bytes each = program_alone(spill()) + 24 * MiB;
+  const std::string weights = weights_after("little", ranks(2, 3) + spill() + budget(2 * each));
+  EXPECT_TRUE(weights == expected) << "a budget changes no bit";
+  const Json end = metrics("little").back();
+  EXPECT_EQ(end.at("event"), "end");
+}
+
+TEST_F(RanksProgram, NameTheRankThatFailsAndEndTogether) {
+  const auto failed = train("failed", ranks(2, 2) + "--nan-policy stop", "SLUICE_FAIL=exec.gradient@3=EIO");
+  EXPECT_EQ(failed.exit_code, 6) << failed.err;
+  EXPECT_NE(failed.err.find("is not finite"), std::string::npos) << failed.err;
+}
+
+TEST_F(RanksProgram, RefuseByNameWhatTheyCannotDivide) {
+  const auto refused = train("refused", ranks(2, 1) + "--optimizer lamb");
+  EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  EXPECT_NE(refused.err.find("--zero-stage 0"), std::string::npos) << refused.err;
+  EXPECT_EQ(train("lamb", ranks(2, 0) + "--optimizer lamb --max-steps 2").exit_code, 0);
+}
+
+}  // namespace
+}  // namespace sluice::train
