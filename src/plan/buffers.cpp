@@ -26,11 +26,11 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
     : num_moments_(static_cast<int>(recipe.states.size())) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     const std::int64_t elements = trace.chunks[chunk].num_elements;
+    const bool trained = trace.chunks[chunk].trained;
     Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, elements, true);
-    weight.on_disk = recipe.weights;
+    weight.on_disk = trained ? recipe.weights : recipe.frozen;
     if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
     weights_.push_back(add(weight));
-    const bool trained = trace.chunks[chunk].trained;
     gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
     std::int64_t slice =
         std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);

@@ -35,6 +35,8 @@ class Loaded {
 // One chunk's weights in pieces; padding stays zero.
 void stream_weights(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
   const plan::Chunk& layout = session.trace.chunks[chunk];
+  const optim::WeightPrecision precision = layout.trained ? recipe::weight_precision(session.settings)
+                                                          : optim::WeightPrecision{session.request.recipe.frozen};
   const auto piece = static_cast<std::int64_t>(staging.size()) / exec::State::kPiece * exec::State::kPiece;
   for (std::int64_t first = 0; first < layout.num_elements; first += piece) {
     const std::int64_t count = std::min(piece, layout.num_elements - first);
@@ -46,7 +48,7 @@ void stream_weights(Session& session, int chunk, std::span<float> staging, const
       const std::int64_t end = std::min(first + count, parameter.first_element + parameter.num_elements);
       if (begin < end) loaded.read(chunk, p, begin - parameter.first_element, part.subspan(begin - first, end - begin));
     }
-    optim::round_loaded(recipe::weight_precision(session.settings), part);
+    optim::round_loaded(precision, part);
     session.state->write(plan::BufferKind::Weight, chunk, -1, first, part);
   }
 }

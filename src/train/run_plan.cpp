@@ -107,7 +107,7 @@ void settle(PlanForecast& forecast) {
 }  // namespace
 
 int run_plan(const recipe::Settings& asked) {
-  const recipe::Settings settings = resolve_adapter(asked);
+  const recipe::Settings settings = resolve_model(asked);
   const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
   const format::ModelConfig config =
       own_vocabulary ? open_run_config(settings, open_tokenizer(settings)) : open_config(settings);

@@ -29,7 +29,7 @@ Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Cl
 class TrainRun {
  public:
   explicit TrainRun(const recipe::Settings& settings)
-      : settings_(resolve_adapter(settings)),
+      : settings_(resolve_model(settings)),
         output_(settings.output),
         data_(open_all()),
         staging_(kStaging),
