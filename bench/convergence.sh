@@ -18,7 +18,7 @@ rows=(
   "fp16, fp32 master, moments in 8 bits|--weights-dtype fp16 --optimizer adamw-8bit"
   "fp16, fp32 master, loss scale from 2^127|--weights-dtype fp16 --loss-scale dynamic --loss-scale-option initial_scale_power=127 --loss-scale-option hysteresis=1"
 )
-printf '| precision | loss, last 20 of %s steps | against fp32 | held-out loss | against fp32 | skipped steps | state on disk and in RAM, MiB |\n|---|---|---|---|---|---|---|\n' "$steps"
+printf '| precision | loss, last 20 of %s steps | against fp32 | held-out loss | against fp32 | skipped steps | arena, MiB |\n|---|---|---|---|---|---|---|\n' "$steps"
 first_loss='' first_held=''
 for row in "${rows[@]}"; do
   IFS='|' read -r name flags <<<"$row"
