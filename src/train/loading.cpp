@@ -154,7 +154,6 @@ void load_state(Session& session, const format::WeightSource* weights, const for
   for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk)
     stream_weights(session, chunk, staging, loaded);
   load_moments(session, loaded, states, staging);
-  session.state->commit();
 }
 
 }  // namespace sluice::train
