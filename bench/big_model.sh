@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A 1.1B Llama shape (hidden 2048, 22 layers, 32 heads, 4 key-value heads, intermediate 5632, vocabulary 32000; random weights, fp32 AdamW:
 # 13.2 GB of state) trained in 3 GiB under a cgroup limit of 3 GiB, states on disk: predicted and measured peaks and step time.
-# usage: big_model.sh TEXT OUT    (OUT: scratch folder on a disk with 35 GB free)
+# usage: big_model.sh TEXT OUT    (OUT: scratch folder on a disk with 20 GB free)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sluice=${SLUICE:-$here/../build/release/bin/sluice}

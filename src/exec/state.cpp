@@ -44,7 +44,7 @@ State::State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier:
     stored_[i] = stored_[i] && (moved[i] || state_outside);
     if (!moved[i] && !state_outside) continue;
     SLUICE_CHECK(store_ != nullptr, "the plan moves ", plan::name(buffer.kind), " buffers but there is no store");
-    objects_[i] = store_->reserve(buffer.bytes_on_disk(), buffer.persistent ? 2 : 1, plan::name(buffer.kind));
+    objects_[i] = store_->reserve(buffer.bytes_on_disk(), plan::name(buffer.kind));
   }
   if (store_ != nullptr) channel_ = store_->open_channel();
 }
@@ -123,12 +123,6 @@ void State::read_store(std::size_t buffer, Bytes offset, std::span<std::byte> de
     const Bytes count = std::min(length - skip, size - done);
     std::memcpy(destination.data() + done, stripe_.get() + skip, static_cast<std::size_t>(count));
     done += count;
-  }
-}
-
-void State::commit() {
-  for (std::size_t i = 0; i < objects_.size(); ++i) {
-    if (objects_[i] >= 0 && buffers_[i].persistent && stored_[i]) channel_->commit(objects_[i]);
   }
 }
 

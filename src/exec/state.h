@@ -31,8 +31,6 @@ class State {
   /// of kPiece.
   void write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source);
   void read(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<float> destination);
-  /// Everything written so far is current: call once after loading.
-  void commit();
 
   /// Elements; in 16 bits they are a stripe.
   static constexpr std::int64_t kPiece = tier::kStripeBytes / static_cast<std::int64_t>(sizeof(std::uint16_t));

@@ -28,9 +28,7 @@ struct WeightPrecision {
 inline float high_half(float exact) {
   return std::bit_cast<float>((std::bit_cast<std::uint32_t>(exact) + 0x8000U) & 0xffff0000U);
 }
-inline std::uint16_t low_half(float exact) {
-  return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(exact));
-}
+inline std::uint16_t low_half(float exact) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(exact)); }
 inline float join_weight(float high, std::uint16_t low) {
   const auto signed_low = static_cast<std::uint32_t>(static_cast<std::int32_t>(static_cast<std::int16_t>(low)));
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(high) + signed_low);
@@ -41,9 +39,9 @@ void round_loaded(const WeightPrecision& precision, std::span<float> weights);
 /// The start of a state with Start::Weight, from the weights as they were loaded.
 void lower_halves(std::span<const float> weights, std::span<std::uint16_t> low);
 
-/// `rule` for weights that are fp32 in memory and have only values of `precision.weights`, before and after each update:
-/// what computes is independent of where the 16 bits are stored. Passes that measure see these values. Split is for
-/// bf16 (arXiv 2010.06192 compares the three). Returns `rule` itself for fp32 weights.
+/// `rule` for weights that are fp32 in memory and have only values of `precision.weights`, before and after each
+/// update: what computes is independent of where the 16 bits are stored. Passes that measure see these values. Split is
+/// for bf16 (arXiv 2010.06192 compares the three). Returns `rule` itself for fp32 weights.
 std::unique_ptr<UpdateRule> with_weight_precision(std::unique_ptr<UpdateRule> rule, const WeightPrecision& precision);
 
 }  // namespace sluice::optim

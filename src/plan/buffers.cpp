@@ -61,14 +61,14 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
 // computations need it.
 void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int chunk) {
   const Sharding& sharding = recipe.sharding;
+  const bool trained = trace.chunks[chunk].trained;
   const std::int64_t elements = trace.chunks[chunk].num_elements, own = sharding.elements_per_rank(elements);
   Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, sharding.weights() ? own : elements, true);
   weight.shard = sharding.weights();
-  weight.on_disk = recipe.weights;
+  weight.on_disk = trained ? recipe.weights : recipe.frozen;
   if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
   weights_.push_back(add(weight));
   if (sharding.weights()) gathered_.push_back(add(chunk_buffer(BufferKind::Gathered, chunk, 0, elements, false)));
-  const bool trained = trace.chunks[chunk].trained;
   gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
   if (!sharding.gradients()) return;
   Buffer reduced = chunk_buffer(BufferKind::Gradient, chunk, 0, own, false);

@@ -17,6 +17,7 @@ class MovePlanner {
     draft_.stays = std::move(found.stays);
     moves_ = std::move(found.moves);
     stay_of_use_ = std::move(found.of_use);
+    clock_ = paced_by_lanes();
   }
 
   Draft run(std::span<const Bytes> workspace) && {
@@ -42,6 +43,38 @@ class MovePlanner {
     return static_cast<double>(moved(move)) / (move.up ? tier.up : tier.down) + tier.latency;
   }
 
+  // While both directions of a shared link are busy.
+  Seconds crowded_transfer(const Move& move) const {
+    const Tier& tier = machine_.tiers[move.upper];
+    const BytesPerSecond alone = move.up ? tier.up : tier.down, both = move.up ? tier.up_both : tier.down_both;
+    const BytesPerSecond rate = !tier.shared_link ? alone : both > 0 ? both : alone / 2;
+    return static_cast<double>(moved(move)) / rate + tier.latency;
+  }
+
+  // When rows run if lanes never pause: where they are the bottleneck, rows wait for them, and a fetch that was asked
+  // for by the clock of computing alone would hold memory for seconds that later ones lack.
+  RowTimes paced_by_lanes() const {
+    const std::size_t num_lanes = 2 * (machine_.tiers.size() - 1);
+    std::vector<std::vector<Seconds>> load(num_lanes, std::vector<Seconds>(num_rows(), 0));
+    for (const Move& move : moves_) {
+      const int row = move.up ? move.row : std::min(move.row + 1, num_rows() - 1);
+      load[2 * move.upper + (move.up ? 0 : 1)][row] += crowded_transfer(move);
+    }
+    RowTimes clock;
+    Seconds now = 0;
+    std::vector<Seconds> lane_free(num_lanes, 0);
+    for (int row = 0; row < num_rows(); ++row) {
+      for (std::size_t lane = 0; lane < num_lanes; ++lane) {
+        lane_free[lane] += load[lane][row];
+        now = std::max(now, lane_free[lane]);
+      }
+      clock.start.push_back(now);
+      now += times_.duration(row);
+    }
+    clock.start.push_back(now);
+    return clock;
+  }
+
   int wrapped(int row) const { return (row % num_rows() + num_rows()) % num_rows(); }
   bool cyclic() const { return step_.variant == Variant::Train; }
 
@@ -50,7 +83,7 @@ class MovePlanner {
   // The row before which a fetch must have brought its bytes; below 0 in the period before.
   int due_row(const Move& fetch) const { return fetch.row - (fetch.above < 0 ? 0 : moves_[fetch.above].lead); }
 
-  Seconds start_of(int row) const { return times_.start[wrapped(row)] - (row < 0 ? times_.total() : 0); }
+  Seconds start_of(int row) const { return clock_.start[wrapped(row)] - (row < 0 ? clock_.total() : 0); }
 
   // As late as it can be and still be done in time, lane by lane from the period's end backwards; earlier never helps.
   // The hop above is placed first; what it takes of the arena where the buffer passes through is taken here as well.
@@ -61,7 +94,7 @@ class MovePlanner {
     }
     std::stable_sort(fetches.begin(), fetches.end(),
                      [&](const Move* a, const Move* b) { return due_row(*a) > due_row(*b); });
-    Seconds next_start = 2 * times_.total();
+    Seconds next_start = 2 * clock_.total();
     for (Move* fetch : fetches) {
       constexpr double kMargin = 1.5;  // predictions are not promises: ask for half as much time again
       const Seconds start = std::min(next_start, start_of(due_row(*fetch))) - kMargin * transfer(*fetch);
@@ -78,7 +111,8 @@ class MovePlanner {
       fetch->lead = lead;
       Stay& stay = draft_.stays[fetch->to_stay];
       stay.lead = std::max(stay.lead, lead);
-      next_start = std::min(next_start, start_of(fetch->row - lead));
+      // In the midst of a long row the lane begins when it must, not where the list can say so.
+      next_start = std::min(next_start, std::max(start, start_of(fetch->row - lead)));
     }
   }
 
@@ -96,12 +130,12 @@ class MovePlanner {
     Seconds lane_free = 0;
     for (Move* write : writes) {
       Stay& stay = draft_.stays[write->from_stay];
-      lane_free = std::max(lane_free, times_.start[write->row + 1]) + transfer(*write);
+      lane_free = std::max(lane_free, clock_.start[write->row + 1]) + transfer(*write);
       if (stay.last_row != write->row) continue;
       int lag = 0;
       while (lag < write->room && write->row + lag + 1 < num_rows() - (cyclic() ? 0 : 1)) {
         const int row = write->row + lag + 1;
-        if (times_.start[row] >= lane_free || !fits(upper, row, bytes(write->buffer)) ||
+        if (clock_.start[row] >= lane_free || !fits(upper, row, bytes(write->buffer)) ||
             std::ranges::find(fetch_rows[write->buffer], row) != fetch_rows[write->buffer].end())
           break;
         ++lag;
@@ -255,7 +289,8 @@ class MovePlanner {
 
   const StepRows& step_;
   Residency residency_;
-  const RowTimes& times_;
+  const RowTimes& times_;  // of computing alone
+  RowTimes clock_;
   const Machine& machine_;
   const std::span<const Bytes> limits_;
   std::vector<std::vector<int>> stay_of_use_;

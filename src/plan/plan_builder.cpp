@@ -28,12 +28,11 @@ void pin_entry(Draft& draft, std::span<const EntryState> entry) {
 // At most: every persistent buffer waits on disk.
 Bytes persistent_bytes(const Plan& plan) {
   Bytes total = 0;
-  for (const Buffer& buffer : plan.buffers) total += buffer.persistent ? 2 * buffer.bytes_on_disk() : 0;
+  for (const Buffer& buffer : plan.buffers) total += buffer.persistent ? buffer.bytes_on_disk() : 0;
   return total;
 }
 
-// What exec::State reserves: buffers that any variant moves to or from the disk, and state that waits there. State
-// has two generations, what passes through has one.
+// What exec::State reserves: buffers that any variant moves to or from the disk, and state that waits there.
 Bytes stored_bytes(const PlanSet& plans) {
   const std::vector<Buffer>& buffers = plans.train.buffers;
   std::vector<char> stored(buffers.size(), 0);
@@ -49,8 +48,7 @@ Bytes stored_bytes(const PlanSet& plans) {
     }
   }
   Bytes total = 0;
-  for (std::size_t i = 0; i < buffers.size(); ++i)
-    total += stored[i] ? buffers[i].bytes_on_disk() * (buffers[i].persistent ? 2 : 1) : 0;
+  for (std::size_t i = 0; i < buffers.size(); ++i) total += stored[i] ? buffers[i].bytes_on_disk() : 0;
   return total;
 }
 

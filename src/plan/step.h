@@ -28,7 +28,8 @@ struct StateBytes {
 struct Recipe {
   int num_micro_batches = 1;
   int num_evaluated = 1;  ///< micro-batches that an Evaluate period takes through each block; at most the above
-  NumberFormat weights = NumberFormat::Fp32;  ///< on disk; in arenas they are fp32
+  NumberFormat weights = NumberFormat::Fp32;  ///< of trained chunks on disk; in arenas they are fp32
+  NumberFormat frozen = NumberFormat::Fp32;   ///< of the others
   std::vector<StateBytes> states = {{}, {}};  ///< of the update rule
   int measuring_passes = 0;                   ///< over all of a chunk before its update, which then is the last pass
   bool measures_states = false;               ///< those passes look at sliced states too

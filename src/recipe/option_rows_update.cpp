@@ -71,9 +71,6 @@ OptionRow schedule_row() {
   row.set = [](Settings& settings, std::string_view text) {
     std::string name = fold_name(text);
     for (char& c : name) c = c == '-' ? '_' : c;
-    for (const char* same : {"adamw8bit", "adamw-bnb-8bit"}) {
-      if (name == same) name = "adamw-8bit";
-    }
     if (name.empty()) throw_bad_value("lr-schedule", "the name of a schedule", text);
     for (const auto& known : optim::schedule_catalog()) {
       if (without_underscores(name) == without_underscores(known.name)) name = known.name;
@@ -205,12 +202,15 @@ std::vector<OptionRow> update_rows() {
 std::vector<OptionRow> precision_rows() {
   return {
       dtype_row("weights-dtype", &Settings::weights_dtype,
-                {.verbs = kComputing, .help = "of weights on disk, in files, and the values computed with", .absent = "fp32"}),
+                {.verbs = kComputing,
+                 .help = "of weights on disk and in files; what computes has these values",
+                 .absent = "as stored; fp32 of quantised files and --init random"}),
       choice_row("master-dtype", &Settings::master_dtype, std::span<const Spelling<optim::Master>>(kMasters),
                  {.argument = "none|fp32|split",
                   .help = "what updates keep of 16-bit weights beside them: nothing, the fp32 number, the bits lost",
-                  .absent = "fp32"}),
-      dtype_row("moments-dtype", &Settings::moments_dtype, {.help = "of optimizer state: fp32, bf16", .absent = "fp32"}),
+                  .absent = "none for fp32, fp32 for 16-bit"}),
+      dtype_row("moments-dtype", &Settings::moments_dtype,
+                {.help = "of optimizer state: fp32, bf16", .absent = "fp32"}),
       dtype_row("compute-dtype", &Settings::compute_dtype,
                 {.verbs = kComputing, .help = "of block math", .absent = "best for the device"}),
       dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
@@ -220,7 +220,7 @@ std::vector<OptionRow> precision_rows() {
           {.help = "of --loss-scale dynamic: policy=deepspeed|torch, and options as they are named there (repeatable)",
            .aliases = {"loss_scale_options"}}),
       switch_row("stochastic-rounding", &Settings::stochastic_rounding,
-                 {.help = "round bf16 moments at random", .absent = "on for bf16"}),
+                 {.help = "round bf16 moments, and bf16 weights without a master, at random", .absent = "on"}),
   };
 }
 

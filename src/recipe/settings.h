@@ -97,7 +97,7 @@ struct Settings {
   std::optional<bool> use_rslora, use_dora;  ///< other programs' switches beside adapter: lora
 
   // Precision.
-  std::optional<DType> weights_dtype;
+  std::optional<DType> weights_dtype;         ///< absent: as stored, where a run knows its file
   std::optional<optim::Master> master_dtype;  ///< absent: none for fp32 weights, fp32 for others
   std::optional<DType> moments_dtype;
   std::optional<DType> compute_dtype;
@@ -165,6 +165,5 @@ Settings from_json(std::string_view text);
 
 /// The same as YAML: the text of run.yaml, which `--config` reads back to equal settings.
 std::string to_yaml(const Settings& settings);
-
 
 }  // namespace sluice::recipe

@@ -204,7 +204,7 @@ plan::Activations plan_activations(const Settings& settings) {
 }
 
 std::optional<format::AdapterConfig> adapter_config(const Settings& settings, std::string_view model_type) {
-  if (settings.adapter.empty() && settings.adapter_path.empty()) return std::nullopt;
+  if (!has_adapter(settings)) return std::nullopt;
   format::AdapterConfig config;
   if (!settings.adapter_path.empty()) {
     config = format::read_adapter_config(settings.adapter_path);
@@ -237,8 +237,12 @@ optim::RuleOptions rule_options(const Settings& settings) {
   return options;
 }
 
+bool has_adapter(const Settings& settings) { return !settings.adapter.empty() || !settings.adapter_path.empty(); }
+
+DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
+
 optim::WeightPrecision weight_precision(const Settings& settings) {
-  const DType weights = settings.weights_dtype.value_or(DType::Fp32);
+  const DType weights = has_adapter(settings) ? DType::Fp32 : stored_weights(settings);
   const optim::Master usual = weights == DType::Fp32 ? optim::Master::None : optim::Master::Fp32;
   return {.weights = weights,
           .master = settings.master_dtype.value_or(usual),

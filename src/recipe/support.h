@@ -41,7 +41,10 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] std::optional<format::AdapterConfig> adapter_config(const Settings& settings,
                                                                   std::string_view model_type);
 
-/// Of the weights and what updates keep beside them.
+[[nodiscard]] bool has_adapter(const Settings& settings);
+/// Of weights that no update changes.
+[[nodiscard]] DType stored_weights(const Settings& settings);
+/// Of trained weights and what updates keep beside them. An adapter's are fp32, as PEFT has them.
 [[nodiscard]] optim::WeightPrecision weight_precision(const Settings& settings);
 /// The rule, with everything that settings say of it.
 [[nodiscard]] std::unique_ptr<optim::UpdateRule> update_rule(const Settings& settings);

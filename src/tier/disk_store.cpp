@@ -31,7 +31,7 @@ class DiskStore final : public Store {
     const std::lock_guard lock(mutex_);
     return {.name = "disk", .capacity = capacity_, .used = used_};
   }
-  ObjectId reserve(Bytes bytes, int generations, std::string_view name) override;
+  ObjectId reserve(Bytes bytes, std::string_view name) override;
   std::unique_ptr<Channel> open_channel() override;
   [[nodiscard]] Bytes bytes_read() const override { return bytes_read_.load(); }
   [[nodiscard]] Bytes bytes_written() const override { return bytes_written_.load(); }
@@ -54,41 +54,36 @@ class DiskStore final : public Store {
   SpillSpace space_;          // its files do not change after the constructor and are used without the lock
   Bytes capacity_ = 0;
   Bytes used_ = 0;
-  std::deque<std::vector<StripePlace>> places_;  // by object: generation 0, then generation 1
+  std::deque<std::vector<StripePlace>> places_;  // by object
   std::atomic<Bytes> bytes_read_{0};
   std::atomic<Bytes> bytes_written_{0};
   Watchdog watchdog_{options_.patience};
 };
 
-ObjectId DiskStore::reserve(Bytes bytes, int generations, std::string_view name) {
-  SLUICE_CHECK(bytes > 0 && bytes % kStoreAlignment == 0 && (generations == 1 || generations == 2), "object '", name,
-               "': ", bytes, " bytes, ", generations, " generations");
+ObjectId DiskStore::reserve(Bytes bytes, std::string_view name) {
+  SLUICE_CHECK(bytes > 0 && bytes % kStoreAlignment == 0, "object '", name, "' of ", bytes, " bytes");
   const std::lock_guard lock(mutex_);
-  const Bytes total = bytes * generations;
-  const std::string asked = "asked " + format_bytes(total) + " for '" + std::string(name) +
-                            "' (generations: " + std::to_string(generations) + "), free ";
-  if (total > capacity_ - used_)
+  const std::string asked = "asked " + format_bytes(bytes) + " for '" + std::string(name) + "', free ";
+  if (bytes > capacity_ - used_)
     throw CapacityError(kComponent, "reserve failed",
                         asked + format_bytes(capacity_ - used_) + " of " + format_bytes(capacity_),
                         "raise --disk-memory or name another folder with --spill-dir");
-  auto places = space_.place(bytes, generations);
+  auto places = space_.place(bytes);
   if (!places)
     throw CapacityError(kComponent, "reserve failed: disk full", asked + space_.describe_free(),
                         "free space there or name another folder with --spill-dir");
-  const ObjectId object = table_.add(bytes, generations, name);
+  const ObjectId object = table_.add(bytes, name);
   places_.push_back(std::move(*places));
-  used_ += total;
+  used_ += bytes;
   return object;
 }
 
 std::vector<StripePlace> DiskStore::places(ObjectId object, std::span<const StripeUse> stripes) const {
   const std::lock_guard lock(mutex_);
   const std::vector<StripePlace>& all = places_[static_cast<std::size_t>(object)];
-  const std::size_t num_stripes = table_.num_stripes(object);
   std::vector<StripePlace> found;
   found.reserve(stripes.size());
-  for (const StripeUse& use : stripes)
-    found.push_back(all[static_cast<std::size_t>(use.generation) * num_stripes + static_cast<std::size_t>(use.index)]);
+  for (const StripeUse& use : stripes) found.push_back(all[static_cast<std::size_t>(use.index)]);
   return found;
 }
 
@@ -122,7 +117,6 @@ class DiskChannel final : public Channel {
     store_.table().end_write(object, stripes);
   }
 
-  void commit(ObjectId object) override { store_.table().commit(object); }
   bool register_memory(std::span<std::byte> memory) override { return engine_->register_memory(memory); }
   [[nodiscard]] std::string_view engine() const override { return engine_->name(); }
 

@@ -41,7 +41,7 @@ void fill(Arena& buffer) {
 // One object with a line of transfer and a buffer of its own.
 struct Line {
   Line(Store& store, Bytes size)
-      : bytes(size), buffer(kPiece), channel(store.open_channel()), object(store.reserve(size, 1, "measurement")) {
+      : bytes(size), buffer(kPiece), channel(store.open_channel()), object(store.reserve(size, "measurement")) {
     fill(buffer);
   }
   void write(Bytes at) { channel->write(object, at, piece(at)); }

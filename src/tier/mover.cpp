@@ -37,7 +37,6 @@ class DiskMover final : public Mover {
     } else {
       write_narrow(object, buffer.on_disk, numbers(bytes));
     }
-    channel_->commit(object);
   }
 
  private:

@@ -27,7 +27,7 @@ class Mover {
 /// Memory that a disk mover takes when it first writes numbers of 16 bits.
 inline constexpr Bytes kNarrowStaging = 8 * MiB;
 
-/// Between an arena and `store`, through a channel of its own; a write is committed. `objects` maps buffers to the
+/// Between an arena and `store`, through a channel of its own. `objects` maps buffers to the
 /// store's objects. Numbers that are 16 bits wide on disk are fp32 in the arena.
 std::unique_ptr<Mover> make_disk_mover(Store& store, ArenaBases arenas, std::span<const ObjectId> objects);
 

@@ -14,11 +14,8 @@ namespace sluice::tier {
 namespace {
 
 struct NullObject {
-  NullObject(Bytes size, int generations) : bytes(size), memory(size * generations) {}
-  [[nodiscard]] std::byte* at(const StripeUse& use) const {
-    return memory.data() + use.generation * bytes + use.index * kStripeBytes;
-  }
-  Bytes bytes;
+  explicit NullObject(Bytes bytes) : memory(bytes) {}
+  [[nodiscard]] std::byte* at(const StripeUse& use) const { return memory.data() + use.index * kStripeBytes; }
   Arena memory;
 };
 
@@ -31,16 +28,15 @@ class NullStore final : public Store {
     return {.name = "null", .capacity = capacity_, .used = used_};
   }
 
-  ObjectId reserve(Bytes bytes, int generations, std::string_view name) override {
+  ObjectId reserve(Bytes bytes, std::string_view name) override {
     const std::lock_guard lock(mutex_);
-    const Bytes total = bytes * generations;
-    if (total > capacity_ - used_)
+    if (bytes > capacity_ - used_)
       throw CapacityError("tier.null", "reserve failed",
-                          "asked " + format_bytes(total) + " for '" + std::string(name) + "', free " +
+                          "asked " + format_bytes(bytes) + " for '" + std::string(name) + "', free " +
                               format_bytes(capacity_ - used_) + " of " + format_bytes(capacity_));
-    const ObjectId object = table_.add(bytes, generations, name);
-    objects_.emplace_back(bytes, generations);
-    used_ += total;
+    const ObjectId object = table_.add(bytes, name);
+    objects_.emplace_back(bytes);
+    used_ += bytes;
     return object;
   }
 
@@ -75,8 +71,6 @@ class NullStore final : public Store {
     bytes_written_ += static_cast<Bytes>(source.size());
   }
 
-  void commit(ObjectId object) { table_.commit(object); }
-
  private:
   const NullObject& find(ObjectId object) const {
     const std::lock_guard lock(mutex_);
@@ -101,7 +95,6 @@ class NullChannel final : public Channel {
   void write(ObjectId object, Bytes offset, std::span<const std::byte> source) override {
     store_.write(object, offset, source);
   }
-  void commit(ObjectId object) override { store_.commit(object); }
   [[nodiscard]] std::string_view engine() const override { return "memory"; }
 
  private:

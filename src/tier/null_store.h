@@ -6,7 +6,7 @@
 
 namespace sluice::tier {
 
-/// Keeps objects in anonymous memory, with the generations and checksums of any store.
+/// Keeps objects in anonymous memory, with the checksums of any store.
 std::unique_ptr<Store> make_null_store(Bytes capacity);
 
 }  // namespace sluice::tier

@@ -24,10 +24,6 @@ ObjectTable::Object& ObjectTable::find(ObjectId object) {
   return const_cast<Object&>(std::as_const(*this).find(object));
 }
 
-int ObjectTable::target_generation(const Object& object, const Stripe& stripe) {
-  return object.generations == 2 && stripe.current == 0 ? 1 : 0;
-}
-
 std::vector<StripeUse> ObjectTable::cut(const Object& object, Bytes offset, Bytes length) {
   SLUICE_CHECK(offset >= 0 && length >= 0 && offset + length <= object.bytes, "object '", object.name, "' has ",
                object.bytes, " bytes, asked [", offset, ", ", offset + length, ")");
@@ -38,17 +34,15 @@ std::vector<StripeUse> ObjectTable::cut(const Object& object, Bytes offset, Byte
   uses.reserve(static_cast<std::size_t>(round_up(length, kStripeBytes) / kStripeBytes));
   for (Bytes at = offset; at < offset + length; at += kStripeBytes) {
     uses.push_back({.index = static_cast<std::int32_t>(at / kStripeBytes),
-                    .generation = 0,
                     .length = std::min(kStripeBytes, offset + length - at),
                     .checksum = 0});
   }
   return uses;
 }
 
-ObjectId ObjectTable::add(Bytes bytes, int generations, std::string_view name) {
+ObjectId ObjectTable::add(Bytes bytes, std::string_view name) {
   SLUICE_CHECK(bytes > 0 && bytes % kStoreAlignment == 0, "object '", name, "' of ", bytes, " bytes");
-  SLUICE_CHECK(generations == 1 || generations == 2, "object '", name, "' with ", generations, " generations");
-  Object object{.name = std::string(name), .bytes = bytes, .generations = generations, .stripes = {}};
+  Object object{.name = std::string(name), .bytes = bytes, .stripes = {}};
   object.stripes.resize(static_cast<std::size_t>(round_up(bytes, kStripeBytes) / kStripeBytes));
   const std::lock_guard lock(mutex_);
   objects_.push_back(std::move(object));
@@ -61,17 +55,16 @@ std::vector<StripeUse> ObjectTable::begin_read(ObjectId object, Bytes offset, By
   auto uses = cut(entry, offset, length);
   for (StripeUse& use : uses) {
     const Stripe& stripe = entry.stripes[static_cast<std::size_t>(use.index)];
-    const bool in_place = entry.generations == 1;
-    SLUICE_CHECK(!(in_place && stripe.next == Next::BeingWritten), "object '", entry.name, "' stripe ", use.index,
+    SLUICE_CHECK(stripe.content != Content::BeingWritten, "object '", entry.name, "' stripe ", use.index,
                  " is read while it is being written");
-    if (in_place && stripe.next == Next::Failed)
+    SLUICE_CHECK(stripe.content != Content::NeverWritten, "object '", entry.name, "' stripe ", use.index,
+                 " was never written");
+    if (stripe.content == Content::Lost)
       throw IoError(component_, "read failed",
                     "object '" + entry.name + "' at offset " + std::to_string(use.index * kStripeBytes) +
                         " was lost by an earlier failed write",
-                    "check the disk");
-    SLUICE_CHECK(stripe.current >= 0, "object '", entry.name, "' stripe ", use.index, " was never written");
-    use.generation = stripe.current;
-    use.checksum = stripe.checksum[static_cast<std::size_t>(stripe.current)];
+                    "check the disk and resume from a checkpoint");
+    use.checksum = stripe.checksum;
   }
   return uses;
 }
@@ -81,64 +74,30 @@ std::vector<StripeUse> ObjectTable::begin_write(ObjectId object, Bytes offset, B
   Object& entry = find(object);
   auto uses = cut(entry, offset, length);
   for (const StripeUse& use : uses)
-    SLUICE_CHECK(entry.stripes[static_cast<std::size_t>(use.index)].next != Next::BeingWritten, "object '", entry.name,
-                 "' stripe ", use.index, " is written twice at once");
-  for (StripeUse& use : uses) {
-    Stripe& stripe = entry.stripes[static_cast<std::size_t>(use.index)];
-    use.generation = target_generation(entry, stripe);
-    stripe.next = Next::BeingWritten;
-  }
+    SLUICE_CHECK(entry.stripes[static_cast<std::size_t>(use.index)].content != Content::BeingWritten, "object '",
+                 entry.name, "' stripe ", use.index, " is written twice at once");
+  for (const StripeUse& use : uses) entry.stripes[static_cast<std::size_t>(use.index)].content = Content::BeingWritten;
   return uses;
 }
 
 void ObjectTable::end_write(ObjectId object, std::span<const StripeUse> stripes) {
   const std::lock_guard lock(mutex_);
   Object& entry = find(object);
-  for (const StripeUse& use : stripes) {
-    Stripe& stripe = entry.stripes[static_cast<std::size_t>(use.index)];
-    stripe.checksum[static_cast<std::size_t>(use.generation)] = use.checksum;
-    if (entry.generations == 1) {
-      stripe.current = 0;
-      stripe.next = Next::None;
-    } else {
-      stripe.next = Next::Pending;
-    }
-  }
+  for (const StripeUse& use : stripes)
+    entry.stripes[static_cast<std::size_t>(use.index)] = {.checksum = use.checksum, .content = Content::Written};
 }
 
 void ObjectTable::fail_write(ObjectId object, std::span<const StripeUse> stripes) {
   const std::lock_guard lock(mutex_);
   Object& entry = find(object);
-  for (const StripeUse& use : stripes) entry.stripes[static_cast<std::size_t>(use.index)].next = Next::Failed;
-}
-
-void ObjectTable::commit(ObjectId object) {
-  const std::lock_guard lock(mutex_);
-  Object& entry = find(object);
-  if (entry.generations == 1) return;
-  for (const Stripe& stripe : entry.stripes) {
-    SLUICE_CHECK(stripe.next != Next::BeingWritten, "object '", entry.name, "' is committed while it is being written");
-    if (stripe.next == Next::Failed)
-      throw IoError(component_, "commit refused", "a write of object '" + entry.name + "' failed",
-                    "its bytes of the last commit are intact");
-  }
-  for (Stripe& stripe : entry.stripes) {
-    if (stripe.next != Next::Pending) continue;
-    stripe.current = static_cast<std::int8_t>(target_generation(entry, stripe));
-    stripe.next = Next::None;
-  }
-}
-
-std::size_t ObjectTable::num_stripes(ObjectId object) const {
-  const std::lock_guard lock(mutex_);
-  return find(object).stripes.size();
+  for (const StripeUse& use : stripes) entry.stripes[static_cast<std::size_t>(use.index)].content = Content::Lost;
 }
 
 std::uint64_t ObjectTable::checksum_of(ObjectId object) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::uint64_t> values;
   for (const Stripe& stripe : find(object).stripes)
-    values.push_back(stripe.current < 0 ? 0 : stripe.checksum[static_cast<std::size_t>(stripe.current)]);
+    values.push_back(stripe.content == Content::Written ? stripe.checksum : 0);
   return checksum(std::as_bytes(std::span(values)));
 }
 

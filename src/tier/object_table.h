@@ -1,7 +1,6 @@
-// Which stripes of which objects are current, and their checksums: the part that all stores share. Holds no bytes and
+// Which stripes of which objects can be read, and their checksums: the part that all stores share. Holds no bytes and
 // moves none.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -16,29 +15,26 @@ namespace sluice::tier {
 
 /// One stripe as a transfer sees it.
 struct StripeUse {
-  std::int32_t index = 0;       ///< of the object
-  std::int32_t generation = 0;  ///< where to read from or write to
+  std::int32_t index = 0;  ///< of the object
   Bytes length = 0;
   std::uint64_t checksum = 0;  ///< read: what it must be; write: what the writer found, set before `end_write`
 };
 
-/// Thread-safe. The states of a stripe: never written, current generation g, and beside it optionally a next generation
-/// that is being written, pending (complete) or failed. A commit flips all pending ones.
+/// Thread-safe. A stripe was never written, is being written, was written or was lost by a failed write.
 class ObjectTable {
  public:
   /// `component` opens the messages: "tier.disk".
   explicit ObjectTable(std::string component) : component_(std::move(component)) {}
 
-  ObjectId add(Bytes bytes, int generations, std::string_view name);
-  /// Stripes of the range, to be read from their current generation. Throws InternalError for a range that breaks the
-  /// rules of store.h or holds bytes never written, IoError where the last write in place failed.
+  ObjectId add(Bytes bytes, std::string_view name);
+  /// Stripes of the range, to be read. Throws InternalError for a range that breaks the rules of store.h or holds bytes
+  /// never written or being written, IoError where the last write failed.
   [[nodiscard]] std::vector<StripeUse> begin_read(ObjectId object, Bytes offset, Bytes length) const;
-  /// Stripes of the range with the generation to write to; they are "being written" until end_write or fail_write.
+  /// Stripes of the range; they are "being written" until end_write or fail_write. Throws InternalError, and changes
+  /// nothing, where one already is.
   std::vector<StripeUse> begin_write(ObjectId object, Bytes offset, Bytes length);
   void end_write(ObjectId object, std::span<const StripeUse> stripes);
   void fail_write(ObjectId object, std::span<const StripeUse> stripes);
-  void commit(ObjectId object);
-  [[nodiscard]] std::size_t num_stripes(ObjectId object) const;
   [[nodiscard]] std::uint64_t checksum_of(ObjectId object) const;
   /// "object 'name' at offset N", for messages.
   [[nodiscard]] std::string describe(ObjectId object, Bytes offset) const;
@@ -47,21 +43,18 @@ class ObjectTable {
   void verify(ObjectId object, const StripeUse& stripe, std::uint64_t found, std::string_view folder = {}) const;
 
  private:
-  enum class Next : std::uint8_t { None, BeingWritten, Pending, Failed };
+  enum class Content : std::uint8_t { NeverWritten, BeingWritten, Written, Lost };
   struct Stripe {
-    std::array<std::uint64_t, 2> checksum{};
-    std::int8_t current = -1;
-    Next next = Next::None;
+    std::uint64_t checksum = 0;  // of what was written
+    Content content = Content::NeverWritten;
   };
   struct Object {
     std::string name;
     Bytes bytes = 0;
-    int generations = 1;
     std::vector<Stripe> stripes;
   };
   const Object& find(ObjectId object) const;
   Object& find(ObjectId object);
-  static int target_generation(const Object& object, const Stripe& stripe);
   static std::vector<StripeUse> cut(const Object& object, Bytes offset, Bytes length);
 
   std::string component_;

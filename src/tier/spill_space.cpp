@@ -69,16 +69,14 @@ bool SpillSpace::grow_files(const std::vector<Bytes>& ends) {
   return true;
 }
 
-std::optional<std::vector<StripePlace>> SpillSpace::place(Bytes bytes, int generations) {
+std::optional<std::vector<StripePlace>> SpillSpace::place(Bytes bytes) {
   for (;;) {
     std::vector<Bytes> ends;
     for (const SpillFile& file : files_) ends.push_back(file.size());
     std::vector<StripePlace> places;
-    for (int generation = 0; generation < generations; ++generation) {
-      for (Bytes at = 0; at < bytes; at += kStripeBytes) {
-        places.emplace_back();
-        if (!place_stripe(std::min(kStripeBytes, bytes - at), ends, places.back())) return std::nullopt;
-      }
+    for (Bytes at = 0; at < bytes; at += kStripeBytes) {
+      places.emplace_back();
+      if (!place_stripe(std::min(kStripeBytes, bytes - at), ends, places.back())) return std::nullopt;
     }
     if (grow_files(ends)) return places;
   }

@@ -28,9 +28,9 @@ class SpillSpace {
   [[nodiscard]] std::size_t num_files() const { return files_.size(); }
   [[nodiscard]] const SpillFile& file(std::size_t index) const { return files_[index]; }
 
-  /// Places of the stripes of `generations` copies of an object, copy by copy, striped over the folders that have room.
-  /// Empty when the disks are full: then nothing has changed.
-  std::optional<std::vector<StripePlace>> place(Bytes bytes, int generations);
+  /// Places of the stripes of an object, striped over the folders that have room. Empty when the disks are full: then
+  /// nothing has changed.
+  std::optional<std::vector<StripePlace>> place(Bytes bytes);
   /// "1.2 GiB in /a, 3.4 GiB in /b", for messages.
   [[nodiscard]] std::string describe_free() const;
 

@@ -1,6 +1,6 @@
 // Where buffers live below the arenas: the contract that every store (disk, null) fulfils. A store keeps bytes of
-// numbered objects and knows no tensors. Training state has two generations: a write goes beside the current bytes and
-// a commit makes it current, so an interrupted step never leaves half a state.
+// numbered objects and knows no tensors. A write is in place: what must survive a failure is in a checkpoint, which is
+// a complete copy, and nothing of a store outlives the process.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +23,8 @@ inline constexpr Bytes kStripeBytes = MiB;
 
 struct StoreInfo {
   std::string name;    ///< of the tier: "disk"
-  Bytes capacity = 0;  ///< for all generations of all objects
-  Bytes used = 0;      ///< reserved so far, every generation counted
+  Bytes capacity = 0;  ///< for all objects
+  Bytes used = 0;      ///< reserved so far
 };
 
 /// A blocking line of transfer into a store, with an I/O engine of its own; for one thread at a time. The store
@@ -33,16 +33,13 @@ struct StoreInfo {
 class Channel {
  public:
   virtual ~Channel();
-  /// Fills `destination` from the current generation; the bytes are there and their checksums verified on return.
-  /// Throws IoError (device), FormatError (checksum), InternalError (bytes never written). During a read at most one
-  /// commit of the object may happen, and no write after that commit.
+  /// Fills `destination`; the bytes are there and their checksums verified on return. Throws IoError (device, bytes
+  /// lost by a failed write), FormatError (checksum), InternalError (bytes never written or being written). Nobody may
+  /// write these bytes meanwhile.
   virtual void read(ObjectId object, Bytes offset, std::span<std::byte> destination) = 0;
-  /// Writes into the next generation (scratch: in place, current on return). Throws IoError; then these bytes of the
-  /// next generation (scratch: of the object) are unusable until they have been written again.
+  /// Writes in place; a read finds the bytes from the return on. Throws InternalError (bytes being written by another
+  /// channel) and IoError; after that these bytes, and no others, are refused until they have been written again.
   virtual void write(ObjectId object, Bytes offset, std::span<const std::byte> source) = 0;
-  /// Every stripe written since the last commit, through any channel, becomes current; stripes not written keep their
-  /// bytes. All or nothing: IoError when one of those writes failed. No effect on scratch.
-  virtual void commit(ObjectId object) = 0;
   /// A hint that many transfers will use `memory` (it is faulted in and locked): fewer page pins per transfer. False
   /// when there is no gain to be had here (limits, engine); everything works without.
   virtual bool register_memory(std::span<std::byte> memory);
@@ -55,16 +52,16 @@ class Store {
  public:
   virtual ~Store();
   [[nodiscard]] virtual StoreInfo info() const = 0;
-  /// Room for `bytes` (a multiple of 4096) times `generations` (1: scratch, 2: state), guaranteed from here on. Throws
-  /// CapacityError naming the tier, what was asked and what is free; then nothing is held.
-  virtual ObjectId reserve(Bytes bytes, int generations, std::string_view name) = 0;
+  /// Room for `bytes` (a multiple of 4096), guaranteed from here on. Throws CapacityError naming the tier, what was
+  /// asked and what is free; then nothing is held.
+  virtual ObjectId reserve(Bytes bytes, std::string_view name) = 0;
   /// One per lane thread. The store must outlive it.
   virtual std::unique_ptr<Channel> open_channel() = 0;
   /// Bytes that reads and writes have moved since the store was made (wear and traffic of the report).
   [[nodiscard]] virtual Bytes bytes_read() const = 0;
   [[nodiscard]] virtual Bytes bytes_written() const = 0;
-  /// Of the current generation: XXH3-64 over the XXH3-64 values of its stripes in order (0 for one never written).
-  /// Equal bytes give equal values in every store. Costs no I/O.
+  /// XXH3-64 over the XXH3-64 values of the stripes in order (0 for one that cannot be read: never written, being
+  /// written, lost). Equal bytes give equal values in every store. Costs no I/O.
   [[nodiscard]] virtual std::uint64_t checksum_of(ObjectId object) const = 0;
 };
 

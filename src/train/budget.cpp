@@ -96,7 +96,8 @@ Bytes settled_overhead(bool with_disk) {
 Budget measure_budget(const recipe::Settings& settings) {
   Budget budget;
   budget.overhead = process_overhead(!settings.spill_dir.empty());
-  if (settings.weights_dtype.value_or(recipe::DType::Fp32) != recipe::DType::Fp32) budget.overhead += tier::kNarrowStaging;
+  if (settings.weights_dtype.value_or(recipe::DType::Fp32) != recipe::DType::Fp32)
+    budget.overhead += tier::kNarrowStaging;
   const Bytes resident = tier::read_process_memory().resident;
   budget.device = recipe::emulated_bytes(settings);
   const Bytes free = (resident + tier::available_host_memory()) / 10 * 9 - budget.device;

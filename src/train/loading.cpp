@@ -35,6 +35,8 @@ class Loaded {
 // What this rank keeps of one chunk's weights, in pieces; padding stays zero.
 void stream_weights(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
   const plan::Chunk& layout = session.trace.chunks[chunk];
+  const optim::WeightPrecision precision = layout.trained ? recipe::weight_precision(session.settings)
+                                                          : optim::WeightPrecision{session.request.recipe.frozen};
   const auto piece = static_cast<std::int64_t>(staging.size()) / exec::State::kPiece * exec::State::kPiece;
   const plan::ElementRange here = session.weights_here(chunk);
   for (std::int64_t first = here.first; first < here.first + here.count; first += piece) {
@@ -47,7 +49,7 @@ void stream_weights(Session& session, int chunk, std::span<float> staging, const
       const std::int64_t end = std::min(first + count, parameter.first_element + parameter.num_elements);
       if (begin < end) loaded.read(chunk, p, begin - parameter.first_element, part.subspan(begin - first, end - begin));
     }
-    optim::round_loaded(recipe::weight_precision(session.settings), part);
+    optim::round_loaded(precision, part);
     session.state->write(plan::BufferKind::Weight, chunk, -1, first, part);
   }
 }
@@ -153,7 +155,6 @@ void load_state(Session& session, const format::WeightSource* weights, const for
   for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk)
     stream_weights(session, chunk, staging, loaded);
   load_moments(session, loaded, states, staging);
-  session.state->commit();
 }
 
 }  // namespace sluice::train

@@ -12,7 +12,7 @@
 namespace sluice::train {
 
 int run_eval(const recipe::Settings& asked) {
-  recipe::Settings settings = resolve_adapter(asked);
+  recipe::Settings settings = resolve_model(asked);
   recipe::check_supported(settings);
   if (!settings.tasks.empty()) return run_tasks(settings);
   const format::ModelConfig config = open_config(settings);

@@ -172,7 +172,7 @@ void check_adapter(const recipe::Settings& settings) {
 }  // namespace
 
 int run_export(const recipe::Settings& asked) {
-  const recipe::Settings settings = resolve_adapter(asked);
+  const recipe::Settings settings = resolve_model(asked);
   check_adapter(settings);
   const fs::path output = checked_output(settings);
   if (!fs::exists(settings.model)) {

@@ -57,9 +57,18 @@ std::string base_name(const std::string& model) {
   return fs::exists(model) ? fs::absolute(model).lexically_normal().string() : model;
 }
 
-}  // namespace
+recipe::DType stored_format(const std::string& model) {
+  const auto source = format::open_weights(model);
+  const auto all_matrices_are = [&](std::string_view dtype) {
+    return std::ranges::all_of(source->tensors(), [&](const format::TensorInfo& tensor) {
+      return tensor.shape.size() < 2 || tensor.dtype == dtype;
+    });
+  };
+  if (all_matrices_are("BF16")) return recipe::DType::Bf16;
+  return all_matrices_are("F16") ? recipe::DType::Fp16 : recipe::DType::Fp32;
+}
 
-recipe::Settings resolve_adapter(recipe::Settings settings) {
+recipe::Settings resolve_base(recipe::Settings settings) {
   if (settings.model.empty() || !format::is_adapter_folder(settings.model)) return settings;
   if (!settings.adapter_path.empty())
     throw ConfigError("adapter", "--model and --adapter-path both name an adapter",
@@ -70,6 +79,15 @@ recipe::Settings resolve_adapter(recipe::Settings settings) {
                       "expected a path in its base_model_name_or_path, got '" + base + "'",
                       "give --model BASE --adapter-path " + settings.model);
   settings.adapter_path = std::exchange(settings.model, base);
+  return settings;
+}
+
+}  // namespace
+
+recipe::Settings resolve_model(recipe::Settings settings) {
+  settings = resolve_base(std::move(settings));
+  if (!settings.weights_dtype && !settings.init_random && fs::exists(settings.model))
+    settings.weights_dtype = stored_format(settings.model);
   return settings;
 }
 

@@ -12,9 +12,11 @@
 
 namespace sluice::train {
 
-/// `settings`, but where --model is the folder of an adapter alone: that becomes --adapter-path, and --model the base
-/// that it names. Throws ConfigError when the base is not there.
-[[nodiscard]] recipe::Settings resolve_adapter(recipe::Settings settings);
+/// `settings` with what --model's files say. Where it is the folder of an adapter alone, that becomes --adapter-path,
+/// and
+/// --model the base that it names; --weights-dtype, when nobody gave it, is the 16-bit format of a file that has all
+/// its matrices in it, else fp32. Throws ConfigError when the base is not there.
+[[nodiscard]] recipe::Settings resolve_model(recipe::Settings settings);
 
 struct RunModel {
   std::optional<format::AdapterConfig> adapter;

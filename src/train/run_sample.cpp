@@ -106,7 +106,7 @@ void generate(Session& session, const data::Tokenizer& tokenizer, std::span<cons
 }  // namespace
 
 int run_sample(const recipe::Settings& asked) {
-  const recipe::Settings settings = resolve_adapter(asked);
+  const recipe::Settings settings = resolve_model(asked);
   recipe::check_supported(settings);
   Sampler sampler({settings.temperature, settings.top_k, settings.top_p, settings.seed});
   const format::ModelConfig config = open_config(settings);

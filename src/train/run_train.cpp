@@ -33,7 +33,7 @@ class TrainRun {
   explicit TrainRun(const recipe::Settings& settings)
       : asked_(settings),
         environment_(launch::detect()),
-        settings_(settings_of_rank(resolve_adapter(settings), environment_.place)),
+        settings_(settings_of_rank(resolve_model(settings), environment_.place)),
         output_(settings.output),
         data_(open_all()),
         staging_(kStaging),

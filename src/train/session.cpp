@@ -41,6 +41,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Up
   request.recipe.update = recipe::update_when(settings);
   request.recipe.weights = recipe::weight_precision(settings).weights;
   request.recipe.sharding = recipe::sharding(settings);
+  request.recipe.frozen = recipe::stored_weights(settings);
   request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
   request.activations = recipe::plan_activations(settings);
   request.disk_write_limit = settings.disk_write_limit.value_or(0);
@@ -186,7 +187,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   if (purpose.forward_only) {
     request.recipe = {.num_micro_batches = purpose.num_evaluated,
                       .num_evaluated = purpose.num_evaluated,
-                      .weights = request.recipe.weights,
+                      .frozen = recipe::has_adapter(run) ? recipe::DType::Fp32 : request.recipe.frozen,
                       .states = {}};
   } else {
     check_groups(run, trace);

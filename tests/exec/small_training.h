@@ -389,7 +389,6 @@ class Training {
       for (Bytes at = 0; at < buffer.bytes; at += 2 * tier::kStripeBytes)
         state_->write(id, at, std::as_bytes(values).subspan(at, std::min(2 * tier::kStripeBytes, buffer.bytes - at)));
     }
-    state_->commit();
   }
 
   [[nodiscard]] optim::Clipping clip() const {

@@ -29,7 +29,6 @@ TEST_P(StatePlaces, GivesBackAnyRangeOfWhatWasWritten) {
       for (std::int64_t first = 0; first < count; first += State::kPiece)
         training.state().write(kind, chunk, moment, first,
                                written.subspan(first, std::min(State::kPiece, count - first)));
-      training.state().commit();
       for (std::uint64_t draw = 0; draw < 20; ++draw) {
         const auto first = static_cast<std::int64_t>(mix(seed, 1000 + draw) % static_cast<std::uint64_t>(count));
         const auto length =

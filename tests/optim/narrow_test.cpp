@@ -177,7 +177,7 @@ TEST(DynamicMap, FindsTheNearestNumberFromOneTable) {
   for (const DynamicMap* map : {&signed_dynamic_map(), &unsigned_dynamic_map()}) {
     const bool with_sign = map->values()[0] < 0;
     const auto check = [&](float x) {
-      if (std::abs(x) <= 1 && (with_sign || x >= 0))
+      if (std::abs(x) <= 1 && (with_sign || !std::signbit(x)))
         ASSERT_EQ(DynamicMap::code(map->cells(), x), map->slow_code(x)) << x;
     };
     for (std::size_t i = 0; i + 1 < 256; ++i) {

@@ -69,7 +69,16 @@ class Tensor {
 
  private:
   static std::size_t width(const StateSpec& spec) {
-    return spec.format == StateFormat::Fp32 ? 4 : spec.format == StateFormat::Bf16 ? 2 : 1;
+    switch (spec.format) {
+      case StateFormat::Fp32:
+        return sizeof(float);
+      case StateFormat::Bf16:
+      case StateFormat::Low16:
+        return sizeof(std::uint16_t);
+      case StateFormat::Block8:
+        break;
+    }
+    return 1;
   }
 
   template <typename Use>

@@ -156,6 +156,29 @@ TEST(Planner, LowersTheFloorWithoutADiskBySmallerGroupsAndFewerBoundaries) {
   EXPECT_EQ(floor(0, 0), floor(1, 4));
 }
 
+// Twenty layers of 40 MiB with AdamW's states where the disk takes twice as long as computing: it must not pause.
+TEST(Planner, KeepsTheDiskBusyWhereItIsTheBottleneck) {
+  Machine machine = RandomModel(0).machine(false);
+  machine.tiers[0].up = machine.tiers[0].down = 1e9;
+  machine.tiers[0].shared_link = false;
+  machine.compute.memory = 40e9;
+  StepTrace trace;
+  ComputeTrace computation;
+  computation.ops = {{OpClass::Memory, 0, 4'000 * MiB}};
+  trace.traces = {{.forward = {computation}, .backward = {computation}, .evaluate = computation}};
+  constexpr int kLayers = 20;
+  for (int i = 0; i < kLayers; ++i) {
+    trace.chunks.push_back({"chunk" + std::to_string(i), {}, 10 * MiB});
+    trace.blocks.push_back({"block" + std::to_string(i), 0, {i}, i - 1, i + 1 < kLayers ? i : -1});
+    if (i + 1 < kLayers) trace.boundary_bytes.push_back(MiB);
+  }
+  machine.tiers[0].capacity = 400 * MiB;
+  const PlanResult result = make_plan(trace, machine, {.recipe = {.update = UpdateWhen::Backward}});
+  ASSERT_TRUE(result.plans);
+  EXPECT_GT(result.plans->predicted.disk_read, Bytes{kLayers} * 100 * MiB);
+  EXPECT_LT(result.plans->predicted.total, 1.15 * result.plans->bound);
+}
+
 TEST_P(PlannerOnRandomModels, SaysHowMuchIsMissingOnePageBelowTheFloor) {
   RandomModel random(static_cast<unsigned>(GetParam()));
   const StepTrace trace = random.trace();

@@ -43,22 +43,22 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
   EXPECT_NE(message.find("; use "), std::string::npos) << message;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Contract, RefusedOption,
-    testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
-                    NamedValue{"optimizer", "adamw-mini"}, NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
-                    NamedValue{"weights-dtype", "bf16"}, NamedValue{"weights-dtype", "fp16"},
-                    NamedValue{"master-dtype", "bf16"}, NamedValue{"moments-dtype", "fp16"},
-                    NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
-                    NamedValue{"stochastic-rounding", "true"}, NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
-                    NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
-                    NamedValue{"lr-schedule", "reduce_lr_on_plateau"}, NamedValue{"adapter", "dora"},
-                    NamedValue{"adapter", "qlora"}, NamedValue{"use-dora", "true"}, NamedValue{"lora-dropout", "0.1"}),
-    [](const auto& parameter) {
-      std::string name = parameter.param.name + "_" + parameter.param.value;
-      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
+                         testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "galore"},
+                                         NamedValue{"optimizer", "soap"}, NamedValue{"optimizer", "adamw-mini"},
+                                         NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
+                                         NamedValue{"moments-dtype", "fp16"}, NamedValue{"compute-dtype", "bf16"},
+                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
+                                         NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
+                                         NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
+                                         NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
+                                         NamedValue{"adapter", "dora"}, NamedValue{"adapter", "qlora"},
+                                         NamedValue{"use-dora", "true"}, NamedValue{"lora-dropout", "0.1"}),
+                         [](const auto& parameter) {
+                           std::string name = parameter.param.name + "_" + parameter.param.value;
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name;
+                         });
 
 TEST(Support, RefusesFilesThatNothingReads) {
   EXPECT_NE(refusal({{"deepspeed", "ds.json"}}).find("--deepspeed is not available"), std::string::npos);
@@ -98,7 +98,21 @@ TEST(Support, TakesAnEmulatedDeviceWithMemoryOfItsOwn) {
   EXPECT_EQ(machine.process_ram(std::vector<Bytes>{MiB, 2 * MiB, 5 * MiB}), machine.process_overhead + 3 * MiB);
 }
 
+TEST(Support, KeepsAMasterBesideWeightsOf16Bits) {
+  const auto precision = [](const std::vector<NamedValue>& flags) { return weight_precision(read_settings(flags)); };
+  EXPECT_EQ(precision({}).master, optim::Master::None);
+  EXPECT_EQ(precision({{"weights-dtype", "bf16"}}).master, optim::Master::Fp32);
+  EXPECT_EQ(precision({{"weights-dtype", "bf16"}, {"master-dtype", "split"}}).master, optim::Master::Split);
+  EXPECT_EQ(precision({{"weights-dtype", "bf16"}, {"adapter", "lora"}}).weights, DType::Fp32);
+  EXPECT_EQ(stored_weights(read_settings(std::vector<NamedValue>{{"weights-dtype", "fp16"}})), DType::Fp16);
+  EXPECT_EQ(refusal({{"weights-dtype", "bf16"}, {"master-dtype", "none"}, {"stochastic-rounding", "true"}}), "");
+  EXPECT_EQ(refusal({{"weights-dtype", "fp16"}}), "");
+}
+
 TEST(Support, RefusesContradictions) {
+  EXPECT_NE(refusal({{"weights-dtype", "fp16"}, {"master-dtype", "split"}}).find("use --master-dtype fp32"),
+            std::string::npos);
+  EXPECT_NE(refusal({{"master-dtype", "split"}}).find("use --master-dtype"), std::string::npos);
   EXPECT_NE(refusal({{"eval-steps", "5"}}).find("--eval-data"), std::string::npos);
   EXPECT_NE(refusal({{"optimizer-option", "nesterov=true"}}).find("has no option"), std::string::npos);
   EXPECT_NE(refusal({{"optimizer", "sgd"}, {"optimizer-option", "nesterow=true"}}).find("dampening"),

@@ -1,11 +1,12 @@
-// A fault at every request of a small workload: either the bits are right or a clean error leaves the last commit as it
-// was. Never a hang, never a half state.
+// A fault at every request of a small workload: either the bits are right or a clean error leaves everything readable
+// but the bytes of the failed write, which are refused until they are written again. Never a hang, never wrong bytes.
 #include "tier/store_cases.h"
 
 namespace sluice::tier {
 namespace {
 
-constexpr Bytes kSize = MiB + 8192;  // at 256 KiB a request: five requests per read or write
+constexpr Bytes kSize = MiB + 8192;    // at 256 KiB a request: five requests per read or write
+constexpr std::uint64_t kKept = 1000;  // seed of the bytes that no test writes again
 
 class DiskFaults : public StoreTest {
  protected:
@@ -13,21 +14,24 @@ class DiskFaults : public StoreTest {
     StoreTest::SetUp();
     store_ = make_store();
     channel_ = store_->open_channel();
-    object_ = store_->reserve(kSize, 2, "state");
+    object_ = store_->reserve(MiB + kSize, "state");
+    other_ = store_->reserve(kSize, "other");
+    channel_->write(object_, 0, TestBuffer(MiB, kKept).all());
+    channel_->write(other_, 0, TestBuffer(kSize, kKept).all());
   }
 
-  // Two updates of the state object under `fail_points`. Returns whether an error was thrown.
+  // Two updates of the state object's end under `fail_points`. Returns whether an error was thrown.
   bool run(const std::string& fail_points) {
     const TestBuffer target(kSize);
-    bool failed = false;
+    bool failed = false, writing = false;
     set_fail_points(fail_points);
     try {
       for (int update = 0; update < 2; ++update) {
-        const TestBuffer source(kSize, committed_ + 1);
-        channel_->write(object_, 0, source.all());
-        channel_->commit(object_);
-        ++committed_;
-        channel_->read(object_, 0, target.all());
+        const TestBuffer source(kSize, ++written_);
+        writing = true;
+        channel_->write(object_, MiB, source.all());
+        writing = false;
+        channel_->read(object_, MiB, target.all());
         EXPECT_TRUE(same_bytes(source.all(), target.all())) << fail_points;
       }
     } catch (const IoError& error) {
@@ -35,27 +39,38 @@ class DiskFaults : public StoreTest {
       EXPECT_NE(std::string(error.what()).find("object 'state' at offset"), std::string::npos) << error.what();
     }
     set_fail_points("");
-    if (failed) expect_last_commit();
+    if (failed) expect_nothing_lost_but(writing);
     return failed;
   }
 
-  void expect_last_commit() {
-    const TestBuffer target(kSize);
-    if (committed_ != 0) {
-      channel_->read(object_, 0, target.all());
-      EXPECT_TRUE(same_bytes(TestBuffer(kSize, committed_).all(), target.all()));
+  void expect_nothing_lost_but(bool end_of_state) {
+    expect_bytes(object_, 0, MiB, kKept);
+    expect_bytes(other_, 0, kSize, kKept);
+    if (end_of_state) {
+      expect_lost(MiB, kSize);
+    } else {
+      expect_bytes(object_, MiB, kSize, written_);
     }
-    const TestBuffer again(kSize, ++committed_);
-    channel_->write(object_, 0, again.all());
-    channel_->commit(object_);
-    channel_->read(object_, 0, target.all());
-    EXPECT_TRUE(same_bytes(again.all(), target.all()));
+    channel_->write(object_, MiB, TestBuffer(kSize, ++written_).all());
+    expect_bytes(object_, MiB, kSize, written_);
+  }
+
+  void expect_lost(Bytes offset, Bytes length) {
+    const TestBuffer target(length);
+    const auto message = message_of<IoError>([&] { channel_->read(object_, offset, target.all()); });
+    EXPECT_NE(message.find("was lost by an earlier failed write"), std::string::npos) << message;
+  }
+
+  void expect_bytes(ObjectId object, Bytes offset, Bytes length, std::uint64_t seed) {
+    const TestBuffer target(length);
+    channel_->read(object, offset, target.all());
+    EXPECT_TRUE(same_bytes(TestBuffer(length, seed).all(), target.all())) << "object " << object << " at " << offset;
   }
 
   std::unique_ptr<Store> store_;
   std::unique_ptr<Channel> channel_;
-  ObjectId object_ = 0;
-  std::uint64_t committed_ = 0;  // the seed of the bytes that must be there
+  ObjectId object_ = 0, other_ = 0;
+  std::uint64_t written_ = 0;  // seed of what the end of the state object was last written with
 };
 
 constexpr int kRequests = 10;  // of each direction in `run`
@@ -93,30 +108,24 @@ TEST_P(DiskFaults, SeveralFaultsAtOnceAreSurvived) {
   EXPECT_TRUE(run("disk.write@2=SHORT,disk.complete_write@6=EIO"));
 }
 
-TEST_P(DiskFaults, AFailedWriteForbidsTheCommit) {
-  const TestBuffer first(kSize, 1), second(kSize, 2), target(kSize);
-  channel_->write(object_, 0, first.all());
-  channel_->commit(object_);
-  channel_->write(object_, 0, second.all());
-  set_fail_points("disk.write@1=EIO");
-  EXPECT_THROW(channel_->write(object_, MiB, second.part(MiB, 8192)), IoError);
-  set_fail_points("");
-  const auto message = message_of<IoError>([&] { channel_->commit(object_); });
-  EXPECT_NE(message.find("commit refused"), std::string::npos) << message;
-  channel_->read(object_, 0, target.all());
-  EXPECT_TRUE(same_bytes(first.all(), target.all()));
-}
-
-TEST_P(DiskFaults, ScratchLostByAFailedWriteIsNotRead) {
-  const TestBuffer buffer(kSize, 1);
-  const ObjectId object = store_->reserve(kSize, 1, "scratch");
-  channel_->write(object, 0, buffer.all());
-  set_fail_points("disk.complete_write@1=EIO");
-  EXPECT_THROW(channel_->write(object, 0, buffer.all()), IoError);
-  set_fail_points("");
-  EXPECT_THROW(channel_->read(object, 0, buffer.all()), IoError);
-  channel_->write(object, 0, buffer.all());
-  channel_->read(object, 0, buffer.all());
+TEST_P(DiskFaults, AWriteThatFailsLosesItsOwnStripesAndNoOthers) {
+  for (const auto* point : {"disk.write@1=EIO", "disk.complete_write@1=EIO"}) {
+    SCOPED_TRACE(point);
+    channel_->write(object_, MiB, TestBuffer(kSize, 1).all());
+    const auto before = store_->checksum_of(object_);
+    set_fail_points(point);
+    EXPECT_THROW(channel_->write(object_, 2 * MiB, TestBuffer(8192, 2).all()), IoError);
+    set_fail_points("");
+    expect_lost(2 * MiB, 8192);
+    expect_lost(0, MiB + kSize);
+    EXPECT_NE(store_->checksum_of(object_), before);
+    const TestBuffer first(kSize, 1), target(MiB);
+    channel_->read(object_, MiB, target.all());
+    EXPECT_TRUE(same_bytes(first.part(0, MiB), target.all()));
+    channel_->write(object_, 2 * MiB, first.part(MiB, 8192));
+    expect_bytes(object_, MiB, kSize, 1);
+    EXPECT_EQ(store_->checksum_of(object_), before);
+  }
 }
 
 std::vector<StoreCase> disk_cases() {

@@ -49,7 +49,7 @@ void flip_bit(const std::filesystem::path& file, Bytes offset) {
 
 TEST_F(DiskStore, LeavesNoNameInTheFolder) {
   const auto store = make_disk_store(options());
-  store->reserve(4 * MiB, 2, "state");
+  store->reserve(4 * MiB, "state");
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
   EXPECT_EQ(open_spill_files(folder_.path()).size(), 1U);
 }
@@ -61,7 +61,7 @@ TEST_F(DiskStore, NoticesAFlippedBitAndNamesObjectAndOffset) {
     const auto store = make_disk_store(wanted);
     const auto channel = store->open_channel();
     const TestBuffer buffer(3 * MiB, 1);
-    const ObjectId object = store->reserve(3 * MiB, 1, "layer 3 weight");
+    const ObjectId object = store->reserve(3 * MiB, "layer 3 weight");
     channel->write(object, 0, buffer.all());
     const auto files = open_spill_files(folder_.path());
     ASSERT_EQ(files.size(), 1U);
@@ -82,7 +82,7 @@ TEST_F(DiskStore, ReadPastATruncatedFileIsAnError) {
     const auto store = make_disk_store(wanted);
     const auto channel = store->open_channel();
     const TestBuffer buffer(2 * MiB, 1);
-    const ObjectId object = store->reserve(2 * MiB, 1, "cut");
+    const ObjectId object = store->reserve(2 * MiB, "cut");
     channel->write(object, 0, buffer.all());
     ASSERT_EQ(::truncate(open_spill_files(folder_.path()).at(0).c_str(), MiB + 4096), 0);
     const auto message = message_of<IoError>([&] { channel->read(object, 0, buffer.all()); });
@@ -101,7 +101,7 @@ TEST_F(DiskStore, UsesThreadsWhereTheKernelRefusesARing) {
 TEST_F(DiskStore, SpreadsStripesOverItsFolders) {
   const DiskOptions wanted = several({"a", "b", "c"});
   const auto store = make_disk_store(wanted);
-  store->reserve(6 * MiB, 2, "striped");
+  store->reserve(12 * MiB, "striped");
   for (const auto& folder : wanted.folders) {
     const auto files = open_spill_files(folder);
     ASSERT_EQ(files.size(), 1U);
@@ -114,7 +114,7 @@ TEST_F(DiskStore, NamesTheFolderOfTheStripeThatIsBroken) {
   const auto store = make_disk_store(wanted);
   const auto channel = store->open_channel();
   const TestBuffer buffer(3 * MiB, 1);
-  const ObjectId object = store->reserve(3 * MiB, 1, "striped");
+  const ObjectId object = store->reserve(3 * MiB, "striped");
   channel->write(object, 0, buffer.all());
   const auto file = open_spill_files(wanted.folders[1]).at(0);
   flip_bit(file, 4711);
@@ -142,15 +142,14 @@ TEST_F(DiskStore, AFullFolderLeavesTheOthers) {
   const DiskOptions wanted = several({"a", "b"});
   const auto store = make_disk_store(wanted);
   set_fail_points("disk.reserve@2=ENOSPC");
-  const ObjectId object = store->reserve(4 * MiB, 2, "all in a");
+  const ObjectId object = store->reserve(4 * MiB, "all in a");
   set_fail_points("");
   EXPECT_EQ(std::filesystem::file_size(open_spill_files(wanted.folders[0]).at(0)),
-            static_cast<std::uintmax_t>(8 * MiB));
+            static_cast<std::uintmax_t>(4 * MiB));
   EXPECT_EQ(std::filesystem::file_size(open_spill_files(wanted.folders[1]).at(0)), 0U);
   const auto channel = store->open_channel();
   const TestBuffer source(4 * MiB, 1), target(4 * MiB);
   channel->write(object, 0, source.all());
-  channel->commit(object);
   channel->read(object, 0, target.all());
   EXPECT_TRUE(same_bytes(source.all(), target.all()));
 }
@@ -159,13 +158,13 @@ TEST_F(DiskStore, SaysAtReserveThatTheDiskIsFull) {
   const auto store = make_disk_store(options(Bytes{1} << 60));
   for (const auto* error : {"ENOSPC", "EDQUOT"}) {
     set_fail_points(std::string("disk.reserve=") + error);
-    const auto message = message_of<CapacityError>([&] { store->reserve(4 * MiB, 2, "state"); });
-    for (const auto& part : {std::string("asked 8.0 MiB"), folder_.path().string(), std::string("--spill-dir")})
+    const auto message = message_of<CapacityError>([&] { store->reserve(4 * MiB, "state"); });
+    for (const auto& part : {std::string("asked 4.0 MiB"), folder_.path().string(), std::string("--spill-dir")})
       EXPECT_NE(message.find(part), std::string::npos) << message;
     EXPECT_EQ(store->info().used, 0);
   }
   set_fail_points("");
-  EXPECT_THROW(store->reserve(Bytes{1} << 58, 1, "no disk is so large"), CapacityError);
+  EXPECT_THROW(store->reserve(Bytes{1} << 58, "no disk is so large"), CapacityError);
 }
 
 TEST_F(DiskStore, SaysWhichFolderCannotBeUsed) {
@@ -180,7 +179,7 @@ TEST_F(DiskStore, SaysWhichFolderCannotBeUsed) {
   }
   set_fail_points("disk.reserve=EIO");
   const auto store = make_disk_store(options());
-  EXPECT_THROW(store->reserve(MiB, 1, "state"), IoError);
+  EXPECT_THROW(store->reserve(MiB, "state"), IoError);
 }
 
 TEST_F(DiskStore, RefusesBadOptions) {

@@ -7,8 +7,14 @@ namespace sluice::train {
 namespace {
 
 const std::vector<std::string>& formats() {
-  static const std::vector<std::string> kFormats = {"", "--moments-dtype bf16", "--optimizer adamw-8bit",
-                                                    "--optimizer lamb"};
+  static const std::vector<std::string> kFormats = {"",
+                                                    "--moments-dtype bf16",
+                                                    "--optimizer adamw-8bit",
+                                                    "--optimizer lamb",
+                                                    "--weights-dtype bf16",
+                                                    "--weights-dtype bf16 --master-dtype split",
+                                                    "--weights-dtype bf16 --master-dtype none",
+                                                    "--weights-dtype fp16 --moments-dtype bf16"};
   return kFormats;
 }
 
@@ -18,13 +24,15 @@ TEST_F(TrainingProgram, GivesTheSameBitsInEveryBudgetForEveryFormatOfStates) {
     SCOPED_TRACE(format);
     const std::string decay = " --weight-decay 0.1 ";
     const std::string expected = weights_after("whole", format + decay + "--resume never");
-    const std::string small = budget(smallest_budget() + kSpread) + spill() + decay + "--resume never ";
+    const std::string small = budget(smallest_budget(format) + kSpread) + spill() + decay + "--resume never ";
     EXPECT_TRUE(weights_after("spilled", format + " " + small) == expected);
     EXPECT_EQ(steps("spilled"), steps("whole"));
     stored[format] = events("spilled", "end").back().at("disk_peak_bytes");
   }
   EXPECT_LT(stored["--moments-dtype bf16"], stored[""]);
   EXPECT_LT(stored["--optimizer adamw-8bit"], stored["--moments-dtype bf16"]);
+  EXPECT_LT(stored["--weights-dtype bf16 --master-dtype none"], stored[""]);
+  EXPECT_LT(stored["--weights-dtype bf16 --master-dtype split"], stored["--weights-dtype bf16"]);
 }
 
 TEST_F(TrainingProgram, ResumesEveryFormatOfStatesToTheSameBitsAtAnotherBudget) {
@@ -33,9 +41,9 @@ TEST_F(TrainingProgram, ResumesEveryFormatOfStatesToTheSameBitsAtAnotherBudget) 
     const std::string expected = weights_after("whole", format + " --resume never");
     std::filesystem::remove_all(path("stopped"));
     ASSERT_EQ(train("stopped", format + " --max-steps 6 --max-time 0.000001").exit_code, 0);
-    ASSERT_EQ(
-        train("stopped", format + " --max-time 0.000001 " + spill() + budget(smallest_budget() + kSpread)).exit_code,
-        0);
+    ASSERT_EQ(train("stopped", format + " --max-time 0.000001 " + spill() + budget(smallest_budget(format) + kSpread))
+                  .exit_code,
+              0);
     EXPECT_TRUE(weights_after("stopped", format) == expected);
     EXPECT_EQ(steps("stopped"), steps("whole"));
   }
@@ -61,6 +69,44 @@ TEST_F(TrainingProgram, SavesStatesInTheirOwnFormat) {
   EXPECT_EQ(dtypes("--optimizer adamw-8bit"), (Found{{"exp_avg/model.embed_tokens.weight", "U8 [512, 128]"},
                                                      {"exp_avg/model.embed_tokens.weight.absmax", "F32 [256]"},
                                                      {"exp_avg_sq/model.norm.weight", "F32 [128]"}}));
+}
+
+TEST_F(TrainingProgram, SavesWeightsInTheirOwnFormatAndTakesThemUpInIt) {
+  const auto dtype = [&](const std::string& output) {
+    return format::SafetensorsFile(path(output + "/model.safetensors")).find("model.norm.weight")->dtype;
+  };
+  weights_after("wide", "--max-steps 1");
+  EXPECT_EQ(dtype("wide"), "F32");
+  weights_after("half", "--max-steps 1 --weights-dtype fp16");
+  EXPECT_EQ(dtype("half"), "F16");
+  const std::string saved = weights_after("narrow", "--max-steps 2 --weights-dtype bf16 --master-dtype split");
+  EXPECT_EQ(dtype("narrow"), "BF16");
+  const Json config = Json::parse(cli::read_whole(scratch_.file("narrow") / "config.json"));
+  EXPECT_EQ(config.at("torch_dtype"), "bfloat16");
+  // A model of 16 bits stays one, unless told otherwise.
+  const auto again = [&](const std::string& output, const std::string& more) {
+    const auto result = run("train --model " + path("narrow") + " --data " + path("data.safetensors") + " --output " +
+                            path(output) + " --seq-len 32 --max-steps 1 --lr 0 " + more);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+  };
+  again("as-stored", "");
+  EXPECT_EQ(dtype("as-stored"), "BF16");
+  EXPECT_TRUE(weights_of("as-stored") == saved);
+  again("widened", "--weights-dtype fp32");
+  EXPECT_EQ(dtype("widened"), "F32");
+}
+
+// Split weights and their lower halves are fp32 numbers taken apart: what computes is rounded, what is updated is not.
+TEST_F(TrainingProgram, LosesNoUpdateOfAMaster) {
+  const auto losses = [&](const std::string& output, const std::string& flags) {
+    weights_after(output, "--lr 1e-5 --weights-dtype bf16 " + flags);
+    std::vector<double> found;
+    for (const Json& line : events(output, "step")) found.push_back(line.at("loss"));
+    return found;
+  };
+  const std::vector<double> whole = losses("whole", ""), split = losses("split", "--master-dtype split");
+  ASSERT_EQ(whole.size(), split.size());
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(whole[i], split[i], 1e-5 * whole[i]) << i;
 }
 
 TEST_F(TrainingProgram, RefusesToResumeStatesOfAnotherFormat) {
