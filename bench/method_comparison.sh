@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Methods compared on one task, in the manner of figure 3 of the LOMO paper (arXiv 2306.09782): choose the definition of a word out of four
+# (WordNet; tools/data/make_definition_choice.py). Each method trains on the same items, EPOCHS times, and answers the same test items.
+# usage: method_comparison.sh MODEL WORDNET_DIR OUT [METHOD...]     (OUT: scratch folder, kept: what is there is not made again)
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+sluice=${SLUICE:-$here/../build/release/bin/sluice}
+model=$1 wordnet=$2 out=$3
+shift 3
+num_train=${TRAIN:-1000} num_test=${TEST:-3000} epochs=${EPOCHS:-2} batch=8
+mkdir -p "$out"
+[ -f "$out/test-items.jsonl" ] || "$here/../tools/data/make_definition_choice.py" "$wordnet" "$out" --train "$num_train" --test "$num_test"
+
+flags() {
+  case $1 in
+    lora) echo "--adapter lora --lora-rank 8 --optimizer adamw --lr 5e-4" ;;
+    lomo) echo "--optimizer lomo --lr 2e-2 --max-grad-norm 0" ;;
+    adalomo) echo "--optimizer adalomo --lr 2e-4 --max-grad-norm 0" ;;
+    adamw) echo "--optimizer adamw --lr 2e-5" ;;
+    lora+lomo) echo "--adapter lora --lora-rank 8 --optimizer adamw --lr 5e-4 --base-optimizer lomo --base-lr 2e-2 --max-grad-norm 0" ;;
+  esac
+}
+end() { grep '"event":"end"' "$1/metrics.jsonl" | tail -n 1 | sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p"; }
+mib() { awk -v b="$1" 'BEGIN { printf "%.0f", b / 1048576 }'; }
+
+methods=("$@")
+[ ${#methods[@]} -gt 0 ] || methods=(zero-shot lora lomo adalomo adamw lora+lomo)
+steps=$((num_train * epochs / batch))
+printf '| method | accuracy (95 %% interval) | against LoRA: difference, McNemar p | process MiB | arena MiB | tokens/s | MiB of files written |\n|---|---|---|---|---|---|---|\n'
+for method in "${methods[@]}"; do
+  run=$out/$method tuned=$model
+  mkdir -p "$run"
+  if [ "$method" != zero-shot ]; then
+    tuned=$run
+    # shellcheck disable=SC2046
+    [ -f "$run/report.html" ] || "$sluice" train --model "$model" --data "$out/train.jsonl" --output "$run" --seq-len 64 --micro-batch-size $batch \
+      --max-steps "$steps" --lr-schedule cosine --warmup-steps 10 --seed 7 $(flags "$method") >"$run.log" 2>&1
+  fi
+  [ -f "$run/answers.jsonl" ] || {
+    "$sluice" eval --model "$tuned" --tasks "$out/test-items.jsonl" --predictions "$run/answers.part" --json "$run/answers.json" >"$run.eval.log" 2>&1
+    mv "$run/answers.part" "$run/answers.jsonl"
+  }
+  accuracy=$(python3 - "$run/answers.json" <<'PY'
+import json, sys
+acc = json.load(open(sys.argv[1]))["tasks"][0]
+low, high = acc["acc_interval"]
+print(f"{100 * acc['acc']:.2f} % ({100 * low:.2f} .. {100 * high:.2f})")
+PY
+)
+  against=-
+  if [ -f "$out/lora/answers.jsonl" ] && [ "$method" != lora ]; then
+    against=$(python3 "$here/compare_predictions.py" "$out/lora/answers.jsonl" "$run/answers.jsonl" | tr '\n' ';')
+  fi
+  if [ "$method" = zero-shot ]; then
+    printf '| %s | %s | %s | - | - | - | - |\n' "$method" "$accuracy" "$against"
+    continue
+  fi
+  speed=$(grep '"event":"step"' "$run/metrics.jsonl" | sed 's/.*"tokens_per_second":\([0-9.]*\).*/\1/' | sort -n | awk '{ v[NR] = $1 } END { printf "%.0f", v[int((NR + 1) / 2)] }')
+  written=$(du -cb "$run"/*.safetensors | tail -n 1 | cut -f 1)
+  printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$method" "$accuracy" "$against" "$(mib "$(end "$run" rss_bytes)")" "$(mib "$(end "$run" host_peak_bytes)")" "$speed" "$(mib "$written")"
+done
