@@ -108,7 +108,9 @@ void settle(PlanForecast& forecast) {
 
 int run_plan(const recipe::Settings& asked) {
   const int num_ranks = asked.nproc.value_or(1);
-  const collective::Place place{.world_size = asked.machine.empty() ? num_ranks : 1, .local_size = num_ranks};
+  collective::Place place;  // only on this machine is the budget that of all ranks
+  place.world_size = asked.machine.empty() ? num_ranks : 1;
+  place.local_size = num_ranks;
   const recipe::Settings settings = settings_of_rank(resolve_model(asked), place);
   const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
   const format::ModelConfig config =

@@ -163,5 +163,36 @@ INSTANTIATE_TEST_SUITE_P(Stages, Ranks,
                                          Case{2, 0, 2, plan::UpdateWhen::NextForward, "lamb"},
                                          Case{3, 2, 1, plan::UpdateWhen::NextForward, "lion"}));
 
+TEST(RanksThatFail, EndTheOthersWaitingAndTheirOwn) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto results = run_ranks(2, [](collective::Communicator& world) {
+    at::set_num_threads(1);
+    const TracedWork work(Workload{});
+    const auto agreement = world.split(0, 0);
+    Training training(work, {.sharding = {.num_ranks = 2, .stage = 3}}, {.lane = &world, .agreement = agreement.get()});
+    training.step();
+    plan::Plan broken = training.plans().train;
+    auto& backward = *std::ranges::find(broken.actions, plan::ActionKind::Backward, &plan::Action::kind);
+    backward.kind = plan::ActionKind::Convert;  // nobody plays it
+    Tokens tokens(1, work.work.vocab_size);
+    const std::vector<model::MicroBatch> batch = {tokens.batch()};
+    std::string said = "nothing";
+    try {
+      const bool fails = world.rank() == 1;
+      training.executor().run(fails ? broken : training.plans().train, {.micro_batches = batch, .update = {}});
+      training.executor().drain();
+    } catch (const Error& error) {
+      said = error.what();
+    }
+    const auto* bytes = reinterpret_cast<const std::byte*>(said.data());
+    return std::vector<std::byte>(bytes, bytes + said.size());
+  });
+  const std::string first(reinterpret_cast<const char*>(results[0].data()), results[0].size());
+  const std::string second(reinterpret_cast<const char*>(results[1].data()), results[1].size());
+  EXPECT_NE(first.find("rank 1"), std::string::npos) << first;
+  EXPECT_NE(second.find("no backend for the action"), std::string::npos) << second;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30)) << "they waited for the deadline";
+}
+
 }  // namespace
 }  // namespace sluice::exec
