@@ -16,7 +16,7 @@ void limit_isa(Isa highest) noexcept;
 // Loop: a class with `[[gnu::always_inline]] void operator()(std::size_t count) const`, so that its body is compiled
 // anew inside each of these.
 template <typename Loop>
-[[gnu::noinline, gnu::target("avx512f")]] void run_avx512(const Loop& loop, std::size_t count) {
+[[gnu::noinline, gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] void run_avx512(const Loop& loop, std::size_t count) {
   loop(count);
 }
 template <typename Loop>
