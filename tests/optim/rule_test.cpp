@@ -72,7 +72,7 @@ std::vector<Case> all_rules() {
 
 /// Shapes that rules treat differently: small and large vectors and matrices with ragged ends.
 const std::vector<Shape>& shapes() {
-  static const std::vector<Shape> kShapes = {{1031}, {9001}, {37, 29}, {131, 77}, {3, 5, 300}};
+  static const std::vector<Shape> kShapes = {{1031}, {9001}, {37, 29}, {131, 77}, {3, 5, 300}, {21, 512}};
   return kShapes;
 }
 
