@@ -14,16 +14,6 @@ namespace {
 // Positions among the states; a momentum stands behind them.
 constexpr std::size_t kRowState = 0, kColumnState = 1, kVectorState = 2, kMomentum = 3;
 
-constexpr std::size_t kLanes = 16;
-
-/// The lanes pairwise.
-[[gnu::always_inline]] inline double folded(std::array<double, kLanes>& lanes) {
-  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
-    for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
-  }
-  return lanes[0];
-}
-
 /// Cuts a run that begins `first` elements after the start of its tensor at the ends of the tensor's blocks:
 /// use(offset, size). Slices end there too, so that they change no sum.
 template <typename Use>
@@ -61,22 +51,12 @@ struct SquaresLoop {
   [[gnu::always_inline]] double block(const float* __restrict values, double* __restrict columns,
                                       std::size_t count) const {
     const float scale = gradient_scale;
-    std::array<double, kLanes> lanes{};
-    std::size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const double g = values[i + lane] * scale;
-        const double square = g * g;
-        lanes[lane] += square;
-        columns[i + lane] += square;
-      }
-    }
-    for (std::size_t lane = 0; i + lane < count; ++lane) {
-      const double g = values[i + lane] * scale;
-      lanes[lane] += g * g;
-      columns[i + lane] += g * g;
-    }
-    return folded(lanes);
+    return block_sum(
+        count, [=](std::size_t i) __attribute__((always_inline)) {
+          const double g = values[i] * scale;
+          columns[i] += g * g;
+          return g * g;
+        });
   }
 };
 
@@ -102,19 +82,11 @@ struct UpdateSquaresLoop {
   [[gnu::always_inline]] double block(const float* __restrict values, const double* __restrict factors,
                                       std::size_t count) const {
     const float scale = gradient_scale;
-    std::array<double, kLanes> lanes{};
-    std::size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const double u = values[i + lane] * scale * factors[i + lane];
-        lanes[lane] += u * u;
-      }
-    }
-    for (std::size_t lane = 0; i + lane < count; ++lane) {
-      const double u = values[i + lane] * scale * factors[i + lane];
-      lanes[lane] += u * u;
-    }
-    return folded(lanes);
+    return block_sum(
+        count, [=](std::size_t i) __attribute__((always_inline)) {
+          const double u = values[i] * scale * factors[i];
+          return u * u;
+        });
   }
 };
 
