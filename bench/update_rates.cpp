@@ -1,7 +1,9 @@
-// How fast do update rules run? Every rule of the catalog over arrays that no cache holds, fp32 AdamW beside an
-// in-place read-modify-write loop over the same arrays (what memory allows) and beside torch's fused AdamW, all in
-// turns within each round, so that a drift of the machine meets all of them. Prints a Markdown table of medians.
-//   bench_update_rates [threads] [rounds] [million elements]
+// How fast do update rules run? Every rule of the catalog, and those with moments in bf16 once more, over arrays that
+// no cache holds; beside them an in-place read-modify-write loop over the same arrays (what memory allows) and torch's
+// fused AdamW, all in turns within each round, so that a drift of the machine meets all of them. The arrays are one
+// matrix or many: rules with sums over a tensor read a small one a second time from a cache. Prints a Markdown table of
+// medians; the limit is the GB/s of the first row.
+//   bench_update_rates [threads] [rounds] [million elements] [rows of a matrix]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -25,19 +27,23 @@ using namespace sluice;
 using optim::Part;
 
 constexpr std::int64_t kColumns = 4096;
-constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // whole rows
+constexpr std::int64_t kPiece = std::int64_t{1} << 17;  // whole rows, as the executor cuts them
 constexpr std::size_t kMostStates = 4;
 
 /// The arrays that all contestants share: parameter, gradient and four states.
 struct Arrays {
-  std::int64_t rows;
+  std::int64_t matrix_rows, rows;
   at::Tensor parameter, gradient;
   std::vector<at::Tensor> states;
-  explicit Arrays(std::int64_t wanted)
-      : rows(wanted / kColumns), parameter(at::randn({rows, kColumns})), gradient(at::randn({rows, kColumns})) {
+  Arrays(std::int64_t wanted, std::int64_t rows_of_a_matrix)
+      : matrix_rows(rows_of_a_matrix > 0 ? rows_of_a_matrix : wanted / kColumns),
+        rows(wanted / kColumns / matrix_rows * matrix_rows),
+        parameter(at::randn({rows, kColumns})),
+        gradient(at::randn({rows, kColumns})) {
     for (std::size_t s = 0; s < kMostStates; ++s) states.push_back(at::zeros({rows, kColumns}));
   }
   [[nodiscard]] std::int64_t elements() const { return rows * kColumns; }
+  [[nodiscard]] std::int64_t matrix_elements() const { return matrix_rows * kColumns; }
   void clear_states() {
     for (at::Tensor& state : states) state.zero_();
   }
@@ -67,24 +73,39 @@ struct TrafficLoop {
   }
 };
 
-/// A rule on the arrays as one matrix: pieces of whole rows on all threads, sums of pieces added in their order.
+/// A rule on matrix after matrix: pieces of whole rows on all threads, sums of pieces added in their order.
 class Contestant {
  public:
   Contestant(std::unique_ptr<optim::UpdateRule> made, Arrays& arrays) : rule_(std::move(made)), arrays_(arrays) {
     const optim::Measuring measuring = rule_->measuring();
     scalars_.resize(measuring.scalars);
-    rows_.resize(measuring.rows ? arrays.rows : 0);
+    rows_.resize(measuring.rows ? arrays.matrix_rows : 0);
     columns_.resize(measuring.columns ? kColumns : 0);
     scales_.resize(rule_->states().size());
     for (std::size_t s = 0; s < scales_.size(); ++s) {
       if (rule_->states()[s].format == optim::StateFormat::Block8)
         scales_[s].resize(static_cast<std::size_t>(arrays.elements() / optim::kBlock));
     }
-    pieces_.resize(static_cast<std::size_t>((arrays.elements() + kPiece - 1) / kPiece) * piece_length());
+    pieces_.resize(static_cast<std::size_t>((arrays.matrix_elements() + kPiece - 1) / kPiece) * piece_length());
   }
 
   void step(std::int64_t number) {
     const optim::UpdateArgs args{.lr = 1e-5, .weight_decay = 0.01, .step = number};
+    for (matrix_ = 0; matrix_ < arrays_.elements(); matrix_ += arrays_.matrix_elements()) update_matrix(args);
+  }
+
+  /// Bytes that must move per element in one pass over everything: parameter and states both ways, gradient in.
+  [[nodiscard]] double bytes() const {
+    double total = 12;
+    for (const optim::StateSpec& spec : rule_->states()) {
+      if (!optim::is_sliced(spec.extent)) continue;
+      total += spec.format == optim::StateFormat::Fp32 ? 8 : spec.format == optim::StateFormat::Bf16 ? 4 : 2;
+    }
+    return total;
+  }
+
+ private:
+  void update_matrix(const optim::UpdateArgs& args) {
     std::ranges::fill(scalars_, 0.0);
     std::ranges::fill(rows_, 0.0);
     std::ranges::fill(columns_, 0.0);
@@ -104,17 +125,6 @@ class Contestant {
     for_parts(kPiece, [&](const Part& part) { rule_->update(part, args); });
   }
 
-  /// Bytes that must move per element in one pass over everything: parameter and states both ways, gradient in.
-  [[nodiscard]] double bytes() const {
-    double total = 12;
-    for (const optim::StateSpec& spec : rule_->states()) {
-      if (!optim::is_sliced(spec.extent)) continue;
-      total += spec.format == optim::StateFormat::Fp32 ? 8 : spec.format == optim::StateFormat::Bf16 ? 4 : 2;
-    }
-    return total;
-  }
-
- private:
   [[nodiscard]] std::size_t piece_length() const { return std::max<std::size_t>(scalars_.size() + columns_.size(), 1); }
 
   Part part_of(std::int64_t first, std::int64_t count) {
@@ -126,30 +136,31 @@ class Contestant {
                                  : specs[s].format == optim::StateFormat::Bf16 ? 2
                                                                                : 1;
       auto* const memory = static_cast<std::byte*>(arrays_.states[s].data_ptr());
-      views[s] = {.elements = memory + (sliced ? first * width : 0),
-                  .scales = scales_[s].empty() ? nullptr : scales_[s].data() + first / optim::kBlock};
+      views[s] = {.elements = memory + (sliced ? (matrix_ + first) * width : 0),
+                  .scales = scales_[s].empty() ? nullptr : scales_[s].data() + (matrix_ + first) / optim::kBlock};
     }
     const std::array<std::int64_t, 2>& shape = shape_;
-    return {.parameter = {arrays_.parameter.data_ptr<float>() + first, static_cast<std::size_t>(count)},
-            .gradient = {arrays_.gradient.data_ptr<float>() + first, static_cast<std::size_t>(count)},
+    return {.parameter = {arrays_.parameter.data_ptr<float>() + matrix_ + first, static_cast<std::size_t>(count)},
+            .gradient = {arrays_.gradient.data_ptr<float>() + matrix_ + first, static_cast<std::size_t>(count)},
             .states = {views.data(), specs.size()},
             .shape = shape,
             .first = first,
-            .first_in_model = first,
+            .first_in_model = matrix_ + first,
             .totals = {scalars_, rows_, columns_}};
   }
 
   void for_parts(std::int64_t length, const std::function<void(const Part&)>& use) {
-    const std::int64_t pieces = (arrays_.elements() + length - 1) / length;
+    const std::int64_t pieces = (arrays_.matrix_elements() + length - 1) / length;
     model::parallel_ranges(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t piece = begin; piece < end; ++piece)
-        use(part_of(piece * length, std::min(length, arrays_.elements() - piece * length)));
+        use(part_of(piece * length, std::min(length, arrays_.matrix_elements() - piece * length)));
     });
   }
 
   std::unique_ptr<optim::UpdateRule> rule_;
   Arrays& arrays_;
-  std::array<std::int64_t, 2> shape_ = {arrays_.rows, kColumns};
+  std::array<std::int64_t, 2> shape_ = {arrays_.matrix_rows, kColumns};
+  std::int64_t matrix_ = 0;  // its first element
   std::vector<double> scalars_, rows_, columns_, pieces_;
   std::vector<std::vector<float>> scales_;
 };
@@ -193,13 +204,18 @@ int main(int argc, char** argv) {
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 9;
   const std::int64_t millions = argc > 3 ? std::atoll(argv[3]) : 32;
   at::set_num_threads(threads);
-  Arrays arrays(millions << 20);
+  Arrays arrays(millions << 20, argc > 4 ? std::atoll(argv[4]) : 0);
   std::vector<Row> rows = {traffic_row("read-modify-write, 2 states", 2, arrays), torch_row(arrays),
                            traffic_row("read-modify-write, no state", 0, arrays)};
+  const auto add = [&](const std::string& shown, std::string_view name, const optim::RuleOptions& options) {
+    const auto contestant = std::make_shared<Contestant>(optim::make_rule(name, options), arrays);
+    rows.push_back({shown, contestant->bytes(), [contestant](std::int64_t step) { contestant->step(step); }});
+  };
   for (const optim::RuleRow& row : optim::rule_catalog()) {
-    const auto contestant = std::make_shared<Contestant>(optim::make_rule(row.name, {}), arrays);
-    rows.push_back(
-        {std::string(row.name), contestant->bytes(), [contestant](std::int64_t step) { contestant->step(step); }});
+    const std::string name(row.name);
+    add(name, name, {});
+    if (row.make.bf16_states && !optim::make_rule(name, {})->states().empty())
+      add(name + ", bf16 moments", name, {.moments = optim::StateFormat::Bf16});
   }
   for (int round = 0; round <= rounds; ++round) {
     for (Row& row : rows) {
@@ -215,12 +231,14 @@ int main(int argc, char** argv) {
   const auto elements = static_cast<double>(arrays.elements());
   const auto adamw = std::ranges::find(rows, "adamw", &Row::name);
   const double reference = adamw->median();
-  std::printf("%d threads, %d rounds, %.0f million elements as rows of %d\n\n", threads, rounds, elements / 1e6,
-              static_cast<int>(kColumns));
-  std::printf("| rule | bytes / element | ns / element | GB/s | time against adamw |\n|---|---|---|---|---|\n");
+  const double limit = rows.front().bytes / rows.front().median();
+  std::printf("%d threads, %d rounds, %.0f million elements as matrices of %d x %d\n\n", threads, rounds,
+              elements / 1e6, static_cast<int>(arrays.matrix_rows), static_cast<int>(kColumns));
+  std::printf("| rule | bytes / element | ns / element | GB/s | of the limit | time against adamw |\n");
+  std::printf("|---|---|---|---|---|---|\n");
   for (Row& row : rows) {
     const double seconds = row.median();
-    std::printf("| %s | %.0f | %.3f | %.1f | %.2f |\n", row.name.c_str(), row.bytes, seconds / elements * 1e9,
-                row.bytes * elements / seconds / 1e9, seconds / reference);
+    std::printf("| %s | %.0f | %.3f | %.1f | %.0f %% | %.2f |\n", row.name.c_str(), row.bytes, seconds / elements * 1e9,
+                row.bytes * elements / seconds / 1e9, 100 * row.bytes / seconds / limit, seconds / reference);
   }
 }

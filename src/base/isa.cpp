@@ -6,10 +6,12 @@
 namespace sluice {
 namespace {
 
-std::atomic<Isa> limit{Isa::Avx512};
+std::atomic<Isa> limit{Isa::Avx512Vbmi};
 
 Isa detect() noexcept {
-  if (__builtin_cpu_supports("avx512f")) return Isa::Avx512;
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512) return __builtin_cpu_supports("avx512vbmi") ? Isa::Avx512Vbmi : Isa::Avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::Avx2;
   return Isa::Baseline;
 }

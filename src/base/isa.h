@@ -5,7 +5,8 @@
 
 namespace sluice {
 
-enum class Isa { Baseline, Avx2, Avx512 };
+/// Avx512Vbmi: and bytes looked up in registers, which few loops of their own use.
+enum class Isa { Baseline, Avx2, Avx512, Avx512Vbmi };
 
 /// The widest set that this processor has, or the limit if that is lower.
 Isa usable_isa() noexcept;
@@ -16,7 +17,8 @@ void limit_isa(Isa highest) noexcept;
 // Loop: a class with `[[gnu::always_inline]] void operator()(std::size_t count) const`, so that its body is compiled
 // anew inside each of these.
 template <typename Loop>
-[[gnu::noinline, gnu::target("avx512f")]] void run_avx512(const Loop& loop, std::size_t count) {
+[[gnu::noinline, gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] void run_avx512(const Loop& loop,
+                                                                                     std::size_t count) {
   loop(count);
 }
 template <typename Loop>
@@ -32,6 +34,7 @@ template <typename Loop>
 template <typename Loop>
 void run_widest(const Loop& loop, std::size_t count) {
   switch (usable_isa()) {
+    case Isa::Avx512Vbmi:
     case Isa::Avx512:
       return run_avx512(loop, count);
     case Isa::Avx2:

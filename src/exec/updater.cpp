@@ -46,9 +46,11 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
     optim::UpdateArgs own = args;
     if (decay_ == Decay::Matrices && slot.shape.size() < 2) own.weight_decay = 0;
     own = optim::args_in_group(groups_, slot.name, own);
+    const bool whole = range.last - range.first == slot.num_elements;
     if (measures) {
-      measure(action.pass, places, range, own);
+      if (!whole) measure(action.pass, places, range, own);
     } else {
+      for (int pass = 0; whole && pass < num_measuring_; ++pass) measure(pass, places, range, own);
       apply(places, range, own);
     }
   }

@@ -24,7 +24,8 @@ class Updater {
   Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
           std::span<const optim::ParamGroup> groups, std::span<const std::int64_t> slice_elements);
 
-  /// Plays an Update of `plan` in `arenas`.
+  /// Plays an Update of `plan` in `arenas`. Of a tensor that lies in one slice the measuring passes are made in the
+  /// last row, just before it is applied: much of it is still in a cache then.
   void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
            const optim::UpdateArgs& args);
 

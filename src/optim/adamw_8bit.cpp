@@ -62,11 +62,8 @@ struct Codes {
   float* scales;
   const DynamicMap* map;
 
-  [[gnu::always_inline]] void widen(std::size_t first, std::size_t count, float* into) const {
-    const float* __restrict const values = map->values().data();
-    const std::uint8_t* __restrict const from = codes + first;
-    const float scale = scales[first / kBlock];
-    for (std::size_t i = 0; i < count; ++i) into[i] = values[from[i]] * scale;
+  void widen(std::size_t first, std::size_t count, float* into) const {
+    map->decode(codes + first, count, scales[first / kBlock], into);
   }
 
   [[gnu::always_inline]] void narrow(std::size_t first, std::size_t count, const float* from) const {
@@ -76,11 +73,7 @@ struct Codes {
       most = magnitude > most ? magnitude : most;
     }
     const auto scale = std::bit_cast<float>(most);
-    const float divisor = most > 0 ? scale : 1.0F;
-    const DynamicMap::Cells cells = map->cells();
-    std::uint8_t* __restrict const into = codes + first;
-    for (std::size_t i = 0; i < count; ++i)
-      into[i] = static_cast<std::uint8_t>(DynamicMap::code(cells, from[i] / divisor));
+    map->encode(from, count, most > 0 ? scale : 1.0F, codes + first);
     scales[first / kBlock] = scale;
   }
 };

@@ -12,7 +12,7 @@ std::span<const RuleRow> rule_catalog() {
       {"adamw", "Adam with decoupled weight decay; 8 bytes of state per parameter (bf16: 4)", adamw_factory()},
       {"adamw-8bit", "AdamW with block-wise 8-bit states as in bitsandbytes; 2.03 bytes per parameter",
        adamw_8bit_factory()},
-      {"adam", "Adam with weight decay in the gradient; 8 bytes per parameter", adam_factory()},
+      {"adam", "Adam with weight decay in the gradient; 8 bytes per parameter (bf16: 4)", adam_factory()},
       {"sgd", "gradient descent, optional momentum and Nesterov; 0 or 4 bytes per parameter (bf16: 2)", sgd_factory()},
       {"adagrad", "steps shrink with the sum of squared gradients; 4 bytes per parameter", adagrad_factory()},
       {"rmsprop", "steps divided by a running root mean square; 4, 8 or 12 bytes per parameter", rmsprop_factory()},

@@ -1,17 +1,93 @@
 #include "optim/dynamic_map.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
 #include "base/check.h"
+#include "base/isa.h"
+#include "optim/dynamic_map_wide.h"
 
 namespace sluice::optim {
 
+namespace {
+
+struct DecodeLoop {
+  const std::uint8_t* codes;
+  const float* values;
+  float scale;
+  float* numbers;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    const std::uint8_t* __restrict const from = codes;
+    const float* __restrict const table = values;
+    float* __restrict const to = numbers;
+    for (std::size_t i = 0; i < count; ++i) to[i] = table[from[i]] * scale;
+  }
+};
+
+struct EncodeLoop {
+  const float* numbers;
+  const DynamicMap::Ranks* table;
+  bool with_sign;
+  float scale;
+  std::uint8_t* codes;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    constexpr std::size_t kRun = 64;
+    const DynamicMap::Ranks& ranks = *table;
+    std::array<std::uint32_t, kRun> places;
+    std::array<float, kRun> magnitudes;
+    for (std::size_t first = 0; first < count; first += kRun) {
+      const std::size_t size = std::min(kRun, count - first);
+      for (std::size_t i = 0; i < size; ++i) {
+        const float x = numbers[first + i] / scale;
+        const float magnitude = std::fabs(x);
+        float rank = 255;
+        for (std::size_t d = 0; d < DynamicMap::kDecades; ++d) {
+          const float line = std::fma(magnitude, ranks.slopes[d], ranks.offsets[d]);
+          rank = line < rank ? line : rank;  // NaN is not
+        }
+        const std::uint32_t negative = with_sign ? std::bit_cast<std::uint32_t>(x) >> 31 : 0;
+        places[i] = static_cast<std::uint32_t>(static_cast<std::int32_t>(rank)) | negative << 7;
+        magnitudes[i] = magnitude;
+      }
+      for (std::size_t i = 0; i < size; ++i) {
+        const std::uint32_t place = places[i];
+        const bool negative = with_sign && place >= 128;
+        const int rank = static_cast<int>(negative ? place - 128 : place) + (magnitudes[i] > ranks.borders[place]);
+        codes[first + i] = static_cast<std::uint8_t>(ranks.code_of_zero + (negative ? -rank : rank));
+      }
+    }
+  }
+};
+
+}  // namespace
+
 DynamicMap::DynamicMap(bool with_sign) : with_sign_(with_sign) {
-  static_assert(2 * kSignedCells <= kCells + 1);
   fill_values();
-  fill_cells();
+  fill_ranks();
+  value_planes_ = planes_of(values_);
+  border_planes_ = planes_of(ranks_.borders);
+}
+
+void DynamicMap::decode(const std::uint8_t* codes, std::size_t count, float scale, float* numbers) const {
+  std::size_t done = 0;
+  if (usable_isa() == Isa::Avx512Vbmi) {
+    done = count / kWideRun * kWideRun;
+    decode_wide(value_planes_.data(), codes, done, scale, numbers);
+  }
+  run_widest(DecodeLoop{codes + done, values_.data(), scale, numbers + done}, count - done);
+}
+
+void DynamicMap::encode(const float* numbers, std::size_t count, float scale, std::uint8_t* codes) const {
+  std::size_t done = 0;
+  if (usable_isa() == Isa::Avx512Vbmi) {
+    done = count / kWideRun * kWideRun;
+    encode_wide(ranks_, border_planes_.data(), with_sign_, {numbers, done}, scale, codes);
+  }
+  run_widest(EncodeLoop{numbers + done, &ranks_, with_sign_, scale, codes + done}, count - done);
 }
 
 // In torch's fp32 arithmetic: linspace counts from the nearer end.
@@ -47,28 +123,45 @@ std::uint8_t DynamicMap::slow_code(float x) const {
   return static_cast<std::uint8_t>(code);
 }
 
-// Codes ascend within a cell, so its border is found by halving.
-void DynamicMap::fill_cells() {
-  const Cells table = cells();
-  const std::uint32_t mask = (1U << table.shift) - 1;
-  for (std::uint32_t negative = 0; negative < (with_sign_ ? 2U : 1U); ++negative) {
-    for (std::uint32_t cell = 0; cell < table.size; ++cell) {
-      const std::uint32_t leading = (cell + table.lowest) << table.shift | negative << 31;
-      // What lies beyond 1 in the last cell counts as 1, what lies before the first as its beginning.
-      const auto code_at = [&](std::uint32_t within) {
-        const float x = std::bit_cast<float>(leading | (negative != 0 ? within ^ mask : within));
-        return std::uint32_t{slow_code(std::clamp(x, -1.0F, 1.0F))};
-      };
-      const std::uint32_t lower = code_at(0);
-      SLUICE_CHECK(code_at(mask) - lower <= 1);
-      std::uint32_t last = 0, end = mask + 1;  // the border is in [last, end)
-      while (end - last > 1) {
-        const std::uint32_t middle = last + (end - last) / 2;
-        (code_at(middle) == lower ? last : end) = middle;
-      }
-      entries_[cell + negative * table.size] = lower << kBorderBits | last;
-    }
+// At the border between two ranks a line has the upper one less a half: half a rank is left for the steps between
+// decades, which are a fifth of a rank off the lines, and for rounding.
+void DynamicMap::fill_ranks() {
+  ranks_.code_of_zero = with_sign_ ? 127 : 0;
+  for (std::size_t i = 0; i < kDecades; ++i) {
+    const double intervals = with_sign_ ? 1 << i : 2 << i;
+    const double per_unit = intervals / 0.9;  // of 10^(i-6)
+    const double first_rank = with_sign_ ? intervals : intervals - 1;
+    ranks_.slopes[i] = static_cast<float>(per_unit * std::pow(10.0, 6.0 - static_cast<double>(i)));
+    ranks_.offsets[i] = static_cast<float>(first_rank - 0.1 * per_unit - 0.5);
   }
+  for (int place = 0; place < 256; ++place) {
+    const bool negative = with_sign_ && place >= 128;
+    ranks_.borders[place] = last_of_rank(negative ? place - 128 : place, negative);
+  }
+}
+
+// Codes ascend with their numbers, so the border is found by halving. Bits of positive floats are in their order.
+float DynamicMap::last_of_rank(int rank, bool negative) const {
+  const auto rank_of = [&](std::uint32_t magnitude) {
+    const int code = slow_code(std::bit_cast<float>(magnitude | (negative ? 1U << 31 : 0U)));
+    return negative ? ranks_.code_of_zero - code : code - ranks_.code_of_zero;
+  };
+  std::uint32_t last = 0, end = std::bit_cast<std::uint32_t>(1.0F) + 1;  // the border is in [last, end)
+  if (rank_of(last) > rank) return -1;                                   // none has it
+  while (end - last > 1) {
+    const std::uint32_t middle = last + (end - last) / 2;
+    (rank_of(middle) <= rank ? last : end) = middle;
+  }
+  return std::bit_cast<float>(last);
+}
+
+DynamicMap::Planes DynamicMap::planes_of(const std::array<float, 256>& floats) {
+  Planes planes{};
+  for (std::size_t i = 0; i < floats.size(); ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(floats[i]);
+    for (std::size_t byte = 0; byte < 4; ++byte) planes[256 * byte + i] = static_cast<std::uint8_t>(bits >> 8 * byte);
+  }
+  return planes;
 }
 
 const DynamicMap& signed_dynamic_map() {

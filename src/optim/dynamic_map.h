@@ -3,14 +3,16 @@
 // i = 0..6, the midpoints of 2^i (unsigned: 2^(i+1)) equal intervals; and 0 and 1.
 #pragma once
 #include <array>
-#include <bit>
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice::optim {
 
-/// The numbers in ascending order, and for each float the code of the nearest.
+/// The numbers in ascending order, and for each float the code of the nearest. Same bits with every instruction set.
 class DynamicMap {
  public:
+  static constexpr std::size_t kDecades = 7;
+
   explicit DynamicMap(bool with_sign);
 
   [[nodiscard]] const std::array<float, 256>& values() const { return values_; }
@@ -19,39 +21,33 @@ class DynamicMap {
   /// sign even where zero is nearer (and -0 counts as negative), as in bitsandbytes' kernel.
   [[nodiscard]] std::uint8_t slow_code(float x) const;
 
-  /// What `code` looks up, for loops.
-  struct Cells {
-    const std::uint32_t* entries;
-    int shift;
-    std::uint32_t lowest, size;
-  };
-  [[nodiscard]] Cells cells() const {
-    return {entries_.data(), with_sign_ ? 17 : 16, with_sign_ ? kLowest / 2 : kLowest,
-            with_sign_ ? kSignedCells : kCells};
-  }
+  /// numbers[i] = values()[codes[i]] * scale.
+  void decode(const std::uint8_t* codes, std::size_t count, float scale, float* numbers) const;
+  /// codes[i] = slow_code(numbers[i] / scale); any code where that is not within [-1, 1].
+  void encode(const float* numbers, std::size_t count, float scale, std::uint8_t* codes) const;
 
-  /// The same code from one table: a float's leading bits name a cell that holds at most one border between codes.
-  [[gnu::always_inline]] static std::uint32_t code(const Cells& cells, float x) {
-    const auto bits = std::bit_cast<std::uint32_t>(x);
-    const std::uint32_t negative = bits >> 31, magnitude = bits & 0x7fffffffU;
-    const std::uint32_t mask = (1U << cells.shift) - 1, floor = cells.lowest << cells.shift;
-    const std::uint32_t in_range = magnitude > floor ? magnitude : floor;
-    const std::uint32_t entry = cells.entries[(in_range >> cells.shift) - cells.lowest + negative * cells.size];
-    const std::uint32_t within = (in_range & mask) ^ (negative != 0 ? mask : 0U);
-    return (entry >> kBorderBits) + (within > (entry & kBorderMask) ? 1U : 0U);
-  }
+  /// What the loops of `encode` look up. The rank of a number is how many steps its code is away from zero's. In a
+  /// decade it grows in a straight line, and more slowly in each: the least of all lines, cut off, is the rank or one
+  /// below. Whether it is one below is a comparison with one border.
+  struct Ranks {
+    std::array<float, kDecades> slopes, offsets;
+    /// The last magnitude that has the rank; of negative numbers 128 places on.
+    std::array<float, 256> borders;
+    int code_of_zero;
+  };
 
  private:
-  static constexpr std::uint32_t kBorderBits = 20, kBorderMask = (1U << kBorderBits) - 1;
-  static constexpr std::uint32_t kLowest = (127 - 23) << 7, kHighest = 127 << 7;  // 2^-23 and 1: sixteen leading bits
-  static constexpr std::uint32_t kCells = kHighest - kLowest + 1, kSignedCells = kHighest / 2 - kLowest / 2 + 1;
-
   void fill_values();
-  void fill_cells();
+  void fill_ranks();
+  [[nodiscard]] float last_of_rank(int rank, bool negative) const;
 
   bool with_sign_;
   std::array<float, 256> values_{};
-  std::array<std::uint32_t, kCells + 1> entries_{};  // code of the cell's lower end, and the last place with it
+  Ranks ranks_{};
+  // The same tables byte by byte, for lookups in registers: of all floats the first bytes, then the second ...
+  using Planes = std::array<std::uint8_t, 4 * 256>;
+  static Planes planes_of(const std::array<float, 256>& floats);
+  alignas(64) Planes value_planes_{}, border_planes_{};
 };
 
 /// With signs: for first moments.

@@ -16,7 +16,8 @@ namespace {
 constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-6}};
 
 struct Constants {
-  float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, correction1, correction2, eps, weight_decay;
+  float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, over_correction1, over_correction2, eps,
+      weight_decay;
 };
 
 struct Element {
@@ -28,7 +29,7 @@ struct Element {
   const float g = gradient * c.gradient_scale;
   const float m = std::fma(c.one_minus_beta1, g, exp_avg * c.beta1);
   const float v = std::fma(c.one_minus_beta2 * g, g, exp_avg_sq * c.beta2);
-  const float adam = m / c.correction1 / (std::sqrt(v / c.correction2) + c.eps);
+  const float adam = m * c.over_correction1 / (std::sqrt(v * c.over_correction2) + c.eps);
   return {m, v, std::fma(c.weight_decay, p, adam)};
 }
 
@@ -143,8 +144,8 @@ class LambRule final : public UpdateRule {
             .beta2 = static_cast<float>(beta2_),
             .one_minus_beta1 = static_cast<float>(1 - beta1_),
             .one_minus_beta2 = static_cast<float>(1 - beta2_),
-            .correction1 = static_cast<float>(1 - std::pow(beta1_, step)),
-            .correction2 = static_cast<float>(1 - std::pow(beta2_, step)),
+            .over_correction1 = static_cast<float>(1 / (1 - std::pow(beta1_, step))),
+            .over_correction2 = static_cast<float>(1 / (1 - std::pow(beta2_, step))),
             .eps = static_cast<float>(eps_),
             .weight_decay = static_cast<float>(args.weight_decay)};
   }

@@ -38,7 +38,7 @@ TEST_P(Narrow, WidensEveryNumberInPlaceToTheSameBitsOnEveryIsa) {
       ASSERT_EQ(std::bit_cast<std::uint32_t>(numbers[i]), std::bit_cast<std::uint32_t>(expected)) << i;
     }
   }
-  limit_isa(Isa::Avx512);
+  limit_isa(Isa::Avx512Vbmi);
 }
 
 TEST_P(Narrow, WidensRunsOfAnyLengthWithoutTreadingOnWhatIsNotReadYet) {

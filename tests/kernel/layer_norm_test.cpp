@@ -36,7 +36,7 @@ void expect_near(const Floats& got, const std::vector<double>& expected, double 
 class Limited {
  public:
   explicit Limited(Isa isa) { limit_isa(isa); }
-  ~Limited() { limit_isa(Isa::Avx512); }
+  ~Limited() { limit_isa(Isa::Avx512Vbmi); }
 };
 
 void expect_same_bits_everywhere(const std::function<std::vector<Floats>()>& compute) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/isa.h"
 #include "optim/dynamic_map.h"
 #include "optim/tensor.h"
 
@@ -173,25 +174,53 @@ TEST(AdamW8Bit, GivesBitsandbytesCodesScalesAndParameters) {
 }
 
 // All floats would take minutes: every boundary with its neighbours, and many in between.
-TEST(DynamicMap, FindsTheNearestNumberFromOneTable) {
+Words numbers_to_encode(const DynamicMap& map) {
+  const bool with_sign = map.values()[0] < 0;
+  Words numbers;
+  const auto add = [&](float x) {
+    if (std::abs(x) <= 1 && (with_sign || !std::signbit(x))) numbers.push_back(x);
+  };
+  for (std::size_t i = 0; i + 1 < 256; ++i) {
+    const float low = map.values()[i], high = map.values()[i + 1], middle = (low + high) / 2;
+    for (const float around : {low, middle, high}) {
+      float x = around;
+      for (int n = 0; n < 4; ++n) x = std::nextafter(x, -2.0F);
+      for (int n = 0; n < 9; ++n, x = std::nextafter(x, 2.0F)) add(x);
+    }
+  }
+  for (std::uint32_t n = 0; n < 300'000; ++n) add(std::bit_cast<float>(static_cast<std::uint32_t>(mix(1, n))));
+  for (int n = -100'000; n <= 100'000; ++n) add(static_cast<float>(n) / 100'000.0F);
+  for (const float x : {0.0F, -0.0F, 1e-30F, -1e-30F, 1e-45F, -1e-45F}) add(x);
+  return numbers;
+}
+
+TEST(DynamicMap, FindsTheNearestNumberWithEveryInstructionSet) {
   for (const DynamicMap* map : {&signed_dynamic_map(), &unsigned_dynamic_map()}) {
-    const bool with_sign = map->values()[0] < 0;
-    const auto check = [&](float x) {
-      if (std::abs(x) <= 1 && (with_sign || !std::signbit(x)))
-        ASSERT_EQ(DynamicMap::code(map->cells(), x), map->slow_code(x)) << x;
-    };
-    for (std::size_t i = 0; i + 1 < 256; ++i) {
-      const float low = map->values()[i], high = map->values()[i + 1], middle = (low + high) / 2;
-      for (const float around : {low, middle, high}) {
-        float x = around;
-        for (int n = 0; n < 4; ++n) x = std::nextafter(x, -2.0F);
-        for (int n = 0; n < 9; ++n, x = std::nextafter(x, 2.0F)) check(x);
+    const Words numbers = numbers_to_encode(*map);
+    for (const Isa isa : {Isa::Baseline, Isa::Avx2, Isa::Avx512, Isa::Avx512Vbmi}) {
+      limit_isa(isa);
+      std::vector<std::uint8_t> codes(numbers.size());
+      map->encode(numbers.data(), numbers.size(), 1.0F, codes.data());
+      Words decoded(numbers.size());
+      map->decode(codes.data(), codes.size(), 0.7F, decoded.data());
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        ASSERT_EQ(codes[i], map->slow_code(numbers[i])) << numbers[i];
+        ASSERT_EQ(decoded[i], map->values()[codes[i]] * 0.7F);
       }
     }
-    for (std::uint32_t n = 0; n < 300'000; ++n) check(std::bit_cast<float>(static_cast<std::uint32_t>(mix(1, n))));
-    for (int n = -100'000; n <= 100'000; ++n) check(static_cast<float>(n) / 100'000.0F);
-    for (const float x : {0.0F, -0.0F, 1e-30F, -1e-30F, 1e-45F, -1e-45F}) check(x);
   }
+  limit_isa(Isa::Avx512Vbmi);
+}
+
+TEST(DynamicMap, MakesSomeCodeOfWhatIsNoNumber) {
+  const Words numbers(130, NAN);
+  std::vector<std::uint8_t> codes(numbers.size());
+  for (const Isa isa : {Isa::Baseline, Isa::Avx512Vbmi}) {
+    limit_isa(isa);
+    for (const DynamicMap* map : {&signed_dynamic_map(), &unsigned_dynamic_map()})
+      EXPECT_NO_FATAL_FAILURE(map->encode(numbers.data(), numbers.size(), INFINITY, codes.data()));
+  }
+  limit_isa(Isa::Avx512Vbmi);
 }
 
 TEST(AdamW8Bit, SkipsElementsWhoseGradientIsNotFinite) {
