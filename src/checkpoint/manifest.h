@@ -1,7 +1,8 @@
 // What a checkpoint folder holds, and the proof that it holds it. checkpoint-N/ contains
 //   model.safetensors, optimizer.safetensors   tensors in their real shapes (the second only if there are states)
 //   trainer_state.json, config.json, tokenizer files
-//   of an adapter adapter_model.safetensors and adapter_config.json in place of the model's: its base is not repeated
+//   of an adapter adapter_model.safetensors and adapter_config.json in place of the model's, as its base is not
+//   repeated; beside the model's where the base was trained with it
 //   manifest.json                              written last: every other file with size and XXH3-64, and its own sum
 // Files that the manifest does not name are ignored.
 #pragma once

@@ -1,12 +1,15 @@
 #include "checkpoint/reader.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "checkpoint/folders.h"
 #include "checkpoint/manifest.h"
+#include "format/peft_weights.h"
 
 namespace sluice::checkpoint {
 namespace {
@@ -42,8 +45,11 @@ Checkpoint open_checkpoint(const fs::path& folder) {
 }
 
 std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& checkpoint) {
-  const fs::path adapter = checkpoint.folder / "adapter_model.safetensors";
-  return format::open_weights(fs::exists(adapter) ? adapter : checkpoint.folder / "model.safetensors");
+  std::vector<std::unique_ptr<format::WeightSource>> sources;
+  for (const char* name : {"adapter_model.safetensors", "model.safetensors"}) {
+    if (fs::exists(checkpoint.folder / name)) sources.push_back(format::open_weights(checkpoint.folder / name));
+  }
+  return sources.size() == 1 ? std::move(sources.front()) : format::join_weights(std::move(sources));
 }
 
 std::unique_ptr<format::SafetensorsFile> open_checkpoint_states(const Checkpoint& checkpoint) {

@@ -26,7 +26,8 @@ std::optional<Checkpoint> find_checkpoint(const std::filesystem::path& output);
 /// and what was found.
 Checkpoint open_checkpoint(const std::filesystem::path& folder);
 
-/// The weights (of an adapter alone, where it was one that was trained), readable by name and element range.
+/// The weights (of an adapter, where it was one that was trained, with or without its base), readable by name and
+/// element range.
 std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& checkpoint);
 
 /// The optimizer's states, named STATE/NAME; nullptr when the rule had none.

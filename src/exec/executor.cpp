@@ -28,8 +28,7 @@ Executor::Executor(const ExecutorOptions& options, State& state)
       agreement_(options.ranks.agreement),
       arena_peak_(state.arenas().size(), 0),
       last_block_(options.trace->chunks.size(), -1) {
-  if (options.rule != nullptr)
-    updater_.emplace(*options.trace, *options.rule, options.decay, options_.groups, state.slice_elements());
+  if (options.rules != nullptr) updater_.emplace(*options.trace, *options.rules, options.decay, state.slice_elements());
   for (int block = static_cast<int>(options.trace->blocks.size()) - 1; block >= 0; --block) {
     for (const int chunk : options.trace->blocks[block].chunks) last_block_[chunk] = block;
   }

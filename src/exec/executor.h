@@ -20,8 +20,7 @@
 #include "model/saved_layout.h"
 #include "optim/clip.h"
 #include "optim/norm.h"
-#include "optim/param_groups.h"
-#include "optim/rule.h"
+#include "optim/rule_set.h"
 #include "plan/plan.h"
 #include "plan/timeline.h"
 #include "plan/trace.h"
@@ -60,9 +59,8 @@ struct RankLinks {
 struct ExecutorOptions {
   const model::Model* model = nullptr;
   const plan::StepTrace* trace = nullptr;
-  const optim::UpdateRule* rule = nullptr;
+  const optim::RuleSet* rules = nullptr;  ///< their groups go before `decay`
   Decay decay = Decay::Matrices;
-  std::vector<optim::ParamGroup> groups = {};  ///< by the parameters' names; go before `decay`
   std::string device = "emulated";  ///< with two arenas: what copies between them, a row of tier::device_catalog()
   tier::CopyOptions copies = {};    ///< each direction's
   RankLinks ranks = {};

@@ -42,16 +42,31 @@ std::int64_t num_blocks(std::int64_t elements) { return (elements + optim::kBloc
 
 }  // namespace
 
-StateLayout::StateLayout(const plan::StepTrace& trace, std::span<const optim::StateSpec> states)
-    : trace_(trace), states_(states) {
-  for (const optim::StateSpec& state : states)
-    SLUICE_CHECK(optim::is_sliced(state.extent) || state.format == optim::StateFormat::Fp32, state.name,
-                 " is small and must be fp32");
+std::vector<plan::RuleNeeds> rule_needs(const plan::StepTrace& trace, const optim::RuleSet& rules) {
+  const StateLayout layout(trace, rules);
+  std::vector<plan::RuleNeeds> needs;
+  for (const optim::RuleUse& use : rules) {
+    const optim::Measuring measuring = use.rule->measuring();
+    needs.push_back({.weights = use.precision.weights,
+                     .states = layout.bytes(static_cast<int>(needs.size())),
+                     .measuring_passes = measuring.passes,
+                     .measures_states = measuring.reads_states});
+  }
+  return needs;
+}
+
+StateLayout::StateLayout(const plan::StepTrace& trace, const optim::RuleSet& rules) : trace_(trace) {
+  for (const optim::RuleUse& use : rules) {
+    states_.push_back(use.rule->states());
+    for (const optim::StateSpec& state : states_.back())
+      SLUICE_CHECK(optim::is_sliced(state.extent) || state.format == optim::StateFormat::Fp32, state.name,
+                   " is small and must be fp32");
+  }
 }
 
 std::int64_t StateLayout::count(int chunk, int state, int parameter) const {
   const plan::Chunk& owner = trace_.chunks[chunk];
-  return owner.trained ? optim::num_elements(states_[state].extent, owner.parameters[parameter].shape) : 0;
+  return owner.trained ? optim::num_elements(spec(chunk, state).extent, owner.parameters[parameter].shape) : 0;
 }
 
 Bytes StateLayout::small_offset(int chunk, int state, int parameter) const {
@@ -60,10 +75,10 @@ Bytes StateLayout::small_offset(int chunk, int state, int parameter) const {
   return offset;
 }
 
-std::vector<plan::StateBytes> StateLayout::bytes() const {
+std::vector<plan::StateBytes> StateLayout::bytes(int rule) const {
   std::vector<plan::StateBytes> result;
-  for (int state = 0; state < static_cast<int>(states_.size()); ++state) {
-    const optim::StateSpec& spec = states_[state];
+  for (int state = 0; state < static_cast<int>(states_[rule].size()); ++state) {
+    const optim::StateSpec& spec = states_[rule][state];
     if (optim::is_sliced(spec.extent)) {
       const Bytes scale = spec.format == optim::StateFormat::Block8 ? kFloat : 0;
       result.push_back({.per_block = optim::kBlock * width(spec.format) + scale});
@@ -71,8 +86,9 @@ std::vector<plan::StateBytes> StateLayout::bytes() const {
     }
     plan::StateBytes small{.per_block = 0};
     for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) {
-      const auto num_parameters = static_cast<int>(trace_.chunks[chunk].parameters.size());
-      small.per_chunk.push_back(small_offset(chunk, state, num_parameters));
+      const plan::Chunk& owner = trace_.chunks[chunk];
+      const auto num_parameters = static_cast<int>(owner.parameters.size());
+      small.per_chunk.push_back(owner.rule == rule ? small_offset(chunk, state, num_parameters) : 0);
     }
     result.push_back(std::move(small));
   }
@@ -82,33 +98,40 @@ std::vector<plan::StateBytes> StateLayout::bytes() const {
 std::vector<StateArray> StateLayout::arrays() const {
   const std::vector<plan::PublishedTensor> tensors = plan::published_tensors(trace_.chunks);
   std::vector<StateArray> result;
-  for (int state = 0; state < static_cast<int>(states_.size()); ++state) {
-    const optim::StateSpec& spec = states_[state];
-    for (const plan::PublishedTensor& tensor : tensors) {
-      StateArray array{.name = spec.name + "/" + tensor.name, .dtype = dtype(spec.format), .shape = {}, .state = state};
-      StateArray scales{.name = array.name + ".absmax", .dtype = "F32", .shape = {}, .state = state, .scales = true};
-      std::int64_t items = 0, blocks = 0, elements = 0;
-      for (const plan::PublishedTensor::Part& part : tensor.parts) {
-        const std::int64_t own = count(part.chunk, state, part.parameter);
-        array.parts.push_back({part.chunk, part.parameter, items});
-        scales.parts.push_back({part.chunk, part.parameter, blocks});
-        items += own;
-        blocks += num_blocks(own);
-        elements += part.num_elements;
+  for (int rule = 0; rule < static_cast<int>(states_.size()); ++rule) {
+    for (int state = 0; state < static_cast<int>(states_[rule].size()); ++state) {
+      for (const plan::PublishedTensor& tensor : tensors) {
+        if (trace_.chunks[tensor.parts.front().chunk].rule == rule) add_arrays(tensor, state, result);
       }
-      if (items == 0) continue;
-      array.shape = items == elements ? tensor.shape : std::vector{items};
-      scales.shape = {blocks};
-      result.push_back(std::move(array));
-      if (spec.format == optim::StateFormat::Block8) result.push_back(std::move(scales));
     }
   }
   return result;
 }
 
+// All parts of a tensor have one rule.
+void StateLayout::add_arrays(const plan::PublishedTensor& tensor, int state, std::vector<StateArray>& result) const {
+  const optim::StateSpec& spec = this->spec(tensor.parts.front().chunk, state);
+  StateArray array{.name = spec.name + "/" + tensor.name, .dtype = dtype(spec.format), .shape = {}, .state = state};
+  StateArray scales{.name = array.name + ".absmax", .dtype = "F32", .shape = {}, .state = state, .scales = true};
+  std::int64_t items = 0, blocks = 0, elements = 0;
+  for (const plan::PublishedTensor::Part& part : tensor.parts) {
+    const std::int64_t own = count(part.chunk, state, part.parameter);
+    array.parts.push_back({part.chunk, part.parameter, items});
+    scales.parts.push_back({part.chunk, part.parameter, blocks});
+    items += own;
+    blocks += num_blocks(own);
+    elements += part.num_elements;
+  }
+  if (items == 0) return;
+  array.shape = items == elements ? tensor.shape : std::vector{items};
+  scales.shape = {blocks};
+  result.push_back(std::move(array));
+  if (spec.format == optim::StateFormat::Block8) result.push_back(std::move(scales));
+}
+
 std::vector<StateRun> StateLayout::runs(const plan::Buffer& buffer) const {
   std::vector<StateRun> result;
-  const optim::StateSpec& spec = states_[buffer.moment];
+  const optim::StateSpec& spec = this->spec(buffer.chunk, buffer.moment);
   const auto& parameters = trace_.chunks[buffer.chunk].parameters;
   for (int p = 0; p < static_cast<int>(parameters.size()); ++p) {
     const std::int64_t elements = count(buffer.chunk, buffer.moment, p);
@@ -133,7 +156,7 @@ std::vector<StateRun> StateLayout::runs(const plan::Buffer& buffer) const {
 
 optim::StateView StateLayout::view(const plan::Buffer& buffer, std::byte* memory, int parameter,
                                    std::int64_t first) const {
-  const optim::StateSpec& spec = states_[buffer.moment];
+  const optim::StateSpec& spec = this->spec(buffer.chunk, buffer.moment);
   if (count(buffer.chunk, buffer.moment, parameter) == 0) return {};
   if (!optim::is_sliced(spec.extent)) {
     const bool per_element = spec.extent == optim::Extent::Vectors || spec.extent == optim::Extent::SmallTensors;

@@ -7,11 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "optim/state_spec.h"
+#include "optim/rule_set.h"
 #include "plan/step.h"
 #include "plan/trace.h"
 
 namespace sluice::exec {
+
+/// What the planner must know of rules.
+[[nodiscard]] std::vector<plan::RuleNeeds> rule_needs(const plan::StepTrace& trace, const optim::RuleSet& rules);
 
 /// One array that a checkpoint holds of one state of one tensor.
 struct StateArray {
@@ -39,10 +42,15 @@ struct StateRun {
 /// Refers to what it was given. Pure.
 class StateLayout {
  public:
-  StateLayout(const plan::StepTrace& trace, std::span<const optim::StateSpec> states);
+  StateLayout(const plan::StepTrace& trace, const optim::RuleSet& rules);
 
-  [[nodiscard]] std::vector<plan::StateBytes> bytes() const;
-  /// All arrays, state by state.
+  /// Of the states of one rule.
+  [[nodiscard]] std::vector<plan::StateBytes> bytes(int rule) const;
+  /// Of the state with this number of the rule of a chunk.
+  [[nodiscard]] const optim::StateSpec& spec(int chunk, int state) const {
+    return states_[trace_.chunks[chunk].rule][state];
+  }
+  /// All arrays, rule by rule and state by state.
   [[nodiscard]] std::vector<StateArray> arrays() const;
   /// What a moment buffer holds.
   [[nodiscard]] std::vector<StateRun> runs(const plan::Buffer& buffer) const;
@@ -52,10 +60,11 @@ class StateLayout {
 
  private:
   [[nodiscard]] std::int64_t count(int chunk, int state, int parameter) const;
+  void add_arrays(const plan::PublishedTensor& tensor, int state, std::vector<StateArray>& result) const;
   [[nodiscard]] Bytes small_offset(int chunk, int state, int parameter) const;
 
   const plan::StepTrace& trace_;
-  std::span<const optim::StateSpec> states_;
+  std::vector<std::span<const optim::StateSpec>> states_;  // per rule
 };
 
 }  // namespace sluice::exec

@@ -19,12 +19,13 @@ std::int64_t piece_elements(std::span<const std::int64_t> shape) {
   return round_up(std::max(kLeastPiece, (all + kMostPieces - 1) / kMostPieces), std::lcm(row, optim::kBlock));
 }
 
-TensorSums::TensorSums(const plan::StepTrace& trace, const optim::Measuring& measuring,
+TensorSums::TensorSums(const plan::StepTrace& trace, int rule, const optim::Measuring& measuring,
                        std::span<const std::int64_t> slice_elements)
     : measuring_(measuring) {
   if (measuring.passes == 0 || slice_elements.empty()) return;
   std::size_t most = 0, most_pieces = 0, most_parameters = 0;
   for (std::size_t c = 0; c < trace.chunks.size(); ++c) {
+    if (trace.chunks[c].rule != rule) continue;
     std::size_t total = 0;
     for (const plan::ParameterSlot& parameter : trace.chunks[c].parameters) {
       const Lengths sizes = lengths(parameter.shape);

@@ -17,8 +17,8 @@ namespace sluice::exec {
 /// each in pieces that are measured (by any threads) before `fold`.
 class TensorSums {
  public:
-  /// `slice_elements`: per chunk, the longest run of its elements that comes at once.
-  TensorSums(const plan::StepTrace& trace, const optim::Measuring& measuring,
+  /// Of the chunks with this rule. `slice_elements`: per chunk, the longest run of its elements that comes at once.
+  TensorSums(const plan::StepTrace& trace, int rule, const optim::Measuring& measuring,
              std::span<const std::int64_t> slice_elements);
 
   /// All sums of a chunk are zero.

@@ -7,17 +7,13 @@
 
 namespace sluice::exec {
 
-Updater::Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
-                 std::span<const optim::ParamGroup> groups, std::span<const std::int64_t> slice_elements)
-    : trace_(trace),
-      rule_(rule),
-      decay_(decay),
-      groups_(groups),
-      num_states_(rule.states().size()),
-      num_measuring_(rule.measuring().passes),
-      layout_(trace, rule.states()),
-      sums_(trace, rule.measuring(), slice_elements) {
-  SLUICE_CHECK(num_states_ <= kMostStates);
+Updater::Updater(const plan::StepTrace& trace, const optim::RuleSet& rules, Decay decay,
+                 std::span<const std::int64_t> slice_elements)
+    : trace_(trace), rules_(rules), decay_(decay), layout_(trace, rules) {
+  for (int rule = 0; rule < static_cast<int>(rules.size()); ++rule) {
+    SLUICE_CHECK(rules[rule].rule->states().size() <= kMostStates);
+    sums_.emplace_back(trace, rule, rules[rule].rule->measuring(), slice_elements);
+  }
   std::int64_t in_model = 0;
   for (const plan::Chunk& chunk : trace.chunks) {
     auto& firsts = first_in_model_.emplace_back();
@@ -34,8 +30,8 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
   const Places places = places_of(plan, action, arenas);
   const plan::ElementRange elements = plan::slice_range(plan, action.chunk, action.slice, chunk.num_elements);
   const std::int64_t begin = elements.first, end = elements.first + elements.count;
-  const bool measures = num_measuring_ > 0 && action.pass < num_measuring_;
-  if (measures && action.pass == 0 && action.slice == 0) sums_.start(chunk);
+  const bool measures = action.pass >= 0 && action.pass < rule_of(chunk).measuring().passes;
+  if (measures && action.pass == 0 && action.slice == 0) sums_[chunk.rule].start(chunk);
   for (int p = 0; p < static_cast<int>(chunk.parameters.size()); ++p) {
     const plan::ParameterSlot& slot = chunk.parameters[p];
     const Range range{.chunk = &chunk,
@@ -43,9 +39,7 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
                       .first = std::max(begin, slot.first_element) - slot.first_element,
                       .last = std::min(end, slot.first_element + slot.num_elements) - slot.first_element};
     if (range.first >= range.last) continue;
-    optim::UpdateArgs own = args;
-    if (decay_ == Decay::Matrices && slot.shape.size() < 2) own.weight_decay = 0;
-    own = optim::args_in_group(groups_, slot.name, own);
+    const optim::UpdateArgs own = args_of(chunk, slot, args);
     const bool whole = range.last - range.first == slot.num_elements;
     if (measures) {
       if (!whole) measure(action.pass, places, range, own);
@@ -54,6 +48,14 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
       apply(places, range, own);
     }
   }
+}
+
+optim::UpdateArgs Updater::args_of(const plan::Chunk& chunk, const plan::ParameterSlot& slot,
+                                   const optim::UpdateArgs& args) const {
+  const optim::RuleUse& use = rules_[chunk.rule];
+  optim::UpdateArgs own = use.args(args);
+  if (decay_ == Decay::Matrices && slot.shape.size() < 2) own.weight_decay = 0;
+  return optim::args_in_group(use.groups, slot.name, own);
 }
 
 Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& action,
@@ -79,7 +81,8 @@ void Updater::with_part(const Places& places, const Range& range, const std::fun
   const plan::ParameterSlot& slot = range.slot();
   const auto chunk = range.chunk - trace_.chunks.data();
   std::array<optim::StateView, kMostStates> states;
-  for (std::size_t s = 0; s < num_states_; ++s) {
+  const std::size_t num_states = rule_of(*range.chunk).states().size();
+  for (std::size_t s = 0; s < num_states; ++s) {
     const Places::State& state = places.states[s];
     if (state.buffer != nullptr) states[s] = layout_.view(*state.buffer, state.memory, range.parameter, range.first);
   }
@@ -87,16 +90,18 @@ void Updater::with_part(const Places& places, const Range& range, const std::fun
   const auto count = static_cast<std::size_t>(range.last - range.first);
   use({.parameter = {places.weight + (at - places.first_weight), count},
        .gradient = {places.gradient + (at - places.first_gradient), count},
-       .states = {states.data(), num_states_},
+       .states = {states.data(), num_states},
        .shape = slot.shape,
        .first = range.first,
        .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
-       .totals = sums_.totals(range.parameter)});
+       .totals = sums_[range.chunk->rule].totals(range.parameter)});
 }
 
 // Each piece on one thread, in the order of its elements.
 void Updater::measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args) {
   const plan::ParameterSlot& slot = range.slot();
+  const optim::UpdateRule& rule = rule_of(*range.chunk);
+  TensorSums& sums = sums_[range.chunk->rule];
   const std::int64_t length = piece_elements(slot.shape);
   const std::int64_t first_piece = range.first / length, last_piece = (range.last + length - 1) / length;
   model::parallel_ranges(last_piece - first_piece, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -105,24 +110,25 @@ void Updater::measure(int pass, const Places& places, const Range& range, const 
       part.first = std::max(range.first, piece * length);
       part.last = std::min(range.last, (piece + 1) * length);
       with_part(places, part,
-                [&](const optim::Part& p) { rule_.measure(pass, p, args, sums_.piece(slot, range.parameter, piece)); });
+                [&](const optim::Part& p) { rule.measure(pass, p, args, sums.piece(slot, range.parameter, piece)); });
     }
   });
-  sums_.fold(slot, range.parameter, range.last);
+  sums.fold(slot, range.parameter, range.last);
   if (range.last < slot.num_elements) return;
   Range nothing = range;
   nothing.first = nothing.last = 0;
-  with_part(places, nothing, [&](const optim::Part& p) { rule_.conclude(pass, p, args); });
+  with_part(places, nothing, [&](const optim::Part& p) { rule.conclude(pass, p, args); });
 }
 
 void Updater::apply(const Places& places, const Range& range, const optim::UpdateArgs& args) {
+  const optim::UpdateRule& rule = rule_of(*range.chunk);
   constexpr std::int64_t kLeast = (1 << 16) / optim::kBlock;  // blocks
   const std::int64_t blocks = (range.last - range.first + optim::kBlock - 1) / optim::kBlock;
   model::parallel_ranges(blocks, kLeast, [&](std::int64_t begin, std::int64_t end) {
     Range part = range;
     part.first = range.first + begin * optim::kBlock;
     part.last = std::min(range.last, range.first + end * optim::kBlock);
-    with_part(places, part, [&](const optim::Part& p) { rule_.update(p, args); });
+    with_part(places, part, [&](const optim::Part& p) { rule.update(p, args); });
   });
 }
 

@@ -7,8 +7,7 @@
 
 #include "exec/state_layout.h"
 #include "exec/tensor_sums.h"
-#include "optim/param_groups.h"
-#include "optim/rule.h"
+#include "optim/rule_set.h"
 #include "plan/plan.h"
 #include "plan/trace.h"
 #include "tier/mover.h"
@@ -21,8 +20,8 @@ enum class Decay { Matrices, All };
 /// Refers to what it was given. Memory for sums is taken by the constructor; `slice_elements` is the plan's.
 class Updater {
  public:
-  Updater(const plan::StepTrace& trace, const optim::UpdateRule& rule, Decay decay,
-          std::span<const optim::ParamGroup> groups, std::span<const std::int64_t> slice_elements);
+  Updater(const plan::StepTrace& trace, const optim::RuleSet& rules, Decay decay,
+          std::span<const std::int64_t> slice_elements);
 
   /// Plays an Update of `plan` in `arenas`. Of a tensor that lies in one slice the measuring passes are made in the
   /// last row, just before it is applied: much of it is still in a cache then.
@@ -52,18 +51,18 @@ class Updater {
   };
   [[nodiscard]] Places places_of(const plan::Plan& plan, const plan::Action& action,
                                  const tier::ArenaBases& arenas) const;
+  [[nodiscard]] const optim::UpdateRule& rule_of(const plan::Chunk& chunk) const { return *rules_[chunk.rule].rule; }
+  [[nodiscard]] optim::UpdateArgs args_of(const plan::Chunk& chunk, const plan::ParameterSlot& slot,
+                                          const optim::UpdateArgs& args) const;
   void with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
   void measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
   void apply(const Places& places, const Range& range, const optim::UpdateArgs& args);
 
   const plan::StepTrace& trace_;
-  const optim::UpdateRule& rule_;
+  const optim::RuleSet& rules_;
   const Decay decay_;
-  const std::span<const optim::ParamGroup> groups_;
-  const std::size_t num_states_;
-  const int num_measuring_;
   StateLayout layout_;
-  TensorSums sums_;
+  std::vector<TensorSums> sums_;                           // per rule
   std::vector<std::vector<std::int64_t>> first_in_model_;  // per chunk and parameter
 };
 

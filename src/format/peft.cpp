@@ -62,8 +62,10 @@ void check_available(const Json& root, const std::filesystem::path& folder) {
   const std::string type = root.value("peft_type", "");
   if (type != "LORA") refuse("an adapter of type '" + type + "'", folder);
   if (root.value("bias", "none") != "none") refuse("a trained bias", folder);
-  for (const char* key : {"use_dora", "use_qalora", "lora_bias", "modules_to_save", "layers_to_transform",
-                          "exclude_modules", "layer_replication", "trainable_token_indices", "target_parameters"}) {
+  for (const char* key :
+       {"use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "layers_to_transform", "exclude_modules",
+        "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens", "arrow_config",
+        "kasa_config", "velora_config", "monteclora_config"}) {
     if (asks(root, key)) refuse(std::string("'") + key + "'", folder);
   }
   const auto init = root.find("init_lora_weights");
@@ -95,6 +97,14 @@ std::vector<std::string> written_targets(std::span<const AdaptedModule> modules,
 
 }  // namespace
 
+std::string adapter_a_name(const std::string& module) { return std::string(kPeftPrefix) + module + ".lora_A.weight"; }
+
+std::string adapter_b_name(const std::string& module) { return std::string(kPeftPrefix) + module + ".lora_B.weight"; }
+
+std::string adapter_magnitude_name(const std::string& module) {
+  return std::string(kPeftPrefix) + module + std::string(kMagnitudeSuffix);
+}
+
 std::vector<std::string> default_targets(std::string_view model_type) {
   if (model_type == "gpt2") return {"c_attn"};
   return {"q_proj", "v_proj"};
@@ -107,8 +117,10 @@ bool names_target(const AdapterConfig& config, const std::string& module) {
 
 std::optional<AdaptedModule> adapted_module(const AdapterConfig& config, const std::string& module) {
   if (!is_all_linear(config) && !names_target(config, module)) return std::nullopt;
-  AdaptedModule result{module, of_pattern(config.rank_pattern, module, config.rank),
-                       of_pattern(config.alpha_pattern, module, config.alpha), 0};
+  AdaptedModule result{.name = module,
+                       .rank = of_pattern(config.rank_pattern, module, config.rank),
+                       .alpha = of_pattern(config.alpha_pattern, module, config.alpha),
+                       .magnitude = config.dora};
   const auto rank = static_cast<double>(result.rank);
   result.scale = result.alpha / (config.rslora ? std::sqrt(rank) : rank);
   return result;
@@ -129,6 +141,7 @@ AdapterConfig read_adapter_config(const std::filesystem::path& folder) {
     config.rank = root.value("r", std::int64_t{8});
     config.alpha = root.value("lora_alpha", 8.0);
     config.rslora = root.value("use_rslora", false);
+    config.dora = root.value("use_dora", false);
     config.dropout = root.value("lora_dropout", 0.0);
     if (asks(root, "base_model_name_or_path"))
       config.base_model = root.at("base_model_name_or_path").get<std::string>();
@@ -174,7 +187,7 @@ std::string adapter_config_json(const AdapterConfig& config, std::span<const Ada
                      {"revision", nullptr},
                      {"target_modules", written_targets(modules, config)},
                      {"task_type", "CAUSAL_LM"},
-                     {"use_dora", false},
+                     {"use_dora", config.dora},
                      {"use_rslora", config.rslora}};
   return root.dump(2) + "\n";
 }

@@ -1,5 +1,5 @@
 // Low-rank adapters as PEFT describes and stores them: adapter_config.json beside adapter_model.safetensors, tensors
-// called base_model.model.MODULE.lora_A.weight and .lora_B.weight.
+// called base_model.model.MODULE.lora_A.weight and .lora_B.weight, with DoRA also .lora_magnitude_vector.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -13,15 +13,17 @@
 namespace sluice::format {
 
 inline constexpr std::string_view kPeftPrefix = "base_model.model.";
+inline constexpr std::string_view kMagnitudeSuffix = ".lora_magnitude_vector";
 inline constexpr const char* kAdapterConfigName = "adapter_config.json";
 inline constexpr const char* kAdapterWeightsName = "adapter_model.safetensors";
 
 /// y += scale * (x A^T) B^T beside chosen linear maps, with scale = alpha / rank, or alpha / sqrt(rank) with rslora
-/// (2312.03732).
+/// (2312.03732). With dora (2402.09353) the rows of the matrix W + scale B A have lengths of their own.
 struct AdapterConfig {
   std::int64_t rank = 8;
   double alpha = 8;
   bool rslora = false;
+  bool dora = false;
   /// Modules by the end of their name ("q_proj"), "all-linear", or one regular expression of whole names.
   std::vector<std::string> targets;
   /// Other ranks and alphas; the first whose key (a regular expression of the end of a name) matches.
@@ -36,7 +38,13 @@ struct AdaptedModule {
   std::string name;  ///< "model.layers.0.self_attn.q_proj"
   std::int64_t rank = 0;
   double alpha = 0, scale = 0;
+  bool magnitude = false;  ///< DoRA
 };
+
+/// Names of its tensors.
+[[nodiscard]] std::string adapter_a_name(const std::string& module);
+[[nodiscard]] std::string adapter_b_name(const std::string& module);
+[[nodiscard]] std::string adapter_magnitude_name(const std::string& module);
 
 /// PEFT's targets for a model type when none are named.
 [[nodiscard]] std::vector<std::string> default_targets(std::string_view model_type);
@@ -50,7 +58,7 @@ struct AdaptedModule {
 [[nodiscard]] bool is_adapter_folder(const std::filesystem::path& folder);
 
 /// Reads FOLDER/adapter_config.json. Unknown keys are tolerated; what would change the result and is not available
-/// (another kind of adapter, DoRA, trained biases or modules, initialisations that change the base) is refused by
+/// (another kind of adapter, trained biases or modules, initialisations that change the base) is refused by
 /// name. Throws ConfigError, FormatError, IoError.
 [[nodiscard]] AdapterConfig read_adapter_config(const std::filesystem::path& folder);
 

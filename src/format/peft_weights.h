@@ -11,15 +11,20 @@
 namespace sluice::format {
 
 /// Opens FOLDER/adapter_model.safetensors. Throws FormatError unless it holds A and B of exactly these modules, of
-/// their ranks.
+/// their ranks, and the magnitudes of those that have one.
 [[nodiscard]] std::unique_ptr<WeightSource> open_adapter_weights(const std::filesystem::path& folder,
                                                                  std::span<const AdaptedModule> modules);
 
 /// All tensors of several sources; of those with one name, the first source's.
 [[nodiscard]] std::unique_ptr<WeightSource> join_weights(std::vector<std::unique_ptr<WeightSource>> sources);
 
-/// The tensors of `base`, with scale * B A added, in fp32, to those of `modules`. `in_out`: matrices are stored
-/// [in,out]. A and B of one matrix are in memory at a time.
+/// The tensors of `weights` and, of `modules`, the magnitudes with which an adapter whose B is zero changes nothing:
+/// the lengths of the matrices' rows ([out]). `in_out`: matrices are stored [in,out].
+[[nodiscard]] std::unique_ptr<WeightSource> add_magnitudes(std::unique_ptr<WeightSource> weights,
+                                                           std::span<const AdaptedModule> modules, bool in_out);
+
+/// The tensors of `base`, with scale * B A added, in fp32, to those of `modules`, and rows brought to their magnitudes.
+/// `in_out`: matrices are stored [in,out]. A and B of one matrix are in memory at a time.
 [[nodiscard]] std::unique_ptr<WeightSource> merge_adapter(std::unique_ptr<WeightSource> base,
                                                           std::unique_ptr<WeightSource> adapter,
                                                           std::span<const AdaptedModule> modules, bool in_out);

@@ -40,12 +40,15 @@ void check_rank(const LinearMap& map, std::int64_t rank) {
 }
 
 // A as PEFT draws it, kaiming uniform with a = sqrt(5); B zero, so that the adapter begins as nothing.
-void add_parameters(const LinearMap& map, std::int64_t rank, ChunkSpec& chunk) {
+// A magnitude is the length of a row as the base has it: 1 stands for what only its weights can tell.
+void add_parameters(const LinearMap& map, const format::AdaptedModule& adapter, ChunkSpec& chunk) {
   using Init = ParameterSpec::Init;
-  const std::string prefix(format::kPeftPrefix);
   const double bound = 1 / std::sqrt(static_cast<double>(map.in));
-  chunk.parameters.push_back({prefix + map.module + ".lora_A.weight", {rank, map.in}, Init::Uniform, bound});
-  chunk.parameters.push_back({prefix + map.module + ".lora_B.weight", {map.out, rank}, Init::Zeros, 0});
+  const std::int64_t rank = adapter.rank;
+  chunk.parameters.push_back({format::adapter_a_name(map.module), {rank, map.in}, Init::Uniform, bound});
+  chunk.parameters.push_back({format::adapter_b_name(map.module), {map.out, rank}, Init::Zeros, 0});
+  if (adapter.magnitude)
+    chunk.parameters.push_back({format::adapter_magnitude_name(map.module), {map.out}, Init::Ones, 0});
 }
 
 // Modules with weights that are no linear map of a layer: they cannot be adapted here.
@@ -78,7 +81,7 @@ using IsTrained = std::function<bool(const ParameterSpec&)>;
 std::vector<ChunkSpec> split(const ChunkSpec& chunk, const IsTrained& is_trained, std::vector<ParameterPlace>& places) {
   std::vector<ChunkSpec> parts;
   for (const bool trained : {true, false}) {
-    ChunkSpec part{chunk.name + (trained || !chunk.trained ? "" : ".frozen"), {}, trained};
+    ChunkSpec part{chunk.name + (trained || !chunk.trained ? "" : ".frozen"), {}, trained, chunk.rule};
     for (std::size_t i = 0; i < chunk.parameters.size(); ++i) {
       if ((chunk.trained && is_trained(chunk.parameters[i])) != trained) continue;
       places[i] = {static_cast<int>(parts.size()), static_cast<int>(part.parameters.size())};
@@ -118,9 +121,13 @@ void regroup(Model& model, const IsTrained& is_trained) {
 
 }  // namespace
 
-std::vector<format::AdaptedModule> add_adapters(Model& model, const format::AdapterConfig& config) {
+std::vector<format::AdaptedModule> add_adapters(Model& model, const format::AdapterConfig& config,
+                                                std::optional<int> base_rule) {
   check_others(model, config);
-  for (ChunkSpec& chunk : model.chunks) chunk.trained = false;
+  for (ChunkSpec& chunk : model.chunks) {
+    chunk.trained = base_rule.has_value();
+    chunk.rule = base_rule.value_or(chunk.rule);
+  }
   std::vector<format::AdaptedModule> adapted;
   for (int block = 0; block < static_cast<int>(model.blocks.size()); ++block) {
     std::vector<LinearAdapter> adapters;
@@ -131,9 +138,9 @@ std::vector<format::AdaptedModule> add_adapters(Model& model, const format::Adap
       const auto module = format::adapted_module(config, map.module);
       if (!module) continue;
       check_rank(map, module->rank);
-      adapters.back() = {module->rank, module->scale};
+      adapters.back() = {module->rank, module->scale, module->magnitude};
       adapted.push_back(*module);
-      add_parameters(map, module->rank, chunk);
+      add_parameters(map, *module, chunk);
     }
     if (chunk.parameters.empty()) continue;
     entry.block->set_adapters(std::move(adapters));

@@ -1,6 +1,7 @@
 // What is trained of a model, before it is traced: frozen parameters, and low-rank adapters beside its linear maps.
 // Both turn into chunks: what happens to a chunk happens to all of it, so a chunk that is partly trained is split.
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,10 +11,12 @@
 
 namespace sluice::model {
 
-/// Freezes everything and gives the linear maps that `config` names adapters, whose parameters (under PEFT's names) are
-/// a chunk of their block. Returns which they are, in the order of the model. Throws ConfigError when nothing matches,
-/// when a target names a module that is no linear map of a layer, or when a rank exceeds its matrix.
-std::vector<format::AdaptedModule> add_adapters(Model& model, const format::AdapterConfig& config);
+/// Gives the linear maps that `config` names adapters, whose parameters (under PEFT's names) are a chunk of their
+/// block, and freezes all else; or, with a `base_rule`, leaves all else to that rule. Returns which they are, in the
+/// order of the model. Throws ConfigError when nothing matches, when a target names a module that is no linear map of a
+/// layer, or when a rank exceeds its matrix.
+std::vector<format::AdaptedModule> add_adapters(Model& model, const format::AdapterConfig& config,
+                                                std::optional<int> base_rule = {});
 
 /// Freezes the parameters whose names match one of `patterns` (*, ? and [] as in a shell; * also matches dots). Throws
 /// ConfigError when a pattern matches nothing or nothing is left to train.

@@ -62,6 +62,8 @@ struct BackwardInputs {
 struct LinearAdapter {
   std::int64_t rank = 0;
   double scale = 0;
+  bool magnitude = false;  ///< and a vector [out] of row lengths (DoRA)
+  [[nodiscard]] std::size_t num_parameters() const { return rank == 0 ? 0 : (magnitude ? 3 : 2); }
 };
 
 /// Where a pass of generation stands: token i of its S is at position `first` + i. Those from `num_tokens` on only fill
@@ -121,7 +123,8 @@ class Block {
   /// may be overwritten, and are released by dropping them. The output gradient is only read.
   [[nodiscard]] virtual at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const = 0;
   /// Gives the block's linear maps (ParameterSpec::matrix, in their order) these adapters. From then on its functions
-  /// take {A, B} of each map that has one behind the block's other parameters, in that order. Before any other use.
+  /// take {A, B} or {A, B, magnitude} of each map that has one behind the block's other parameters, in that order.
+  /// Before any other use.
   virtual void set_adapters(std::vector<LinearAdapter> adapters);
   /// Shape [kv_heads, head_dim] of one position's keys; empty when the block keeps none.
   [[nodiscard]] virtual std::vector<std::int64_t> cache_shape() const;

@@ -25,7 +25,8 @@ class DecoderLayer : public Block {
   std::string name() const override { return name_; }
   std::string trace_key() const override {
     std::string key = "decoder_layer";
-    for (const LinearAdapter& adapter : adapters_) key += " r" + std::to_string(adapter.rank);
+    for (const LinearAdapter& adapter : adapters_)
+      key += (adapter.magnitude ? " m" : " r") + std::to_string(adapter.rank);
     return key;
   }
   void set_adapters(std::vector<LinearAdapter> adapters) override { adapters_ = std::move(adapters); }
@@ -106,9 +107,11 @@ class DecoderLayer : public Block {
     for (Linear* linear : w.mlp.linears()) linears.push_back(linear);
     std::size_t next = tensors.size();
     for (std::size_t i = linears.size(); i-- > 0;) {
-      if (adapters_[i].rank == 0) continue;
-      next -= 2;
-      linears[i]->adapter = {tensors[next], tensors[next + 1], adapters_[i].scale};
+      const std::size_t count = adapters_[i].num_parameters();
+      if (count == 0) continue;
+      next -= count;
+      linears[i]->adapter = {tensors[next], tensors[next + 1], count > 2 ? tensors[next + 2] : at::Tensor(),
+                             adapters_[i].scale};
     }
     return w;
   }

@@ -31,6 +31,16 @@ void for_parts(const at::Tensor& rows, const JoinedLinear& widths, const Part& p
   }
 }
 
+// The gradient of all products, as `before_magnitude` has that of one.
+at::Tensor before_magnitudes(const JoinedLinear& p, const at::Tensor& dy) {
+  if (std::ranges::none_of(p, [](const Linear& part) { return part.adapter.magnitude.defined(); })) return dy;
+  at::Tensor dz = dy.clone();
+  for_parts(dz, p, [&](std::size_t i, at::Tensor columns) {
+    if (p[i].adapter.magnitude.defined()) columns.mul_(magnitude_factors(p[i].adapter, p[i].weight));
+  });
+  return dz;
+}
+
 }  // namespace
 
 at::Tensor join_rows(const std::vector<at::Tensor>& matrices) {
@@ -53,29 +63,33 @@ at::Tensor joined_linear(const JoinedLinear& p, const at::Tensor& x) {
   if (joined.defined()) at::mm_out(y, x, joined.t());
   for_parts(y, p, [&](std::size_t i, at::Tensor columns) {
     if (!joined.defined()) at::mm_out(columns, x, p[i].weight.t());
-    if (p[i].bias.defined()) columns.add_(p[i].bias);
-    add_low_rank(p[i].adapter, x, columns);
+    complete_linear(p[i], x, columns);
   });
   return y;
 }
 
 void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const at::Tensor& dy,
                           const at::Tensor& x) {
-  at::Tensor joined = join_rows(weights_of(gradients));
-  if (joined.defined()) joined.addmm_(dy.t(), x);
   for_parts(dy, p, [&](std::size_t i, const at::Tensor& columns) {
+    add_magnitude_gradient(p[i], gradients[i], columns, x);
+    if (gradients[i].bias.defined()) add_column_sums(columns, gradients[i].bias);
+  });
+  const at::Tensor dz = before_magnitudes(p, dy);
+  at::Tensor joined = join_rows(weights_of(gradients));
+  if (joined.defined()) joined.addmm_(dz.t(), x);
+  for_parts(dz, p, [&](std::size_t i, const at::Tensor& columns) {
     at::Tensor weight = gradients[i].weight;
     if (!joined.defined() && weight.defined()) weight.addmm_(columns.t(), x);
-    if (gradients[i].bias.defined()) add_column_sums(columns, gradients[i].bias);
     add_low_rank_gradients(p[i].adapter, gradients[i].adapter, columns, x);
   });
 }
 
 at::Tensor joined_backward(const JoinedLinear& p, const at::Tensor& dy) {
+  const at::Tensor dz = before_magnitudes(p, dy);
   const at::Tensor joined = join_rows(weights_of(p));
   at::Tensor dx;
-  if (joined.defined()) dx = at::mm(dy, joined);
-  for_parts(dy, p, [&](std::size_t i, const at::Tensor& columns) {
+  if (joined.defined()) dx = at::mm(dz, joined);
+  for_parts(dz, p, [&](std::size_t i, const at::Tensor& columns) {
     if (!joined.defined()) dx = i == 0 ? at::mm(columns, p[i].weight) : dx.addmm_(columns, p[i].weight);
     add_low_rank_backward(p[i].adapter, columns, dx);
   });

@@ -16,6 +16,12 @@ struct Linear {
 [[nodiscard]] at::Tensor linear(const Linear& p, const at::Tensor& x);
 /// y += the same.
 void add_linear(const Linear& p, const at::Tensor& x, at::Tensor& y);
+/// Makes x W^T + b, and what the adapter does, of `y`, which is x W^T. Rows of `y` may lie apart.
+void complete_linear(const Linear& p, const at::Tensor& x, at::Tensor y);
+/// The gradient of x W^T: `dy`, or times the factors of a magnitude in fresh memory.
+[[nodiscard]] at::Tensor before_magnitude(const Linear& p, const at::Tensor& dy);
+/// Adds the gradient of the adapter's magnitude into `gradient`, where it is wanted.
+void add_magnitude_gradient(const Linear& p, const Linear& gradient, const at::Tensor& dy, const at::Tensor& x);
 /// Adds the gradients of weight, bias and adapter into `gradient`.
 void add_linear_gradients(const Linear& p, const Linear& gradient, const at::Tensor& dy, const at::Tensor& x);
 /// Whether any of these gradients is wanted.

@@ -18,6 +18,7 @@ struct ChunkSpec {
   std::string name;
   std::vector<ParameterSpec> parameters;
   bool trained = true;
+  int rule = 0;  ///< of the run's update rules
 };
 
 /// Where a parameter stands: which of the chunks, and which of that chunk's parameters.

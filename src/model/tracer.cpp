@@ -77,6 +77,7 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   plan::Chunk chunk;
   chunk.name = spec.name;
   chunk.trained = spec.trained;
+  chunk.rule = spec.rule;
   for (const auto& parameter : spec.parameters) {
     const std::int64_t first = round_up(chunk.num_elements, kElementsPerBlock);
     chunk.parameters.push_back(

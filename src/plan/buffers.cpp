@@ -22,8 +22,7 @@ Buffer chunk_buffer(BufferKind kind, int chunk, std::int64_t first, std::int64_t
 
 }  // namespace
 
-BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices)
-    : num_moments_(static_cast<int>(recipe.states.size())) {
+BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     add_weights(trace, recipe, chunk);
     add_moments(trace, recipe, choices, chunk);
@@ -65,7 +64,7 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   const std::int64_t elements = trace.chunks[chunk].num_elements, own = sharding.elements_per_rank(elements);
   Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, sharding.weights() ? own : elements, true);
   weight.shard = sharding.weights();
-  weight.on_disk = trained ? recipe.weights : recipe.frozen;
+  weight.on_disk = trained ? recipe.rules[trace.chunks[chunk].rule].weights : recipe.frozen;
   if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
   weights_.push_back(add(weight));
   if (sharding.weights()) gathered_.push_back(add(chunk_buffer(BufferKind::Gathered, chunk, 0, elements, false)));
@@ -84,10 +83,12 @@ void BufferTable::add_moments(const StepTrace& trace, const Recipe& recipe, cons
   slice_elements_.push_back(slice);
   num_slices_.push_back(trace.chunks[chunk].trained ? static_cast<int>((elements + slice - 1) / slice) : 0);
   auto& slices = moments_.emplace_back();
+  const std::vector<StateBytes>& states = recipe.rules[trace.chunks[chunk].rule].states;
+  num_moments_.push_back(static_cast<int>(states.size()));
   for (int s = 0; s < num_slices_.back(); ++s) {
     const std::int64_t first = s * slice;
-    for (int m = 0; m < num_moments_; ++m) {
-      const StateBytes& state = recipe.states[m];
+    for (int m = 0; m < num_moments_.back(); ++m) {
+      const StateBytes& state = states[m];
       if (state.per_block == 0) {
         slices.push_back(s == 0 ? add_whole_moment(chunk, m, state.per_chunk[chunk]) : slices[m]);
         continue;

@@ -25,7 +25,7 @@ class BufferTable {
   }
   /// -1: no tensor of the chunk has any of it.
   [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
-    return moments_[chunk][static_cast<std::size_t>(slice * num_moments_ + moment)];
+    return moments_[chunk][static_cast<std::size_t>(slice * num_moments_[chunk] + moment)];
   }
   [[nodiscard]] int num_slices(int chunk) const { return num_slices_[chunk]; }
   [[nodiscard]] std::int64_t slice_elements(int chunk) const { return slice_elements_[chunk]; }
@@ -43,7 +43,6 @@ class BufferTable {
   BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
-  int num_moments_ = 0;
   std::vector<Buffer> buffers_;
   void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
   void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
@@ -51,7 +50,7 @@ class BufferTable {
   std::vector<BufferId> weights_, gathered_, gradients_, reduced_, boundary_gradients_, caches_;
   std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
-  std::vector<int> num_slices_;
+  std::vector<int> num_moments_, num_slices_;
   std::vector<std::int64_t> slice_elements_;
 };
 

@@ -317,7 +317,7 @@ class StepEmitter {
   // the last one comes down again, from the slices that are still there.
   void update(int chunk, SkipWhen skip) {
     if (!trace_.chunks[chunk].trained) return;
-    const int num_slices = buffers_.num_slices(chunk), last = recipe_.measuring_passes;
+    const int num_slices = buffers_.num_slices(chunk), last = rule_of(chunk).measuring_passes;
     const std::size_t first_row = rows_.size();
     for (int pass = 0; pass < last; ++pass) {
       for (int slice = 0; slice < num_slices; ++slice) update_slice(chunk, slice, pass, skip);
@@ -329,21 +329,22 @@ class StepEmitter {
   }
 
   void update_slice(int chunk, int slice, int pass, SkipWhen skip) {
-    const bool applies = pass == recipe_.measuring_passes;
+    const RuleNeeds& rule = rule_of(chunk);
+    const bool applies = pass == rule.measuring_passes;
     Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
-    if (recipe_.measuring_passes > 0) row.pass = pass;
+    if (rule.measuring_passes > 0) row.pass = pass;
     row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
     const Access of_gradient = recipe_.clamps ? Access::ReadWrite : Access::Read;
     row.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, of_gradient});
     const std::int64_t first = slice * buffers_.slice_elements(chunk);
     const std::int64_t count = std::min(buffers_.slice_elements(chunk), own_elements(chunk) - first);
     row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
-    for (int m = 0; m < static_cast<int>(recipe_.states.size()); ++m) {
-      const bool sliced = recipe_.states[m].per_block > 0;
+    for (int m = 0; m < static_cast<int>(rule.states.size()); ++m) {
+      const bool sliced = rule.states[m].per_block > 0;
       const BufferId buffer = buffers_.moment(chunk, m, slice);
-      if (buffer < 0 || (sliced && !applies && !recipe_.measures_states)) continue;
+      if (buffer < 0 || (sliced && !applies && !rule.measures_states)) continue;
       row.uses.push_back({buffer, update_tier_, sliced && !applies ? Access::Read : Access::ReadWrite});
-      if (sliced) row.bytes += count / kStateBlock * recipe_.states[m].per_block * (applies ? 2 : 1);
+      if (sliced) row.bytes += count / kStateBlock * rule.states[m].per_block * (applies ? 2 : 1);
     }
     rows_.push_back(std::move(row));
   }
@@ -355,6 +356,7 @@ class StepEmitter {
       row.uses.push_back({buffer, 0, access, false, hold});
   }
 
+  const RuleNeeds& rule_of(int chunk) const { return recipe_.rules[trace_.chunks[chunk].rule]; }
   int num_passes() const { return recipe_.update == UpdateWhen::SecondPass ? 2 : 1; }
   bool updates_in_backward() const {
     return recipe_.update == UpdateWhen::Backward || (recipe_.update == UpdateWhen::SecondPass && repeat_ == 1);

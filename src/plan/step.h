@@ -24,15 +24,20 @@ struct StateBytes {
   std::vector<Bytes> per_chunk = {};                     ///< a state so small that each chunk has one buffer of it
 };
 
+/// What the plan must know of one update rule.
+struct RuleNeeds {
+  NumberFormat weights = NumberFormat::Fp32;  ///< of its chunks on disk; in arenas they are fp32
+  std::vector<StateBytes> states = {};
+  int measuring_passes = 0;      ///< over all of a chunk before its update, which then is the last pass
+  bool measures_states = false;  ///< those passes look at sliced states too
+};
+
 /// What the plan must know of the training recipe.
 struct Recipe {
   int num_micro_batches = 1;
   int num_evaluated = 1;  ///< micro-batches that an Evaluate period takes through each block; at most the above
-  NumberFormat weights = NumberFormat::Fp32;  ///< of trained chunks on disk; in arenas they are fp32
-  NumberFormat frozen = NumberFormat::Fp32;   ///< of the others
-  std::vector<StateBytes> states = {{}, {}};  ///< of the update rule
-  int measuring_passes = 0;                   ///< over all of a chunk before its update, which then is the last pass
-  bool measures_states = false;               ///< those passes look at sliced states too
+  NumberFormat frozen = NumberFormat::Fp32;               ///< of frozen chunks on disk
+  std::vector<RuleNeeds> rules = {{.states = {{}, {}}}};  ///< Chunk::rule counts them
   UpdateWhen update = UpdateWhen::NextForward;
   bool clamps = false;     ///< updates cut the gradient's elements in place
   Sharding sharding = {};  ///< num_micro_batches are those of one rank

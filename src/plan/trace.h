@@ -84,6 +84,7 @@ struct Chunk {
   std::vector<ParameterSlot> parameters;
   std::int64_t num_elements = 0;  ///< padding included
   bool trained = true;            ///< false: frozen, has no gradient, no moments and is never written back
+  int rule = 0;                   ///< which of the run's update rules is its own
 };
 
 /// A block: which chunks it reads (and, when trained, adds gradients to) and which boundaries it reads and writes.

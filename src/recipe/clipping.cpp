@@ -16,10 +16,11 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+// Of several rules one is enough: nobody's gradient is kept then.
 bool is_meant_for_backward(const Settings& settings) {
-  const auto rules = optim::rule_catalog();
-  const auto rule = std::ranges::find(rules, settings.optimizer, &optim::RuleRow::name);
-  return rule != rules.end() && rule->make.in_backward;
+  return std::ranges::any_of(optim::rule_catalog(), [&](const optim::RuleRow& rule) {
+    return rule.make.in_backward && (rule.name == settings.optimizer || rule.name == settings.base_optimizer);
+  });
 }
 
 bool clips_by_whole_norm(const Settings& settings) {

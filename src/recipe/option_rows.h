@@ -126,6 +126,7 @@ std::vector<OptionRow> memory_rows();
 std::vector<OptionRow> length_rows();
 std::vector<OptionRow> update_rows();
 std::vector<OptionRow> adapter_rows();
+std::vector<OptionRow> base_update_rows();
 std::vector<OptionRow> precision_rows();
 std::vector<OptionRow> execution_rows();
 std::vector<OptionRow> checkpoint_rows();

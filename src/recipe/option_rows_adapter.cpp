@@ -12,7 +12,7 @@ constexpr unsigned kAdapted = kComputing | kExport;
 
 OptionRow adapter_row() {
   OptionRow row = text_row("adapter", &Settings::adapter,
-                           {.argument = "lora|rslora",
+                           {.argument = "lora|rslora|dora",
                             .help = "freeze the model and train low-rank adapters of its linear maps",
                             .aliases = {"finetuning_type", "peft_type"},
                             .absent = "all parameters are trained"});

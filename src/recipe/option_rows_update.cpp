@@ -38,11 +38,9 @@ constexpr std::array<Spelling<DType>, 12> kDTypes = {{{DType::Fp32, "fp32"},
                                                       {DType::Fp16, "torch.float16"}}};
 
 /// Names of torch's and transformers' variants of the same arithmetic.
-OptionRow optimizer_row() {
-  OptionRow row =
-      text_row("optimizer", &Settings::optimizer,
-               {.argument = "NAME", .help = "update rule (`sluice list optimizers`)", .aliases = {"optim"}});
-  row.set = [](Settings& settings, std::string_view text) {
+OptionRow rule_row(const char* row_name, std::string Settings::*field, RowText row_text) {
+  OptionRow row = text_row(row_name, field, std::move(row_text));
+  row.set = [row_name, field](Settings& settings, std::string_view text) {
     std::string name = fold_name(text);
     for (const char* same : {"adamw-torch", "adamw-torch-fused", "adamw-hf"}) {
       if (name == same) name = "adamw";
@@ -50,8 +48,8 @@ OptionRow optimizer_row() {
     for (const char* same : {"adamw8bit", "adamw-bnb-8bit"}) {
       if (name == same) name = "adamw-8bit";
     }
-    if (name.empty()) throw_bad_value("optimizer", "the name of an update rule", text);
-    settings.optimizer = name;
+    if (name.empty()) throw_bad_value(row_name, "the name of an update rule", text);
+    settings.*field = name;
   };
   return row;
 }
@@ -151,9 +149,25 @@ OptionRow dtype_row(const char* row_name, std::optional<DType> Settings::*field,
 
 }  // namespace
 
+std::vector<OptionRow> base_update_rows() {
+  return {
+      rule_row("base-optimizer", &Settings::base_optimizer,
+               {.argument = "NAME",
+                .help = "update rule of the base, which is trained beside its --adapter and saved with it",
+                .absent = "the base is frozen"}),
+      real_row("base-lr", &Settings::base_lr, kNotNegative,
+               {.argument = "X", .help = "the base's highest rate; the schedule is the same", .absent = "--lr"}),
+      real_row("base-weight-decay", &Settings::base_weight_decay, kNotNegative,
+               {.argument = "X", .help = "of the base", .absent = "--weight-decay"}),
+      pairs_row("base-optimizer-option", &Settings::base_optimizer_options,
+                {.help = "further options of the base's rule (repeatable)", .aliases = {"base_optimizer_options"}}),
+  };
+}
+
 std::vector<OptionRow> update_rows() {
   return {
-      optimizer_row(),
+      rule_row("optimizer", &Settings::optimizer,
+               {.argument = "NAME", .help = "update rule (`sluice list optimizers`)", .aliases = {"optim"}}),
       real_row("lr", &Settings::lr, kNotNegative,
                {.argument = "X", .help = "highest learning rate", .aliases = {"learning_rate"}}),
       real_row("weight-decay", &Settings::weight_decay, kNotNegative,

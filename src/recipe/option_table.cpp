@@ -22,6 +22,7 @@ std::vector<OptionRow> make_table() {
   add("Shape and length", length_rows());
   add("Update", update_rows());
   add("What is trained", adapter_rows());
+  add("What is trained", base_update_rows());
   add("Precision", precision_rows());
   add("Execution", execution_rows());
   add("Checkpoints and evaluation", checkpoint_rows());

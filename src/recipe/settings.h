@@ -87,14 +87,17 @@ struct Settings {
 
   // What is trained.
   std::vector<std::string> freeze;  ///< patterns of parameter names
-  std::string adapter;              ///< "lora", "rslora" or what is refused; empty: all parameters are trained
+  std::string adapter;              ///< "lora", "rslora", "dora" or what is refused; empty: all parameters are trained
   std::string adapter_path;         ///< folder of an adapter to begin with, or to evaluate
   std::optional<std::int64_t> lora_rank;
   std::optional<double> lora_alpha;
   std::vector<std::string> lora_targets;  ///< empty: PEFT's of the family
   double lora_dropout = 0;
   std::map<std::string, std::string> lora_rank_pattern, lora_alpha_pattern;
-  std::optional<bool> use_rslora, use_dora;  ///< other programs' switches beside adapter: lora
+  std::optional<bool> use_rslora, use_dora;  ///< other programs' switches beside another adapter
+  std::string base_optimizer;                ///< rule of the base, trained beside its adapter; empty: it is frozen
+  std::optional<double> base_lr, base_weight_decay;  ///< absent: those of the adapter
+  std::map<std::string, std::string> base_optimizer_options;
 
   // Precision.
   std::optional<DType> weights_dtype;         ///< absent: as stored, where a run knows its file

@@ -60,13 +60,54 @@ bool declares(const Settings& settings, std::string_view option) {
   return std::ranges::find(declared, option, &optim::OptionSpec::name) != declared.end();
 }
 
-void check_rule(const Settings& settings) {
+void check_rule_name(const std::string& name) {
   const auto rules = optim::rule_catalog();
-  if (std::ranges::find(kOtherRules, settings.optimizer) != kOtherRules.end()) {
-    refuse("optimizer '" + settings.optimizer + "'", list_names(rules));
+  if (std::ranges::find(kOtherRules, name) != kOtherRules.end()) refuse("optimizer '" + name + "'", list_names(rules));
+  (void)find_row(rules, "optimizer", name);
+}
+
+// `param_groups` with rates as factors of `lr`.
+std::vector<optim::ParamGroup> groups_of(const Settings& settings, double lr) {
+  std::vector<optim::ParamGroup> groups;
+  for (const ParamGroup& group : settings.param_groups) {
+    if (group.lr && lr == 0)
+      throw ConfigError("config", "--param-group '" + group.pattern + "' cannot have a rate of its own",
+                        "expected --lr above 0, of which a group's rate is a multiple, got 0");
+    groups.push_back({group.pattern, group.lr ? *group.lr / lr : group.lr_factor.value_or(1), group.weight_decay});
   }
-  (void)find_row(rules, "optimizer", settings.optimizer);
-  (void)optim::make_rule(settings.optimizer, rule_options(settings));
+  return groups;
+}
+
+double base_lr(const Settings& settings) { return settings.base_lr.value_or(settings.lr); }
+
+// Bf16 moments are those of either rule that can have them.
+optim::RuleOptions base_rule_options(const Settings& settings) {
+  optim::RuleOptions options{.values = settings.base_optimizer_options,
+                             .stochastic_rounding = settings.stochastic_rounding.value_or(true)};
+  const optim::RuleFactory& factory = find_row(optim::rule_catalog(), "optimizer", settings.base_optimizer).make;
+  if (settings.moments_dtype == DType::Bf16 && factory.bf16_states) options.moments = optim::StateFormat::Bf16;
+  return options;
+}
+
+void check_base_rule(const Settings& settings) {
+  if (settings.base_optimizer.empty()) {
+    if (settings.base_lr || settings.base_weight_decay || !settings.base_optimizer_options.empty())
+      throw ConfigError("config", "--base-lr, --base-weight-decay and --base-optimizer-option have nothing to set",
+                        "expected --base-optimizer NAME, got none", "the base of an adapter is frozen without it");
+    return;
+  }
+  if (settings.adapter.empty() && settings.adapter_path.empty())
+    throw ConfigError("config", "--base-optimizer without an adapter", "expected --adapter or --adapter-path, got none",
+                      "use --optimizer " + settings.base_optimizer + " to train all parameters with it");
+  if (settings.base_lr && settings.lr == 0)
+    throw ConfigError("config", "--base-lr beside --lr 0", "expected --lr above 0, of which it is a multiple, got 0",
+                      "freeze the adapter with --freeze instead");
+}
+
+void check_rule(const Settings& settings) {
+  check_rule_name(settings.optimizer);
+  check_base_rule(settings);
+  if (!settings.base_optimizer.empty()) check_rule_name(settings.base_optimizer);
   for (const RuleFlag& flag : rule_flags(settings)) {
     if (flag.value && !declares(settings, flag.key))
       log_warning(std::string("--") + flag.name + " has no effect with --optimizer " + settings.optimizer);
@@ -77,7 +118,10 @@ void check_rule(const Settings& settings) {
   }
   (void)find_row(schedules, "schedule", settings.lr_schedule);
   (void)optim::schedule_lr(settings.lr_schedule, schedule_options(settings, settings.max_steps.value_or(1)), 0);
-  (void)rule_groups(settings);
+  (void)groups_of(settings, settings.lr);
+  if (settings.base_optimizer.empty()) return;
+  (void)optim::make_rule(settings.base_optimizer, base_rule_options(settings));
+  (void)groups_of(settings, base_lr(settings));
 }
 
 void check_precision(const Settings& settings) {
@@ -85,7 +129,8 @@ void check_precision(const Settings& settings) {
     if (dtype && *dtype != DType::Fp32)
       refuse(std::string("--") + flag + " " + name(*dtype), std::string("--") + flag + " fp32");
   };
-  const optim::WeightPrecision precision = weight_precision(settings);
+  const optim::WeightPrecision precision =
+      settings.base_optimizer.empty() ? weight_precision(settings) : model_precision(settings);
   if (precision.master == optim::Master::Split && precision.weights != DType::Bf16)
     throw ConfigError("config", "--master-dtype split contradicts the weights' format",
                       std::string("expected --weights-dtype bf16, got ") + name(precision.weights),
@@ -106,13 +151,11 @@ void check_precision(const Settings& settings) {
 
 void check_adapter(const Settings& settings) {
   const std::string& kind = settings.adapter;
-  const std::string use = "--adapter lora or rslora, or none of them to train all parameters";
-  if (kind == "dora") refuse("--adapter dora", use);
-  if (settings.use_dora.value_or(false)) refuse("--use-dora", use);
-  if (kind == "qlora") refuse("--adapter qlora", use);
+  if (kind == "qlora")
+    refuse("--adapter qlora", "--adapter lora, rslora or dora, or none of them to train all parameters");
   if (kind == "freeze") refuse("finetuning_type freeze", "--freeze with patterns of names");
-  if (!kind.empty() && kind != "lora" && kind != "rslora")
-    throw ConfigError("config", "unknown adapter '" + kind + "'", "expected lora or rslora");
+  if (!kind.empty() && kind != "lora" && kind != "rslora" && kind != "dora")
+    throw ConfigError("config", "unknown adapter '" + kind + "'", "expected lora, rslora or dora");
   if (settings.lora_dropout > 0) refuse("--lora-dropout " + print_real(settings.lora_dropout), "--lora-dropout 0");
   const bool shaped = settings.lora_rank || settings.lora_alpha || !settings.lora_targets.empty() ||
                       !settings.lora_rank_pattern.empty() || !settings.lora_alpha_pattern.empty();
@@ -125,11 +168,15 @@ void check_adapter(const Settings& settings) {
 // States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
 void check_sharding(const Settings& settings) {
   if (!sharding(settings).states()) return;
-  const auto rule = optim::make_rule(settings.optimizer, rule_options(settings));
   const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-  if (rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole))
-    refuse("--optimizer " + settings.optimizer + ", which looks at whole tensors, with --zero-stage 1 to 3",
-           "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
+  const auto check = [&](const std::string& flag, const std::string& name, const optim::RuleOptions& options) {
+    const auto rule = optim::make_rule(name, options);
+    if (rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole))
+      refuse(flag + " " + name + ", which looks at whole tensors, with --zero-stage 1 to 3",
+             "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
+  };
+  check("--optimizer", settings.optimizer, rule_options(settings));
+  if (!settings.base_optimizer.empty()) check("--base-optimizer", settings.base_optimizer, base_rule_options(settings));
 }
 
 void check_execution(const Settings& settings) {
@@ -212,6 +259,7 @@ std::optional<format::AdapterConfig> adapter_config(const Settings& settings, st
     config.rank = settings.lora_rank.value_or(config.rank);
     config.alpha = settings.lora_alpha.value_or(config.alpha);
     config.rslora = settings.adapter == "rslora" || settings.use_rslora.value_or(false);
+    config.dora = settings.adapter == "dora" || settings.use_dora.value_or(false);
     config.targets = settings.lora_targets;
     for (const auto& [key, value] : settings.lora_rank_pattern)
       config.rank_pattern.emplace_back(key, parse_integer(value, "lora-rank-pattern " + key, {1, 65536}));
@@ -242,16 +290,32 @@ bool has_adapter(const Settings& settings) { return !settings.adapter.empty() ||
 DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
 
 optim::WeightPrecision weight_precision(const Settings& settings) {
-  const DType weights = has_adapter(settings) ? DType::Fp32 : stored_weights(settings);
+  if (has_adapter(settings)) return {};
+  return model_precision(settings);
+}
+
+optim::WeightPrecision model_precision(const Settings& settings) {
+  const DType weights = stored_weights(settings);
   const optim::Master usual = weights == DType::Fp32 ? optim::Master::None : optim::Master::Fp32;
   return {.weights = weights,
           .master = settings.master_dtype.value_or(usual),
           .stochastic_rounding = settings.stochastic_rounding.value_or(true)};
 }
 
-std::unique_ptr<optim::UpdateRule> update_rule(const Settings& settings) {
-  return optim::with_weight_precision(optim::make_rule(settings.optimizer, rule_options(settings)),
-                                      weight_precision(settings));
+optim::RuleSet update_rules(const Settings& settings) {
+  optim::RuleSet rules;
+  const auto add = [&](std::unique_ptr<optim::UpdateRule> rule, const optim::WeightPrecision& precision) {
+    rules.push_back({.rule = optim::with_weight_precision(std::move(rule), precision), .precision = precision});
+  };
+  add(optim::make_rule(settings.optimizer, rule_options(settings)), weight_precision(settings));
+  rules.back().groups = groups_of(settings, settings.lr);
+  if (settings.base_optimizer.empty()) return rules;
+  const double lr = base_lr(settings);
+  add(optim::make_rule(settings.base_optimizer, base_rule_options(settings)), model_precision(settings));
+  rules.back().groups = groups_of(settings, lr);
+  if (settings.lr != 0) rules.back().lr_factor = lr / settings.lr;
+  rules.back().weight_decay = settings.base_weight_decay;
+  return rules;
 }
 
 optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps) {
@@ -259,18 +323,6 @@ optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t m
           .warmup_steps = settings.warmup_steps,
           .max_steps = max_steps,
           .options = settings.lr_schedule_options};
-}
-
-std::vector<optim::ParamGroup> rule_groups(const Settings& settings) {
-  std::vector<optim::ParamGroup> groups;
-  for (const ParamGroup& group : settings.param_groups) {
-    if (group.lr && settings.lr == 0)
-      throw ConfigError("config", "--param-group '" + group.pattern + "' cannot have a rate of its own",
-                        "expected --lr above 0, of which a group's rate is a multiple, got 0");
-    const double factor = group.lr ? *group.lr / settings.lr : group.lr_factor.value_or(1);
-    groups.push_back({group.pattern, factor, group.weight_decay});
-  }
-  return groups;
 }
 
 }  // namespace sluice::recipe

@@ -1,13 +1,11 @@
 // What this version can honour, and what follows from several settings together. An option that is spelled right but
 // has nothing behind it yet is refused by name; nothing that is asked for is ignored in silence.
 #pragma once
-#include <memory>
 #include <optional>
 #include <string_view>
 
 #include "format/peft.h"
-#include "optim/param_groups.h"
-#include "optim/rule.h"
+#include "optim/rule_set.h"
 #include "optim/schedule.h"
 #include "optim/weight_precision.h"
 #include "plan/planner.h"
@@ -46,13 +44,14 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] DType stored_weights(const Settings& settings);
 /// Of trained weights and what updates keep beside them. An adapter's are fp32, as PEFT has them.
 [[nodiscard]] optim::WeightPrecision weight_precision(const Settings& settings);
-/// The rule, with everything that settings say of it.
-[[nodiscard]] std::unique_ptr<optim::UpdateRule> update_rule(const Settings& settings);
+/// Of what --model holds, trained by its own rule, where it is a base, or by the only one.
+[[nodiscard]] optim::WeightPrecision model_precision(const Settings& settings);
+/// Number of the rule that trains an adapter's base, where it is trained at all: its chunks say so.
+inline constexpr int kBaseRule = 1;
+/// The rules with everything that settings say of them: one, or that of an adapter and that of its base.
+[[nodiscard]] optim::RuleSet update_rules(const Settings& settings);
 
 /// Rate, warm-up, length and `lr_schedule_options`.
 [[nodiscard]] optim::ScheduleOptions schedule_options(const Settings& settings, std::int64_t max_steps);
-
-/// `param_groups` with rates as factors of `lr`. Throws ConfigError for a rate where `lr` is 0.
-[[nodiscard]] std::vector<optim::ParamGroup> rule_groups(const Settings& settings);
 
 }  // namespace sluice::recipe

@@ -35,8 +35,8 @@ class Loaded {
 // What this rank keeps of one chunk's weights, in pieces; padding stays zero.
 void stream_weights(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
   const plan::Chunk& layout = session.trace.chunks[chunk];
-  const optim::WeightPrecision precision = layout.trained ? recipe::weight_precision(session.settings)
-                                                          : optim::WeightPrecision{session.request.recipe.frozen};
+  const optim::WeightPrecision precision =
+      layout.trained ? session.rules[layout.rule].precision : optim::WeightPrecision{session.request.recipe.frozen};
   const auto piece = static_cast<std::int64_t>(staging.size()) / exec::State::kPiece * exec::State::kPiece;
   const plan::ElementRange here = session.weights_here(chunk);
   for (std::int64_t first = here.first; first < here.first + here.count; first += piece) {
@@ -117,7 +117,7 @@ FillRun from_weights(const Loaded& loaded, int chunk, std::span<float> scratch) 
 
 void load_moments(Session& session, const Loaded& loaded, const format::SafetensorsFile* file,
                   std::span<float> staging) {
-  const exec::StateLayout layout(session.trace, session.rule->states());
+  const exec::StateLayout layout(session.trace, session.rules);
   // By chunk and state: elements and scales of each parameter.
   std::map<std::pair<int, int>, std::vector<ArrayPart>> arrays;
   for (const exec::StateArray& array : layout.arrays()) {
@@ -139,7 +139,7 @@ void load_moments(Session& session, const Loaded& loaded, const format::Safetens
         const ArrayPart& array = of_chunk[2 * run.parameter + (run.scales ? 1 : 0)];
         file->read(*array.tensor, (array.first + run.first + first) * run.item, into);
       };
-    } else if (session.rule->states()[buffer.moment].start == optim::Start::Weight) {
+    } else if (layout.spec(buffer.chunk, buffer.moment).start == optim::Start::Weight) {
       fill = from_weights(loaded, buffer.chunk, staging.subspan(tier::kStripeBytes / sizeof(float)));
     }
     stream_buffer(session, id, std::as_writable_bytes(staging), layout.runs(buffer), fill);

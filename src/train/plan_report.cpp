@@ -215,7 +215,7 @@ std::string to_text(const PlanForecast& forecast, const recipe::Settings& settin
   add_row(text, "a step",
           std::to_string(forecast.tokens_per_step) + " tokens: " + std::to_string(settings.grad_accumulation) + " x " +
               std::to_string(settings.micro_batch_size) + " x " + std::to_string(settings.seq_len) + ", " +
-              settings.optimizer);
+              settings.optimizer + (settings.base_optimizer.empty() ? "" : ", base " + settings.base_optimizer));
   add_memory(text, forecast);
   if (!forecast.result.plans) {
     const auto& least = forecast.result.least_written_per_day;
@@ -237,6 +237,7 @@ Json to_json(const PlanForecast& forecast, const recipe::Settings& settings) {
                {"micro_batch_size", settings.micro_batch_size},
                {"grad_accumulation", settings.grad_accumulation},
                {"optimizer", settings.optimizer},
+               {"base_optimizer", settings.base_optimizer},
                {"tokens_per_step", forecast.tokens_per_step},
                {"process_overhead_bytes", forecast.machine.process_overhead},
                {"smallest_budget_bytes", forecast.smallest_budget},

@@ -111,7 +111,7 @@ class RowLengths {
   std::vector<Bytes> workspaces(std::int64_t length) const {
     const plan::StepTrace trace = model::trace_model(model_, {1, length});
     warm_products(trace);
-    return plan::replay_workspace(plan::emit_rows(plan::Variant::Evaluate, trace, {.states = {}}, {}, 0));
+    return plan::replay_workspace(plan::emit_rows(plan::Variant::Evaluate, trace, {.rules = {{}}}, {}, 0));
   }
 
   const model::Model model_;

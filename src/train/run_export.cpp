@@ -153,13 +153,10 @@ std::unique_ptr<format::WeightSource> open_source(const recipe::Settings& settin
   if (settings.adapter_path.empty()) return base;
   const RunModel run = make_run_model(settings, config);
   return format::merge_adapter(std::move(base), format::open_adapter_weights(settings.adapter_path, run.adapted),
-                               run.adapted, stores_in_out(config));
+                               run.adapted, run.stores_in_out);
 }
 
 void check_adapter(const recipe::Settings& settings) {
-  if (settings.adapter_path.empty() && fs::exists(fs::path(settings.model) / format::kAdapterConfigName))
-    throw ConfigError("export", "a model and an adapter in one folder", "'" + settings.model + "' holds both",
-                      "name the adapter, too, with --adapter-path, to merge it");
   if (settings.merge_adapter == !settings.adapter_path.empty()) return;
   if (settings.merge_adapter)
     throw ConfigError("export", "--merge-adapter without an adapter", "'" + settings.model + "' is a whole model",

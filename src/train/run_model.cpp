@@ -11,7 +11,6 @@
 #include "format/tabled_weights.h"
 #include "model/adapt.h"
 #include "model/init.h"
-#include "optim/rule.h"
 #include "recipe/support.h"
 
 namespace sluice::train {
@@ -53,9 +52,20 @@ std::vector<model::ParameterSpec> whole_tensors(const model::Model& model) {
   return tensors;
 }
 
-std::string base_name(const std::string& model) {
-  return fs::exists(model) ? fs::absolute(model).lexically_normal().string() : model;
+// The base of an adapter stands in a checkpoint where it was trained, too, and nowhere else.
+void check_resumed(const RunModel& run, const format::WeightSource& weights) {
+  const bool has_base = std::ranges::any_of(
+      weights.tensors(), [](const auto& tensor) { return !tensor.name.starts_with(format::kPeftPrefix); });
+  if (has_base == run.trains_base) return;
+  throw ConfigError("resume", "the checkpoint is of another run",
+                    std::string("expected the adapter ") + (run.trains_base ? "and its base" : "alone") + ", got " +
+                        (has_base ? "both" : "the adapter alone"),
+                    has_base ? "resume with the --base-optimizer it had" : "resume without --base-optimizer");
 }
+
+std::string absolute_path(const fs::path& path) { return fs::absolute(path).lexically_normal().string(); }
+
+std::string base_name(const std::string& model) { return fs::exists(model) ? absolute_path(model) : model; }
 
 recipe::DType stored_format(const std::string& model) {
   const auto source = format::open_weights(model);
@@ -68,12 +78,22 @@ recipe::DType stored_format(const std::string& model) {
   return all_matrices_are("F16") ? recipe::DType::Fp16 : recipe::DType::Fp32;
 }
 
+// What an adapter names; where the adapter has moved together with the base in its folder, that.
+std::string base_of(const fs::path& adapter) {
+  const std::string named = format::read_adapter_config(adapter).base_model;
+  const fs::path own = adapter / kBaseFolder;
+  return !fs::exists(named) && fs::path(named).filename() == kBaseFolder && fs::exists(own) ? own.string() : named;
+}
+
 recipe::Settings resolve_base(recipe::Settings settings) {
-  if (settings.model.empty() || !format::is_adapter_folder(settings.model)) return settings;
-  if (!settings.adapter_path.empty())
+  if (settings.model.empty() || !fs::exists(fs::path(settings.model) / format::kAdapterConfigName)) return settings;
+  const bool alone = format::is_adapter_folder(settings.model);
+  if (!settings.adapter_path.empty()) {
+    if (!alone) return settings;
     throw ConfigError("adapter", "--model and --adapter-path both name an adapter",
                       "expected --model to hold a whole model, got '" + settings.model + "'");
-  const std::string base = format::read_adapter_config(settings.model).base_model;
+  }
+  const std::string base = alone ? base_of(settings.model) : settings.model;
   if (base.empty() || !fs::exists(base))
     throw ConfigError("adapter", "the base of " + settings.model + " is not there",
                       "expected a path in its base_model_name_or_path, got '" + base + "'",
@@ -92,12 +112,19 @@ recipe::Settings resolve_model(recipe::Settings settings) {
 }
 
 RunModel make_run_model(const recipe::Settings& settings, const format::ModelConfig& config) {
-  const auto rule = recipe::update_rule(settings);
-  const auto tables = rule->measuring().passes > 0 ? model::Tables::Whole : model::Tables::InPieces;
-  RunModel run{recipe::adapter_config(settings, config.model_type), {}, model::make_model(config, tables)};
+  const optim::RuleSet rules = recipe::update_rules(settings);
+  const bool measures = std::ranges::any_of(rules, [](const auto& use) { return use.rule->measuring().passes > 0; });
+  const auto tables = measures ? model::Tables::Whole : model::Tables::InPieces;
+  RunModel run{.adapter = recipe::adapter_config(settings, config.model_type),
+               .stores_in_out = config.model_type == "gpt2",
+               .model = model::make_model(config, tables)};
   if (run.adapter) {
-    run.adapter->base_model = base_name(settings.model);
-    run.adapted = model::add_adapters(run.model, *run.adapter);
+    run.trains_base = !settings.base_optimizer.empty();
+    const bool saved = run.trains_base && !settings.output.empty();
+    run.adapter->base_model =
+        saved ? absolute_path(fs::path(settings.output) / kBaseFolder) : base_name(settings.model);
+    run.adapted =
+        model::add_adapters(run.model, *run.adapter, run.trains_base ? std::optional(recipe::kBaseRule) : std::nullopt);
     if (run.adapter->dropout > 0) log_warning("the adapter's config asks for dropout: it is not applied");
   }
   model::freeze(run.model, settings.freeze);
@@ -115,28 +142,27 @@ std::unique_ptr<format::WeightSource> open_run_weights(const recipe::Settings& s
   const bool fresh_adapter = resumed == nullptr && settings.adapter_path.empty();
   for (const model::ParameterSpec& tensor : whole_tensors(run.model)) {
     const bool of_adapter = tensor.name.starts_with(format::kPeftPrefix);
+    if (tensor.name.ends_with(format::kMagnitudeSuffix)) continue;  // it follows from the base
     if (of_adapter ? fresh_adapter : settings.init_random) fresh->add_tensor(tensor);
   }
   if (resumed != nullptr) {
+    check_resumed(run, *resumed);
     sources.push_back(std::move(resumed));
   } else if (!settings.adapter_path.empty()) {
     sources.push_back(format::open_adapter_weights(settings.adapter_path, run.adapted));
   }
   if (!settings.init_random) sources.push_back(format::open_weights(settings.model));
   sources.push_back(std::move(fresh));
-  return format::join_weights(std::move(sources));
+  return format::add_magnitudes(format::join_weights(std::move(sources)), run.adapted, run.stores_in_out);
 }
 
-std::vector<checkpoint::SideFile> run_side_files(const RunModel& run, const format::ModelConfig& config,
-                                                 std::vector<checkpoint::SideFile> of_model) {
+std::vector<checkpoint::SideFile> run_side_files(const RunModel& run, std::vector<checkpoint::SideFile> of_model) {
   if (!run.adapter) return of_model;
   std::erase_if(of_model,
                 [](const auto& file) { return file.first == "config.json" || file.first == "generation_config.json"; });
   of_model.emplace_back(format::kAdapterConfigName,
-                        format::adapter_config_json(*run.adapter, run.adapted, stores_in_out(config)));
+                        format::adapter_config_json(*run.adapter, run.adapted, run.stores_in_out));
   return of_model;
 }
-
-bool stores_in_out(const format::ModelConfig& config) { return config.model_type == "gpt2"; }
 
 }  // namespace sluice::train

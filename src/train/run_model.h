@@ -12,16 +12,21 @@
 
 namespace sluice::train {
 
-/// `settings` with what --model's files say. Where it is the folder of an adapter alone, that becomes --adapter-path,
-/// and
-/// --model the base that it names; --weights-dtype, when nobody gave it, is the 16-bit format of a file that has all
-/// its matrices in it, else fp32. Throws ConfigError when the base is not there.
+/// Where the base of an adapter is saved that was trained with it: in the adapter's folder.
+inline constexpr const char* kBaseFolder = "base";
+
+/// `settings` with what --model's files say. Where it is the folder of an adapter, that becomes --adapter-path, and
+/// --model its base: in the same folder, the one that it names, or `kBaseFolder` there if that one has gone;
+/// --weights-dtype, when nobody gave it, is the 16-bit format of a file that has all its matrices in it, else fp32.
+/// Throws ConfigError when the base is not there.
 [[nodiscard]] recipe::Settings resolve_model(recipe::Settings settings);
 
 struct RunModel {
-  std::optional<format::AdapterConfig> adapter;
-  std::vector<format::AdaptedModule> adapted;
-  model::Model model;
+  std::optional<format::AdapterConfig> adapter = {};
+  std::vector<format::AdaptedModule> adapted = {};
+  bool trains_base = false;    ///< beside the adapter
+  bool stores_in_out = false;  ///< the matrices of linear maps are [in,out] in files
+  model::Model model = {};
 };
 [[nodiscard]] RunModel make_run_model(const recipe::Settings& settings, const format::ModelConfig& config);
 
@@ -31,10 +36,7 @@ struct RunModel {
     const recipe::Settings& settings, const RunModel& run, std::unique_ptr<format::WeightSource> resumed = {});
 
 /// What is saved beside the weights: for an adapter its own configuration in place of the model's.
-[[nodiscard]] std::vector<checkpoint::SideFile> run_side_files(const RunModel& run, const format::ModelConfig& config,
+[[nodiscard]] std::vector<checkpoint::SideFile> run_side_files(const RunModel& run,
                                                                std::vector<checkpoint::SideFile> of_model);
-
-/// Whether the family stores the matrices of its linear maps as [in,out].
-[[nodiscard]] bool stores_in_out(const format::ModelConfig& config);
 
 }  // namespace sluice::train

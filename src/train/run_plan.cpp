@@ -119,8 +119,7 @@ int run_plan(const recipe::Settings& asked) {
   const model::Model model = make_run_model(settings, config).model;
   plan::StepTrace trace = traced(machine, model, settings);
   set_capacities(machine, settings);
-  const auto rule = recipe::update_rule(settings);
-  plan::PlanRequest request = plan_request(settings, *rule, trace);
+  plan::PlanRequest request = plan_request(settings, recipe::update_rules(settings), trace);
   request.with_evaluate = recipe::has_held_out(settings);
   plan::pad_for_shards(trace, request.recipe.sharding);
   PlanForecast forecast = make_forecast(settings.model, trace, machine, request);

@@ -50,7 +50,8 @@ class TrainRun {
       make_folders(output_);
       lock.emplace(output_);
     });
-    session_.side_files = run_side_files(session_.run_model, config_, std::move(side_files_));
+    if (session_.run_model.trains_base) session_.base_side_files = side_files_;
+    session_.side_files = run_side_files(session_.run_model, std::move(side_files_));
     session_.reserve();
     load();
     if (ranks_->is_first()) {

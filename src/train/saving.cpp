@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 
 #include "base/check.h"
@@ -15,6 +16,7 @@
 #include "format/dequantize.h"
 #include "format/gguf.h"
 #include "format/model_dir.h"
+#include "format/peft.h"
 #include "recipe/support.h"
 #include "train/joint_reads.h"
 #include "train/make_folders.h"
@@ -24,8 +26,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const char* weights_dtype(const recipe::Settings& settings) {
-  switch (recipe::weight_precision(settings).weights) {
+const char* dtype_of(const optim::WeightPrecision& precision) {
+  switch (precision.weights) {
     case NumberFormat::Fp32:
       break;
     case NumberFormat::Bf16:
@@ -50,16 +52,20 @@ void read_as(std::string_view dtype, std::int64_t first, std::span<std::byte> in
   }
 }
 
-/// All that is saved, and how to read what this rank holds of it: of an adapter its own weights alone, as its base is
-/// where it was.
+constexpr const char* kModel = "model";
+constexpr const char* kAdapter = "adapter_model";
+
+/// All that is saved, and how to read what this rank holds of it: of an adapter its own weights alone where its base is
+/// as it was.
 class SavedState {
  public:
-  SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rule->states()) {
-    const bool adapter = session.run_model.adapter.has_value();
+  SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rules) {
+    const RunModel& run = session.run_model;
     for (const plan::PublishedTensor& tensor : plan::published_tensors(session.trace.chunks)) {
-      if (adapter && !session.trace.chunks[tensor.parts.front().chunk].trained) continue;
-      tensors_.push_back(
-          {adapter ? "adapter_model" : "model", tensor.name, tensor.shape, weights_dtype(session.settings)});
+      const bool of_adapter = tensor.name.starts_with(format::kPeftPrefix);
+      if (run.adapter && !of_adapter && !run.trains_base) continue;
+      tensors_.push_back({of_adapter ? kAdapter : kModel, tensor.name, tensor.shape,
+                          dtype_of((of_adapter ? session.rules.front() : session.rules.back()).precision)});
       weights_.emplace(tensor.name, tensor.parts);
     }
     if (!with_states || session.request.forward_only) return;
@@ -70,6 +76,11 @@ class SavedState {
   }
 
   [[nodiscard]] const std::vector<checkpoint::StateTensor>& tensors() const { return tensors_; }
+  [[nodiscard]] std::vector<checkpoint::StateTensor> tensors_of(const std::string& file) const {
+    std::vector<checkpoint::StateTensor> found;
+    std::ranges::copy_if(tensors_, std::back_inserter(found), [&](const auto& tensor) { return tensor.file == file; });
+    return found;
+  }
 
   /// Whether ranks hold parts of it.
   [[nodiscard]] bool is_divided(const checkpoint::StateTensor& tensor) const {
@@ -132,6 +143,13 @@ class SavedState {
   std::map<std::string, exec::StateArray> arrays_;
 };
 
+void retract(const fs::path& file) {
+  std::error_code error;
+  fs::remove(file, error);
+  if (error) throw_errno("save", "remove", file.string(), error.value());
+  sync_folder(file.parent_path());
+}
+
 // `save` on rank 0, with a reader of the whole state; the others meanwhile give what they hold of it.
 void save_together(const Session& session, const SavedState& state, std::span<float> staging,
                    const std::function<void(const checkpoint::ReadState&)>& save) {
@@ -170,7 +188,8 @@ std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& setti
   const fs::path source = copied ? fs::path(settings.model) : fs::path();
   const auto& tokenizer_names = format::tokenizer_file_names();
   std::vector<checkpoint::SideFile> files;
-  for (const std::string& name : format::write_model_files(scratch, config, source, weights_dtype(settings)))
+  for (const std::string& name :
+       format::write_model_files(scratch, config, source, dtype_of(recipe::model_precision(settings))))
     if (!replaced || std::ranges::find(tokenizer_names, name) == tokenizer_names.end())
       files.emplace_back(name, read_text(scratch / name));
   for (auto& file : tokenizer_files) files.push_back(std::move(file));
@@ -182,6 +201,10 @@ void save_checkpoint(Session& session, const fs::path& output, const TrainerStat
   const SavedState saved(session, true);
   save_together(session, saved, staging, [&](const checkpoint::ReadState& read) {
     checkpoint::CheckpointContents contents{saved.tensors(), to_json(state, session.settings), session.side_files};
+    for (const checkpoint::SideFile& file : session.base_side_files) {
+      if (std::ranges::find(contents.side_files, file.first, &checkpoint::SideFile::first) == contents.side_files.end())
+        contents.side_files.push_back(file);
+    }
     checkpoint::write_checkpoint(output / ("checkpoint-" + std::to_string(state.step)), contents, read, staging);
     checkpoint::discard_later_checkpoints(output, state.step);
     const bool protect_best = session.settings.keep_best && state.best_step > 0;
@@ -197,9 +220,17 @@ void save_model(Session& session, const fs::path& output, std::span<float> stagi
     read_as(tensor.dtype, first, into,
             [&](std::int64_t at, std::span<float> values) { from->read(tensor.name, at, values); });
   };
-  save_together(session, saved, staging, [&](const checkpoint::ReadState& read) {
-    checkpoint::write_model_folder(output, {saved.tensors(), session.side_files}, from != nullptr ? copy : read,
-                                   staging);
+  save_together(session, saved, staging, [&](const checkpoint::ReadState& held) {
+    const checkpoint::ReadState& read = from != nullptr ? copy : held;
+    const bool has_base = session.run_model.trains_base;
+    if (has_base) {
+      retract(output / format::kAdapterConfigName);  // an older adapter is none of the new base
+      make_folders(output / kBaseFolder);
+      checkpoint::write_model_folder(output / kBaseFolder, {saved.tensors_of(kModel), session.base_side_files}, read,
+                                     staging);
+    }
+    checkpoint::write_model_folder(
+        output, {has_base ? saved.tensors_of(kAdapter) : saved.tensors(), session.side_files}, read, staging);
   });
 }
 

@@ -31,15 +31,12 @@ format::ModelConfig open_config(const recipe::Settings& settings) {
                 "check the path, or see 'sluice list models'");
 }
 
-plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule,
+plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::RuleSet& rules,
                                const plan::StepTrace& trace) {
   plan::PlanRequest request;
   request.recipe.num_micro_batches = static_cast<int>(settings.grad_accumulation);
-  request.recipe.states = exec::StateLayout(trace, rule.states()).bytes();
-  request.recipe.measuring_passes = rule.measuring().passes;
-  request.recipe.measures_states = rule.measuring().reads_states;
+  request.recipe.rules = exec::rule_needs(trace, rules);
   request.recipe.update = recipe::update_when(settings);
-  request.recipe.weights = recipe::weight_precision(settings).weights;
   request.recipe.sharding = recipe::sharding(settings);
   request.recipe.frozen = recipe::stored_weights(settings);
   request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
@@ -118,12 +115,12 @@ void prove(const plan::PlanSet& plans, const plan::Machine& machine) {
   }
 }
 
-void check_groups(const recipe::Settings& settings, const plan::StepTrace& trace) {
+void check_groups(const optim::RuleSet& rules, const plan::StepTrace& trace) {
   std::vector<std::string> names;
   for (const plan::Chunk& chunk : trace.chunks) {
     for (const plan::ParameterSlot& parameter : chunk.parameters) names.push_back(parameter.name);
   }
-  optim::check_groups(recipe::rule_groups(settings), names);
+  optim::check_groups(rules.front().groups, names);
 }
 
 // Every rank plans for itself, from the same figures: rank 0's rates, and what the poorest of them has.
@@ -177,20 +174,20 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
       ranks(purpose.ranks),
       config(std::move(model_config)),
       run_model(make_run_model(settings, config)),
-      rule(recipe::update_rule(run)),
+      rules(recipe::update_rules(run)),
       trace(purpose.trace(model)),
       budget((warm_products(trace), measure_budget(run))),
       machine(local_machine(run, budget)),
-      request(plan_request(run, *rule, trace)) {
+      request(plan_request(run, rules, trace)) {
   request.forward_only = purpose.forward_only;
   request.with_evaluate = purpose.with_evaluate;
   if (purpose.forward_only) {
     request.recipe = {.num_micro_batches = purpose.num_evaluated,
                       .num_evaluated = purpose.num_evaluated,
                       .frozen = recipe::has_adapter(run) ? recipe::DType::Fp32 : request.recipe.frozen,
-                      .states = {}};
+                      .rules = std::vector<plan::RuleNeeds>(rules.size())};
   } else {
-    check_groups(run, trace);
+    check_groups(rules, trace);
   }
   plan::pad_for_shards(trace, request.recipe.sharding);
   agree_on_machine(machine, *ranks);
@@ -234,9 +231,8 @@ void Session::reserve() {
   executor = std::make_unique<exec::Executor>(
       exec::ExecutorOptions{.model = &model,
                             .trace = &trace,
-                            .rule = rule.get(),
+                            .rules = &rules,
                             .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
-                            .groups = recipe::rule_groups(settings),
                             .copies = {.rate = machine.tiers[0].up},
                             .ranks = ranks->links()},
       *state);

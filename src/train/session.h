@@ -11,7 +11,7 @@
 #include "format/weight_source.h"
 #include "model/model.h"
 #include "model/tracer.h"
-#include "optim/rule.h"
+#include "optim/rule_set.h"
 #include "plan/planner.h"
 #include "recipe/settings.h"
 #include "tier/arena.h"
@@ -26,7 +26,7 @@ namespace sluice::train {
 [[nodiscard]] format::ModelConfig open_config(const recipe::Settings& settings);
 
 /// Shape and recipe of the run as the planner sees them.
-[[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::UpdateRule& rule,
+[[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::RuleSet& rules,
                                              const plan::StepTrace& trace);
 
 /// This machine (rates from `sluice doctor`'s file or cautious defaults) with the budget's arena, a disk if spill
@@ -74,14 +74,15 @@ class Session {
   format::ModelConfig config;
   RunModel run_model;
   model::Model& model = run_model.model;
-  std::unique_ptr<optim::UpdateRule> rule;
+  optim::RuleSet rules;
   plan::StepTrace trace;
   Budget budget;
   plan::Machine machine;
   plan::PlanRequest request;
   plan::PlanSet plans;
 
-  std::vector<checkpoint::SideFile> side_files;  ///< what is saved beside the weights
+  std::vector<checkpoint::SideFile> side_files;       ///< what is saved beside the weights
+  std::vector<checkpoint::SideFile> base_side_files;  ///< beside those of an adapter's base, where it is trained
 
   std::vector<std::unique_ptr<tier::Arena>> arenas;  ///< of the tiers above the disk, fastest first
   std::unique_ptr<tier::Store> store;

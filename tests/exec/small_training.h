@@ -49,6 +49,8 @@ struct Workload {
   float loss_scale = 1;
   std::vector<std::string> freeze = {};
   bool adapter = false;  ///< of all linear maps
+  bool dora = false;
+  std::string base_rule = {};  ///< trains what is not of the adapter
 };
 
 inline const char* name(plan::UpdateWhen update) {
@@ -67,7 +69,8 @@ inline const char* name(plan::UpdateWhen update) {
 
 /// "llama, tied, 2 layers, 1 micro-batches, update in the next forward": how GoogleTest names it.
 inline void PrintTo(const Workload& work, std::ostream* out) {
-  if (work.adapter) *out << "adapted ";
+  if (work.adapter) *out << (work.dora ? "DoRA-adapted " : "adapted ");
+  if (!work.base_rule.empty()) *out << "with a base by " << work.base_rule << " ";
   if (!work.freeze.empty()) *out << "partly frozen ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, " << work.rule << ", update in the " << name(work.update);
@@ -174,7 +177,9 @@ class SpillFolder {
 
 inline model::Model training_model(const Workload& work) {
   model::Model model = model::make_model(training_config(work));
-  if (work.adapter) (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .targets = {"all-linear"}});
+  if (work.adapter)
+    (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .dora = work.dora, .targets = {"all-linear"}},
+                              work.base_rule.empty() ? std::nullopt : std::optional(1));
   model::freeze(model, work.freeze);
   return model;
 }
@@ -183,11 +188,13 @@ inline model::Model training_model(const Workload& work) {
 struct TracedWork {
   Workload work;
   model::Model model;
-  std::unique_ptr<optim::UpdateRule> rule;
+  optim::RuleSet rules;
   plan::StepTrace trace;
 
-  explicit TracedWork(const Workload& wanted)
-      : work(wanted), model(training_model(wanted)), rule(optim::make_rule(wanted.rule, wanted.options)) {
+  explicit TracedWork(const Workload& wanted) : work(wanted), model(training_model(wanted)) {
+    rules.push_back({.rule = optim::make_rule(wanted.rule, wanted.options), .groups = wanted.groups});
+    if (!wanted.base_rule.empty())
+      rules.push_back({.rule = optim::make_rule(wanted.base_rule, {}), .lr_factor = 0.25, .weight_decay = 0.05});
     model::install_cpu_allocator();
     trace = model::trace_model(model, {kRows, kLength});
   }
@@ -199,9 +206,7 @@ struct TracedWork {
   }
   [[nodiscard]] plan::PlanRequest request(const Place& place) const {
     plan::PlanRequest request = request_for(work, place);
-    request.recipe.states = StateLayout(trace, rule->states()).bytes();
-    request.recipe.measuring_passes = rule->measuring().passes;
-    request.recipe.measures_states = rule->measuring().reads_states;
+    request.recipe.rules = rule_needs(trace, rules);
     return request;
   }
   [[nodiscard]] Bytes floor(const Place& place) const {
@@ -238,13 +243,10 @@ class Training {
       store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
     }
     state_ = std::make_unique<State>(plans_, arenas, store_.get());
-    executor_ = std::make_unique<Executor>(ExecutorOptions{.model = &work.model,
-                                                           .trace = &trace_,
-                                                           .rule = work.rule.get(),
-                                                           .groups = work.work.groups,
-                                                           .copies = {.rate = kLink},
-                                                           .ranks = ranks},
-                                           *state_);
+    executor_ = std::make_unique<Executor>(
+        ExecutorOptions{
+            .model = &work.model, .trace = &trace_, .rules = &work.rules, .copies = {.rate = kLink}, .ranks = ranks},
+        *state_);
     model::use_workspace(arenas_[0]->data(), plans_.workspace_peak());
     load();
   }
@@ -342,7 +344,7 @@ class Training {
   /// By state and tensor, so that slices make no difference.
   [[nodiscard]] std::vector<std::byte> read_moments() {
     std::vector<std::byte> values;
-    const StateLayout layout(trace_, work_.rule->states());
+    const StateLayout layout(trace_, work_.rules);
     for (const StateArray& array : layout.arrays()) {
       for (const StateArray::Part& part : array.parts) read_part(layout, array, part, values);
     }

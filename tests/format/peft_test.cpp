@@ -70,7 +70,8 @@ TEST(AdapterConfig, ToleratesUnknownKeysAndRefusesWhatChangesTheResult) {
   EXPECT_EQ(with("modules_to_save", nullptr), "");
   EXPECT_EQ(with("lora_dropout", 0.1), "");
   EXPECT_NE(with("peft_type", "IA3").find("'IA3' is not available"), std::string::npos);
-  EXPECT_NE(with("use_dora", true).find("'use_dora' is not available"), std::string::npos);
+  EXPECT_EQ(with("use_dora", true), "");
+  EXPECT_NE(with("use_qalora", true).find("'use_qalora' is not available"), std::string::npos);
   EXPECT_NE(with("bias", "all").find("bias"), std::string::npos);
   EXPECT_NE(with("modules_to_save", {"lm_head"}).find("modules_to_save"), std::string::npos);
   EXPECT_NE(with("init_lora_weights", "pissa_niter_4").find("pissa"), std::string::npos);
@@ -113,6 +114,41 @@ TEST_F(AdapterWeights, AreMergedInEitherLayoutAndInAnyPieces) {
   EXPECT_EQ(merged(true, 0, 6), (std::vector<float>{2, 5, 8, 20, 41, 62}));
 }
 
+TEST_F(AdapterWeights, BringRowsToTheirMagnitudesInEitherLayoutAndInAnyPieces) {
+  const std::vector<AdaptedModule> modules = {{.name = "m", .rank = 1, .scale = 2, .magnitude = true}};
+  write(kAdapterWeightsName,
+        {{"base_model.model.m.lora_A.weight", "F32", {1, 2}},
+         {"base_model.model.m.lora_B.weight", "F32", {3, 1}},
+         {"base_model.model.m.lora_magnitude_vector", "F32", {3}}},
+        {{0, 2}, {1, 0, 0.5}, {10, 3, 2}});
+  const auto merged_from = [&](bool in_out, std::int64_t first, std::size_t count) {
+    const auto weights = merge_adapter(open_weights(folder_.path() / "base.safetensors"),
+                                       open_adapter_weights(folder_.path(), modules), modules, in_out);
+    std::vector<float> values(count);
+    weights->read("m.weight", first, values);
+    return values;
+  };
+  // With 2 B A = {0 4, 0 0, 0 2} the rows are {3 4}, {0 1} and {0 4}, as long as 5, 1 and 4.
+  write("base.safetensors", {{"m.weight", "F32", {3, 2}}}, {{3, 0, 0, 1, 0, 2}});
+  EXPECT_EQ(merged_from(false, 0, 6), (std::vector<float>{6, 8, 0, 3, 0, 2}));
+  EXPECT_EQ(merged_from(false, 1, 3), (std::vector<float>{8, 0, 3}));
+  write("base.safetensors", {{"m.weight", "F32", {2, 3}}}, {{3, 0, 0, 0, 1, 2}});
+  EXPECT_EQ(merged_from(true, 0, 6), (std::vector<float>{6, 0, 0, 8, 3, 2}));
+}
+
+TEST_F(AdapterWeights, BeginWithTheLengthsOfTheBasesRows) {
+  const std::vector<AdaptedModule> modules = {{.name = "m", .rank = 1, .magnitude = true}};
+  write("base.safetensors", {{"m.weight", "F32", {2, 3}}}, {{3, 0, 1, 4, 2, 0}});
+  const auto lengths = [&](bool in_out, std::size_t count) {
+    const auto weights = add_magnitudes(open_weights(folder_.path() / "base.safetensors"), modules, in_out);
+    std::vector<float> values(count);
+    weights->read("base_model.model.m.lora_magnitude_vector", 0, values);
+    return values;
+  };
+  EXPECT_EQ(lengths(false, 2), (std::vector<float>{std::sqrt(10.0F), std::sqrt(20.0F)}));
+  EXPECT_EQ(lengths(true, 3), (std::vector<float>{5, 2, 1}));
+}
+
 TEST_F(AdapterWeights, MustBeThoseOfTheModules) {
   const auto message = [&](const std::vector<AdaptedModule>& modules) {
     return message_of([&] { (void)open_adapter_weights(folder_.path(), modules); });
@@ -121,6 +157,7 @@ TEST_F(AdapterWeights, MustBeThoseOfTheModules) {
   write_adapter();
   EXPECT_EQ(message({{"m", 1, 1, 1}}), "");
   EXPECT_NE(message({{"m", 2, 1, 1}}).find("another rank"), std::string::npos);
+  EXPECT_NE(message({{"m", 1, 1, 1, true}}).find("no magnitude of 'm'"), std::string::npos);
   EXPECT_NE(message({{"m", 1, 1, 1}, {"n", 1, 1, 1}}).find("no adapter of 'n'"), std::string::npos);
   EXPECT_NE(message({}).find("holds 'base_model.model.m.lora_A.weight'"), std::string::npos);
 }

@@ -116,8 +116,7 @@ TEST_P(PlannerOnRandomModels, ProvesPlansOfRanksAtEveryStage) {
   Machine machine = random.machine(false);
   PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
   request.recipe.sharding = {.num_ranks = random.pick(2, 5), .stage = stage};
-  if (stage > 0) request.recipe.measuring_passes = 0;
-  if (stage > 0) request.recipe.states = {{}, {.per_block = 512}};
+  if (stage > 0) request.recipe.rules.assign(2, {.states = {{}, {.per_block = 512}}});
   pad_for_shards(trace, request.recipe.sharding);
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor * 5 / 4, Bytes{1} << 40}) {
@@ -219,7 +218,7 @@ TEST_P(PlannerOnRandomModels, PlansEvaluationAloneWithWeightsResidentOrStreamed)
   StepTrace trace = random.trace();
   for (Chunk& chunk : trace.chunks) chunk.trained = false;
   Machine machine = random.machine(false);
-  const PlanRequest request{.recipe = {.states = {}}, .forward_only = true, .with_evaluate = true};
+  const PlanRequest request{.recipe = {.rules = {{}}}, .forward_only = true, .with_evaluate = true};
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor + floor / 3, Bytes{1} << 40}) {
     machine.tiers[0].capacity = capacity;
@@ -237,7 +236,7 @@ TEST_P(PlannerOnRandomModels, AnEvaluationOfSeveralMicroBatchesReadsAWeightNoMor
   Machine machine = random.machine(false);
   const auto weight_reads = [&](int num_micro_batches) {
     const PlanRequest request{
-        .recipe = {.num_micro_batches = num_micro_batches, .num_evaluated = num_micro_batches, .states = {}},
+        .recipe = {.num_micro_batches = num_micro_batches, .num_evaluated = num_micro_batches, .rules = {{}}},
         .forward_only = true,
         .with_evaluate = true};
     machine.tiers[0].capacity = smallest_arena(trace, machine, request);
@@ -260,7 +259,7 @@ TEST_P(PlannerOnRandomModels, PlansGenerationWithCachesThatStayAndWeightsResiden
   RandomModel random(static_cast<unsigned>(GetParam()));
   const StepTrace trace = random.generation_trace();
   Machine machine = random.machine(false);
-  const PlanRequest request{.recipe = {.states = {}}, .forward_only = true};
+  const PlanRequest request{.recipe = {.rules = {{}}}, .forward_only = true};
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor + floor / 3, floor * 2, Bytes{1} << 40}) {
     machine.tiers[0].capacity = capacity;
@@ -285,7 +284,7 @@ TEST_P(PlannerOnRandomModels, PlansGenerationWithoutAStore) {
   const StepTrace trace = random.generation_trace();
   Machine machine = random.machine(false);
   machine.tiers.pop_back();
-  const PlanRequest request{.recipe = {.states = {}}, .forward_only = true};
+  const PlanRequest request{.recipe = {.rules = {{}}}, .forward_only = true};
   machine.tiers[0].capacity = smallest_arena(trace, machine, request);
   const PlanResult result = make_plan(trace, machine, request);
   ASSERT_TRUE(result.plans);
@@ -349,7 +348,7 @@ TEST_P(PlannerOnRandomModels, PlansEvaluationAndGenerationAloneBelowADevice) {
     for (const StepTrace* trace : std::initializer_list<const StepTrace*>{&evaluation, &generation}) {
       Machine machine = random.machine(true);
       if (!with_store) machine.tiers.pop_back();
-      const PlanRequest request{.recipe = {.states = {}}, .forward_only = true, .with_evaluate = trace == &evaluation};
+      const PlanRequest request{.recipe = {.rules = {{}}}, .forward_only = true, .with_evaluate = trace == &evaluation};
       const Bytes floor = smallest_arena(*trace, machine, request);
       for (const Bytes capacity : {floor, 2 * floor, Bytes{1} << 40}) {
         for (const Bytes host : {Bytes{1} << 40, weights / 2}) {

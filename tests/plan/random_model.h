@@ -39,8 +39,10 @@ class RandomModel {
   StepTrace partly_frozen_trace() {
     StepTrace trace = this->trace();
     const int below = pick(0, static_cast<int>(trace.chunks.size()) - 1);
-    for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk)
+    for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
       trace.chunks[chunk].trained = chunk >= below && (chunk == below || pick(0, 2) > 0);
+      trace.chunks[chunk].rule = pick(0, 1);
+    }
     return trace;
   }
 
@@ -57,16 +59,22 @@ class RandomModel {
     return trace;
   }
 
-  Recipe recipe() {
-    Recipe recipe;
-    recipe.num_micro_batches = pick(1, 4);
-    recipe.states.resize(pick(0, 3));
-    for (StateBytes& state : recipe.states) {
+  RuleNeeds rule_needs() {
+    RuleNeeds rule;
+    rule.states.resize(pick(0, 3));
+    for (StateBytes& state : rule.states) {
       state.per_block = std::array<Bytes, 4>{1024, 512, 260, 0}[pick(0, 3)];
       if (state.per_block == 0) state.per_chunk.assign(kMostChunks, Bytes{pick(0, 3)} * 4000);
     }
-    recipe.measuring_passes = std::max(0, pick(-2, 2));
-    recipe.measures_states = pick(0, 1) == 1;
+    rule.measuring_passes = std::max(0, pick(-2, 2));
+    rule.measures_states = pick(0, 1) == 1;
+    return rule;
+  }
+
+  Recipe recipe() {
+    Recipe recipe;
+    recipe.num_micro_batches = pick(1, 4);
+    recipe.rules = {rule_needs(), rule_needs()};
     recipe.update = static_cast<UpdateWhen>(pick(0, 3));
     recipe.clamps = pick(0, 3) == 0;
     return recipe;

@@ -52,8 +52,7 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
                                          NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
-                                         NamedValue{"adapter", "dora"}, NamedValue{"adapter", "qlora"},
-                                         NamedValue{"use-dora", "true"}, NamedValue{"lora-dropout", "0.1"}),
+                                         NamedValue{"adapter", "qlora"}, NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
                            std::string name = parameter.param.name + "_" + parameter.param.value;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
@@ -96,6 +95,29 @@ TEST(Support, TakesAnEmulatedDeviceWithMemoryOfItsOwn) {
   EXPECT_EQ(machine.update_tier, 1);
   EXPECT_EQ(machine.compute.matmul, compute);
   EXPECT_EQ(machine.process_ram(std::vector<Bytes>{MiB, 2 * MiB, 5 * MiB}), machine.process_overhead + 3 * MiB);
+}
+
+TEST(Support, GivesTheBaseOfAnAdapterARuleRateAndFormatOfItsOwn) {
+  const auto rules = update_rules(read_settings(std::vector<NamedValue>{{"adapter", "lora"},
+                                                                        {"lr", "1e-3"},
+                                                                        {"base-optimizer", "sgd"},
+                                                                        {"base-optimizer-option", "momentum=0.9"},
+                                                                        {"base-lr", "5e-4"},
+                                                                        {"base-weight-decay", "0"},
+                                                                        {"param-group", "a*:lr=1e-3"},
+                                                                        {"param-group", "b*:lr_factor=3"},
+                                                                        {"weights-dtype", "bf16"},
+                                                                        {"master-dtype", "none"}}));
+  ASSERT_EQ(rules.size(), 2U);
+  EXPECT_EQ(rules[0].precision.weights, DType::Fp32);
+  EXPECT_EQ(rules[kBaseRule].precision.weights, DType::Bf16);
+  EXPECT_EQ(rules[kBaseRule].rule->states().size(), 1U);
+  const optim::UpdateArgs args = rules[kBaseRule].args({.lr = 1e-4, .weight_decay = 0.1});
+  EXPECT_DOUBLE_EQ(args.lr, 5e-5);
+  EXPECT_EQ(args.weight_decay, 0);
+  EXPECT_EQ(rules[0].groups[0].lr_factor, 1);
+  EXPECT_EQ(rules[kBaseRule].groups[0].lr_factor, 2) << "of the base's own rate";
+  EXPECT_EQ(rules[kBaseRule].groups[1].lr_factor, 3);
 }
 
 TEST(Support, KeepsAMasterBesideWeightsOf16Bits) {
@@ -151,8 +173,9 @@ TEST(Support, FlagsReachTheRulesThatHaveThem) {
 }
 
 TEST(Support, RatesOfGroupsAreMultiplesOfTheRate) {
-  const auto groups = rule_groups(read_settings(
+  const auto rules = update_rules(read_settings(
       std::vector<NamedValue>{{"lr", "1e-3"}, {"param-group", "a*:lr=5e-4"}, {"param-group", "b*:weight_decay=0"}}));
+  const auto& groups = rules.front().groups;
   ASSERT_EQ(groups.size(), 2U);
   EXPECT_EQ(groups[0].lr_factor, 0.5);
   EXPECT_EQ(groups[0].weight_decay, std::nullopt);

@@ -1,4 +1,5 @@
 // Adapters and frozen parameters as a user has them: trained, resumed, evaluated, trained on, merged.
+#include <algorithm>
 #include <filesystem>
 #include <span>
 
@@ -22,6 +23,20 @@ class AdapterProgram : public TrainingProgram {
                    " --seq-len 32 --micro-batch-size 2 --grad-accumulation 2 --max-steps 6 --lr 1e-2 --threads 2 " +
                    more,
                before);
+  }
+  /// What a run with these flags needs at least beside a disk.
+  Bytes least_budget(const std::string& flags) {
+    const auto refusal = [&](Bytes bytes) {
+      return adapt("plan", flags + " --dry-run " + spill() + budget(bytes)).err;
+    };
+    std::smatch found;
+    const std::string alone = refusal(16 * MiB);
+    EXPECT_TRUE(std::regex_search(alone, found, std::regex(R"(needs ([0-9.]+) MiB)"))) << alone;
+    if (found.empty()) return 0;
+    const std::string refused =
+        refusal(static_cast<Bytes>(std::stod(found[1]) * static_cast<double>(MiB)) + MiB + kSpread);
+    EXPECT_TRUE(std::regex_search(refused, found, std::regex(R"(\(([0-9]+) bytes)"))) << refused;
+    return found.empty() ? 0 : std::stoll(found[1]) + kSpread;
   }
   [[nodiscard]] std::string adapter_of(const std::string& output) const {
     return cli::read_whole(scratch_.file(output) / "adapter_model.safetensors");
@@ -100,6 +115,106 @@ TEST_F(AdapterProgram, RefusesByNameWhatDoesNotGoTogether) {
   expect_failure(adapt("y", "--freeze nothing"), 2, "'nothing' matches no parameter");
   fs::rename(path("base"), path("elsewhere"));
   expect_failure(run("eval --model " + path("lora") + " --data " + path("held-out.safetensors")), 2, "--adapter-path");
+}
+
+constexpr const char* kDora = "--adapter dora --lora-rank 4 --lora-alpha 16 --lora-targets all-linear ";
+
+TEST_F(AdapterProgram, BeginsAsTheBaseWithMagnitudesAndMergesThem) {
+  ASSERT_EQ(adapt("dora", std::string(kDora) + "--save-steps 3").exit_code, 0);
+  ASSERT_EQ(adapt("lora", kLora).exit_code, 0);
+  EXPECT_NEAR(steps("dora").at(1)[0].get<double>(), steps("lora").at(1)[0].get<double>(), 1e-5);
+  EXPECT_NE(steps("dora").at(6)[0], steps("lora").at(6)[0]);
+  const Json config = Json::parse(cli::read_whole(path("dora/adapter_config.json")));
+  EXPECT_EQ(config["use_dora"], true);
+  const auto weights = format::open_weights(path("dora/adapter_model.safetensors"));
+  const auto* magnitude = weights->find("base_model.model.model.layers.3.mlp.down_proj.lora_magnitude_vector");
+  ASSERT_NE(magnitude, nullptr);
+  EXPECT_EQ(magnitude->shape, (std::vector<std::int64_t>{128}));
+  EXPECT_EQ(weights->tensors().size(), 4U * 7 * 3);
+  const std::string bits = adapter_of("dora");
+  ASSERT_EQ(adapt("small", std::string(kDora) + spill() + budget(least_budget(kDora))).exit_code, 0);
+  EXPECT_TRUE(adapter_of("small") == bits);
+  const Json end = events("small", "end").at(0);
+  EXPECT_EQ(end.at("predicted_host_peak_bytes"), end.at("host_peak_bytes"));
+  const auto on = adapt("resumed", std::string(kDora) + "--resume " + path("dora/checkpoint-3"));
+  ASSERT_EQ(on.exit_code, 0) << on.err;
+  EXPECT_TRUE(adapter_of("resumed") == bits);
+  const double after = held_out_loss("--model " + path("dora"));
+  ASSERT_EQ(run("export --model " + path("dora") + " --merge-adapter --output " + path("merged")).exit_code, 0);
+  EXPECT_NEAR(held_out_loss("--model " + path("merged")), after, 1e-5);
+}
+
+constexpr const char* kBaseToo =
+    "--adapter lora --lora-rank 4 --lora-targets all-linear --optimizer adamw "
+    "--base-optimizer lomo --base-lr 2e-3 ";
+
+TEST_F(AdapterProgram, TrainsTheBaseByItsOwnRuleAndSavesItBesideTheAdapter) {
+  const std::string base = weights_of("base");
+  const auto result = adapt("both", kBaseToo);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(weights_of("base"), base);
+  EXPECT_NE(weights_of("both/base"), base);
+  EXPECT_TRUE(fs::exists(path("both/base/config.json")));
+  EXPECT_FALSE(fs::exists(path("both/config.json")));
+  const Json config = Json::parse(cli::read_whole(path("both/adapter_config.json")));
+  EXPECT_EQ(config["base_model_name_or_path"], path("both/base"));
+  const Json start = events("both", "start")[0];
+  EXPECT_EQ(start.at("trained_parameters"), start.at("parameters"));
+  const double both = held_out_loss("--model " + path("both"));
+  EXPECT_EQ(held_out_loss("--model " + path("both/base") + " --adapter-path " + path("both")), both);
+  EXPECT_NE(held_out_loss("--model " + path("base") + " --adapter-path " + path("both")), both);
+  const auto merged = run("export --model " + path("both") + " --merge-adapter --output " + path("merged"));
+  ASSERT_EQ(merged.exit_code, 0) << merged.err;
+  EXPECT_NEAR(held_out_loss("--model " + path("merged")), both, 1e-5);
+  fs::rename(path("both"), path("moved"));
+  EXPECT_EQ(held_out_loss("--model " + path("moved")), both) << "the base in the adapter's folder goes with it";
+}
+
+TEST_F(AdapterProgram, GivesAdapterAndBaseTheSameBitsInLittleMemoryAndAfterAKill) {
+  ASSERT_EQ(adapt("whole", kBaseToo).exit_code, 0);
+  const std::string adapter = adapter_of("whole"), base = weights_of("whole/base");
+  const auto small = adapt("small", std::string(kBaseToo) + spill() + budget(least_budget(kBaseToo)));
+  ASSERT_EQ(small.exit_code, 0) << small.err;
+  EXPECT_TRUE(adapter_of("small") == adapter);
+  EXPECT_TRUE(weights_of("small/base") == base);
+  const Json end = events("small", "end").at(0);
+  EXPECT_EQ(end.at("predicted_host_peak_bytes"), end.at("host_peak_bytes"));
+  (void)adapt("killed", std::string(kBaseToo) + "--save-steps 2", "SLUICE_FAIL=checkpoint.rename@2=KILL");
+  ASSERT_TRUE(fs::exists(path("killed/checkpoint-2/adapter_config.json")));
+  EXPECT_TRUE(fs::exists(path("killed/checkpoint-2/model.safetensors")));
+  EXPECT_TRUE(fs::exists(path("killed/checkpoint-2/config.json")));
+  expect_failure(adapt("killed", std::string(kLora) + "--save-steps 2"), 2, "--base-optimizer");
+  ASSERT_EQ(adapt("killed", std::string(kBaseToo) + "--save-steps 2").exit_code, 0);
+  EXPECT_TRUE(adapter_of("killed") == adapter);
+  EXPECT_TRUE(weights_of("killed/base") == base);
+  EXPECT_EQ(steps("killed"), steps("whole"));
+  EXPECT_EQ(held_out_loss("--model " + path("killed/checkpoint-6")), held_out_loss("--model " + path("killed")));
+}
+
+TEST_F(AdapterProgram, KeepsABaseOf16BitsInItsFormatBesideAnAdapterOf32) {
+  const std::string half = std::string(kBaseToo) + "--weights-dtype bf16 --master-dtype none ";
+  ASSERT_EQ(adapt("half", half).exit_code, 0);
+  const auto base = format::open_weights(path("half/base"));
+  EXPECT_TRUE(std::ranges::all_of(base->tensors(), [](const auto& tensor) { return tensor.dtype == "BF16"; }));
+  EXPECT_EQ(format::open_weights(path("half/adapter_model.safetensors"))->tensors()[0].dtype, "F32");
+  EXPECT_EQ(Json::parse(cli::read_whole(path("half/base/config.json"))).at("torch_dtype"), "bfloat16");
+  ASSERT_EQ(adapt("small", half + spill() + budget(least_budget(half))).exit_code, 0);
+  EXPECT_TRUE(adapter_of("small") == adapter_of("half"));
+  EXPECT_TRUE(weights_of("small/base") == weights_of("half/base"));
+}
+
+TEST_F(AdapterProgram, KeepsFrozenPartsOfAnAdapterInItsFile) {
+  ASSERT_EQ(adapt("part", std::string(kLora) + "--freeze '*lora_A*'").exit_code, 0);
+  const auto weights = format::open_weights(path("part/adapter_model.safetensors"));
+  EXPECT_EQ(weights->tensors().size(), 4U * 7 * 2);
+  EXPECT_GT(held_out_loss("--model " + path("part")), 0);
+}
+
+TEST_F(AdapterProgram, RefusesARuleForTheBaseThatHasNothingToDo) {
+  expect_failure(adapt("x", "--base-optimizer lomo"), 2, "without an adapter");
+  expect_failure(adapt("x", std::string(kLora) + "--base-lr 1e-3"), 2, "--base-optimizer");
+  expect_failure(adapt("x", std::string(kLora) + "--base-optimizer nolo"), 2, "'nolo'");
+  expect_failure(adapt("x", std::string(kBaseToo) + "--update backward --clip-mode global"), 2, "--update backward");
 }
 
 TEST_F(AdapterProgram, TrainsAroundFrozenParameters) {

@@ -1,0 +1,85 @@
+"""PEFT and sluice on each other's folders, for each kind of adapter on tiny random models: sluice evaluates, merges and
+trains what PEFT wrote; PEFT loads what sluice wrote, gives its loss and its merged logits, and writes the same tensors.
+
+    python tools/oracles/check_peft.py build/release/bin/sluice
+"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+from check_adapter_folder import check, load_adapted
+from make_model_oracles import CLASSES, GPT2, LLAMA
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+BASES = {"llama": dict(LLAMA, attention_bias=True, tie_word_embeddings=True),
+         "gpt2": dict(GPT2, bos_token_id=1, eos_token_id=2)}
+KINDS = {
+    "lora": ("--adapter lora --lora-targets all-linear", dict(target_modules="all-linear")),
+    "rslora": ("--adapter rslora --lora-rank-pattern o_proj=2 --lora-alpha-pattern q_proj=3",
+               dict(use_rslora=True, rank_pattern={"o_proj": 2}, alpha_pattern={"q_proj": 3})),
+    "dora": ("--adapter dora --lora-targets all-linear", dict(use_dora=True, target_modules="all-linear")),
+    "dora+rslora": ("--adapter rslora --use-dora", dict(use_dora=True, use_rslora=True)),
+    "base-too": ("--adapter lora --base-optimizer lomo --base-lr 1e-2", None),
+}
+LENGTH = 12
+
+
+class Family:
+    def __init__(self, sluice, name, folder):
+        self.sluice, self.name, self.folder = sluice, name, folder
+        self.base, self.data = folder / "base", folder / "data.safetensors"
+        settings = BASES[name]
+        config_class, self.model_class = CLASSES[name]
+        torch.manual_seed(3)
+        base = self.model_class(config_class(**{k: v for k, v in settings.items() if k != "model_type"})).float()
+        for parameter in base.parameters():
+            parameter.data = torch.randn_like(parameter) * 0.2 + (1.0 if parameter.dim() == 1 else 0.0)
+        base.save_pretrained(self.base)
+        save_file({"input_ids": torch.randint(0, settings["vocab_size"], (4, LENGTH))}, self.data)
+
+    def run(self, *arguments):
+        result = subprocess.run([self.sluice, *map(str, arguments)], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+    def train(self, output, *what):
+        self.run("train", "--model", self.base, "--data", self.data, "--output", output, "--seq-len", LENGTH,
+                 "--max-steps", 3, "--lr", 1e-2, "--threads", 2, *what)
+
+    def compare(self, adapter, base):
+        merged, result = adapter.with_name(adapter.name + "-merged"), self.folder / "eval.json"
+        self.run("export", "--model", base, "--adapter-path", adapter, "--merge-adapter", "--output", merged)
+        self.run("eval", "--model", base, "--adapter-path", adapter, "--data", self.data, "--json", result,
+                 "--seq-len", LENGTH, "--threads", 2)
+        return check(adapter, base, self.data, json.loads(result.read_text())["loss"], merged)
+
+    def write_with_peft(self, adapter, lora):
+        fan_in_fan_out = dict(fan_in_fan_out=True) if self.name == "gpt2" else {}
+        config = LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=5, init_lora_weights=False, **fan_in_fan_out, **lora)
+        base = self.model_class.from_pretrained(self.base, dtype=torch.float32)
+        get_peft_model(base, config).save_pretrained(adapter)
+
+    def check(self, kind, flags, lora):
+        ours, theirs, on = (self.folder / (kind + suffix) for suffix in ("", "-peft", "-on"))
+        self.train(ours, *flags.split(), "--lora-rank", 3, "--lora-alpha", 5)
+        base = ours / "base" if (ours / "base").exists() else self.base
+        print(f"{self.name} {kind}, sluice's:", self.compare(ours, base))
+        if lora is None:
+            return
+        self.write_with_peft(theirs, lora)
+        print(f"{self.name} {kind}, PEFT's:  ", self.compare(theirs, self.base))
+        self.train(on, "--adapter-path", theirs)
+        tensors = "adapter_model.safetensors"
+        assert load_file(theirs / tensors).keys() == load_file(on / tensors).keys()
+        load_adapted(on, self.base)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in BASES:
+            family = Family(sys.argv[1], name, pathlib.Path(scratch) / name)
+            for kind, (flags, lora) in KINDS.items():
+                family.check(kind, flags, lora)
