@@ -44,7 +44,7 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
     if (measures) {
       if (!whole) measure(action.pass, places, range, own);
     } else {
-      for (int pass = 0; whole && pass < num_measuring_; ++pass) measure(pass, places, range, own);
+      for (int pass = 0; whole && pass < rule_of(chunk).measuring().passes; ++pass) measure(pass, places, range, own);
       apply(places, range, own);
     }
   }
