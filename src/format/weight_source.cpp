@@ -69,6 +69,12 @@ bool is_known_buffer(std::string_view name) { return name.ends_with("rotary_emb.
 
 }  // namespace
 
+bool has_weights(const std::filesystem::path& model) {
+  if (!std::filesystem::is_directory(model)) return std::filesystem::exists(model);
+  return std::filesystem::exists(model / "model.safetensors") ||
+         std::filesystem::exists(model / "model.safetensors.index.json");
+}
+
 std::unique_ptr<WeightSource> open_weights(const std::filesystem::path& model) {
   if (std::filesystem::is_directory(model)) return open_folder(model);
   if (!std::filesystem::exists(model))

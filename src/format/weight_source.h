@@ -30,6 +30,9 @@ class WeightSource {
   virtual void read(std::string_view name, std::int64_t first_element, std::span<float> destination) const = 0;
 };
 
+/// Whether open_weights would find a file there.
+bool has_weights(const std::filesystem::path& model);
+
 /// Opens a folder (model.safetensors, or its shards by model.safetensors.index.json), a FILE.safetensors or a
 /// FILE.gguf. Headers are read and validated here, no tensor is. Rotary rows of a GGUF are given back in Hugging Face
 /// order, tensors of GPT-2 under the names of its class with a head.

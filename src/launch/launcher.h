@@ -19,7 +19,8 @@ namespace sluice::launch {
 int run_ranks(int num_ranks, const std::vector<std::string>& arguments);
 
 /// What `--nproc` asks for: runs the ranks and returns the job's exit code, or nullopt where there is nothing to start
-/// (one rank; this process is a rank already). With the library "mpi" this process becomes mpirun. Throws ConfigError when a launcher has started another number of ranks.
+/// (one rank; this process is a rank already). With the library "mpi" this process becomes mpirun. Throws ConfigError
+/// when a launcher has started another number of ranks.
 std::optional<int> run_ranks_unless_launched(int num_ranks, std::string_view library);
 
 }  // namespace sluice::launch

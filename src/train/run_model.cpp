@@ -106,7 +106,7 @@ recipe::Settings resolve_base(recipe::Settings settings) {
 
 recipe::Settings resolve_model(recipe::Settings settings) {
   settings = resolve_base(std::move(settings));
-  if (!settings.weights_dtype && !settings.init_random && fs::exists(settings.model))
+  if (!settings.weights_dtype && !settings.init_random && format::has_weights(settings.model))
     settings.weights_dtype = stored_format(settings.model);
   return settings;
 }

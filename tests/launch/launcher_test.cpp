@@ -82,7 +82,9 @@ class GlooJob : public testing::Test {
     for (int rank = 0; rank < 4; ++rank) {
       if (rank == victim) continue;
       // Its own line, wherever the launcher put it.
-      const std::size_t at = job.text().find("[collective] rank " + std::to_string(rank) + ": a");
+      const std::string begin_of_line = "[collective] rank " + std::to_string(rank) + ": ";
+      const std::size_t at =
+          std::min(job.text().find(begin_of_line + "all_reduce"), job.text().find(begin_of_line + "barrier"));
       ASSERT_NE(at, std::string::npos) << job.text();
       const std::string line = job.text().substr(at, job.text().find('\n', at) - at);
       EXPECT_TRUE(line.find(name + " is lost") != std::string::npos ||

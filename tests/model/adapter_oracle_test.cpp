@@ -46,7 +46,7 @@ TEST_P(AdapterOracle, GivesPeftsLossLogitsAndGradients) {
       if (!small.gradients[c][i].defined()) continue;
       const at::Tensor& expected = oracle.tensors.at("gradient." + name);
       const double largest = expected.abs().max().item<double>();
-      EXPECT_LT(difference(small.gradients[c][i], expected), 1e-5 * std::max(1.0, largest)) << name;
+      EXPECT_LT(difference(small.gradients[c][i], expected), 2e-5 * std::max(1.0, largest)) << name;
       ++num_trained;
     }
   }

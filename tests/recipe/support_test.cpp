@@ -49,8 +49,7 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
                                          NamedValue{"moments-dtype", "fp16"}, NamedValue{"compute-dtype", "bf16"},
                                          NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
-                                         NamedValue{"nproc", "2"}, NamedValue{"zero-stage", "2"},
-                                         NamedValue{"zero-stage", "3"}, NamedValue{"collective", "gloo"},
+
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
                                          NamedValue{"adapter", "qlora"}, NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
