@@ -20,7 +20,7 @@ liburing-dev         disk tier: asynchronous file I/O that does not block the co
 libxxhash-dev        checksums of everything that goes to disk
 libpcre2-dev         tokenizers: Unicode regular expressions
 libutf8proc-dev      tokenizers: Unicode normalisation
-libgloo-dev          ranks over Gloo: headers that libtorch's own name and its wheel lacks; nothing of it is linked
+libgloo-dev          ranks over Gloo: headers that those of libtorch include and its wheel lacks; nothing of it is linked
 libopenmpi-dev       ranks over MPI (--collective mpi)
 openmpi-bin          mpirun
 libgtest-dev         tests

@@ -84,7 +84,8 @@ Bytes most_alive(const Plan& plan, BufferKind kind) {
     const Buffer& buffer = plan.buffers[id];
     if (buffer.kind != kind) continue;
     if (buffer.persistent) {
-      always += buffer.bytes;
+      const bool in_memory = std::ranges::find(plan.entry, id, &EntryState::buffer) != plan.entry.end();
+      always += in_memory ? buffer.bytes : buffer.bytes_on_disk();
     } else {
       Lifetime(plan, id).add_to(curve, buffer.bytes);
     }

@@ -20,8 +20,8 @@ struct MemoryParts {
 [[nodiscard]] MemoryParts parts_at_peak(const Plan& plan, int tier);
 
 /// The most bytes of this kind that hold something needed later, at any action and wherever they are: what a kind costs
-/// altogether. State counts always; a gradient from its first sum to its last reader, through the period's end if the
-/// next period reads it.
+/// altogether. State counts always, at its size where it waits between periods; a gradient from its first sum to its
+/// last reader, through the period's end if the next period reads it.
 [[nodiscard]] Bytes most_alive(const Plan& plan, BufferKind kind);
 
 /// "weight 12.6 GiB, gradient 250 MiB, workspace 1.2 GiB": largest first.

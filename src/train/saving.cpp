@@ -1,7 +1,6 @@
 #include "train/saving.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <iterator>
@@ -42,8 +41,8 @@ const char* dtype_of(const optim::WeightPrecision& precision) {
 void read_as(std::string_view dtype, std::int64_t first, std::span<std::byte> into,
              const std::function<void(std::int64_t first, std::span<float> values)>& read) {
   if (dtype == "F32") return read(first, {reinterpret_cast<float*>(into.data()), into.size() / sizeof(float)});
-  std::array<float, 1 << 13> wide;
   const std::size_t count = into.size() / sizeof(std::uint16_t);
+  std::vector<float> wide(std::min<std::size_t>(count, exec::State::kPiece));  // a stripe of the disk tier
   for (std::size_t done = 0; done < count; done += wide.size()) {
     const std::span values(wide.data(), std::min(wide.size(), count - done));
     std::ranges::fill(values, 0.0F);  // what another rank holds is not read
