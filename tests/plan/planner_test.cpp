@@ -374,7 +374,7 @@ TEST_P(PlannerOnRandomModels, PlansEvaluationAndGenerationAloneBelowADevice) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, PlannerOnRandomModels, testing::Range(0, 60));
+INSTANTIATE_TEST_SUITE_P(Seeds, PlannerOnRandomModels, testing::Range(0, kNumSeeds));
 
 }  // namespace
 }  // namespace sluice::plan

@@ -12,6 +12,13 @@
 
 namespace sluice::plan {
 
+// Sanitizers run the same code five to ten times slower.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr int kNumSeeds = 15;
+#else
+inline constexpr int kNumSeeds = 60;
+#endif
+
 class RandomModel {
  public:
   explicit RandomModel(unsigned seed) : random_(seed) {}

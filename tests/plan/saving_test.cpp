@@ -77,7 +77,7 @@ TEST_P(SavedOnRandomModels, CountAgainstTheDiskWriteLimit) {
   EXPECT_LE(least.plans->predicted.written_per_day(), request.disk_write_limit);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SavedOnRandomModels, testing::Range(0, 40));
+INSTANTIATE_TEST_SUITE_P(Seeds, SavedOnRandomModels, testing::Range(0, std::min(40, kNumSeeds)));
 
 }  // namespace
 }  // namespace sluice::plan
