@@ -8,7 +8,6 @@ namespace sluice {
 
 enum class NumberFormat { Fp32, Bf16, Fp16 };
 
-[[nodiscard]] constexpr std::size_t bytes_of(NumberFormat format) { return format == NumberFormat::Fp32 ? 4 : 2; }
 /// "fp32", "bf16", "fp16".
 [[nodiscard]] const char* name(NumberFormat format);
 

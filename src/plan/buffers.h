@@ -41,12 +41,11 @@ class BufferTable {
  private:
   BufferId add(Buffer buffer);
   BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
+  void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
+  void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   std::vector<Buffer> buffers_;
-  void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
-  void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
-
   std::vector<BufferId> weights_, gathered_, gradients_, reduced_, boundary_gradients_, caches_;
   std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
