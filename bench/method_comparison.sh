@@ -56,6 +56,6 @@ PY
     continue
   fi
   speed=$(grep '"event":"step"' "$run/metrics.jsonl" | sed 's/.*"tokens_per_second":\([0-9.]*\).*/\1/' | sort -n | awk '{ v[NR] = $1 } END { printf "%.0f", v[int((NR + 1) / 2)] }')
-  written=$(du -cb "$run"/*.safetensors | tail -n 1 | cut -f 1)
+  written=$(find "$run" -maxdepth 2 -name "*.safetensors" -print0 | xargs -0 du -cb | tail -n 1 | cut -f 1)
   printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$method" "$accuracy" "$against" "$(mib "$(end "$run" rss_bytes)")" "$(mib "$(end "$run" host_peak_bytes)")" "$speed" "$(mib "$written")"
 done
