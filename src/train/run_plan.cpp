@@ -95,10 +95,11 @@ void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
 }
 
 // With the plan made, the process is known better than before it.
-void settle(PlanForecast& forecast) {
+void settle(PlanForecast& forecast, const recipe::Settings& settings) {
   plan::Machine& machine = forecast.machine;
   const int disk = machine.tier_index(plan::TierKind::Disk), host = machine.tier_index(plan::TierKind::Host);
-  const Bytes settled = settled_overhead(disk >= 0 && forecast.result.plans->arena_peak[disk] > 0);
+  const Bytes settled =
+      settled_overhead(disk >= 0 && forecast.result.plans->arena_peak[disk] > 0) + narrow_staging(settings);
   const Bytes less = std::max<Bytes>(machine.process_overhead - settled, 0);
   machine.process_overhead -= less;
   machine.tiers[host].capacity += less;
@@ -132,7 +133,7 @@ int run_plan(const recipe::Settings& asked) {
     PlanForecast without = make_forecast(settings.model, trace, machine, request);
     if (without.result.plans) forecast = std::move(without);
   }
-  if (result.plans && is_warmed(trace, settings)) settle(forecast);
+  if (result.plans && is_warmed(trace, settings)) settle(forecast, settings);
   std::fputs(to_text(forecast, settings).c_str(), stdout);
   std::fflush(stdout);
   if (!settings.json.empty()) write_text(settings.json, to_json(forecast, settings).dump() + "\n");

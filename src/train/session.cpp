@@ -197,7 +197,8 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   prove(plans, machine);
   agree_on_plans(plans, *ranks);
   plan::take_shard(plans, ranks->rank());
-  machine.process_overhead = std::min(machine.process_overhead, settled_overhead(planned(plan::TierKind::Disk) > 0));
+  machine.process_overhead =
+      std::min(machine.process_overhead, settled_overhead(planned(plan::TierKind::Disk) > 0) + narrow_staging(run));
 }
 
 plan::ElementRange Session::weights_here(int chunk) const {
