@@ -8,8 +8,10 @@ The peer is any command that trains and prints, as its last line, a JSON object 
 
 usage: speed.py --sluice BIN --model DIR --data FILE --scratch DIR --peer 'COMMAND' --rows ROW[,ROW...] [--rounds 5] [--steps 4]
        [--micro-batch 4] [--init-random] [--peer-gflop-per-token F --gemm GFLOPS] [--markdown FILE]
-ROW is NAME=FLAG FLAG ..., rows are separated by ';'; {spill} in a flag stands for a folder under --scratch. Example:
+ROW is NAME=FLAG FLAG ..., rows are separated by ';'; {spill} in a flag stands for a folder under --scratch. A row of several ranks
+sets its own --micro-batch-size, so that all rows have the tokens of --micro-batch in a step. Examples:
   --rows 'unlimited=--max-grad-norm 0;1GiB=--max-grad-norm 0 --host-memory 1GiB --spill-dir {spill}'
+  --rows 'one rank=--threads 2;2 ranks=--threads 2 --nproc 2 --zero-stage 2 --micro-batch-size 2'
 """
 import argparse
 import json
@@ -58,7 +60,8 @@ def our_run(a, name, flags):
     for folder in (output, spill):
         shutil.rmtree(folder, ignore_errors=True)
     command = [a.sluice, "train", "--model", a.model, "--data", a.data, "--output", output, "--seq-len", str(a.seq_len),
-               "--micro-batch-size", str(a.micro_batch), "--max-steps", str(a.steps), "--no-shuffle"]
+               "--max-steps", str(a.steps), "--no-shuffle"]
+    command += [] if "--micro-batch-size" in flags else ["--micro-batch-size", str(a.micro_batch)]
     command += ["--init", "random"] if a.init_random else []
     command += shlex.split(a.extra) + shlex.split(flags.replace("{spill}", spill))
     done = subprocess.run(command, capture_output=True, text=True, check=False)

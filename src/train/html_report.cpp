@@ -159,6 +159,15 @@ std::string time_section(const RunReport& report) {
   return html + line_chart({curve("step seconds", "loss", report.steps, report.step_seconds)});
 }
 
+// The rank that waits least is the one that the others wait for.
+std::string ranks_section(const RunReport& report) {
+  if (report.rank_waits.empty()) return {};
+  std::string html = "<table>" + row({"rank", "waits for others in a steady step"}, "th");
+  for (std::size_t rank = 0; rank < report.rank_waits.size(); ++rank)
+    html += row({std::to_string(rank), format_seconds(report.rank_waits[rank])});
+  return html + "</table>";
+}
+
 std::string disk_section(const RunReport& report) {
   if (report.disk_read + report.disk_written == 0) return {};
   return "<p>The run read " + format_bytes(report.disk_read) + " and wrote " + format_bytes(report.disk_written) +
@@ -195,6 +204,7 @@ std::string html_report(const RunReport& report) {
   html += section("Loss", loss_section(report));
   html += section("Memory", memory_section(report));
   html += section("Step time", time_section(report));
+  html += section("Ranks", ranks_section(report));
   html += section("Disk", disk_section(report));
   html += section("One step, lane by lane", lanes_section(report));
   html += section("Settings", settings_section(report));

@@ -41,6 +41,7 @@ struct RunReport {
   plan::MemoryParts at_peak;  ///< of the arena where block math runs
   Seconds lower_bound = 0;
   std::vector<StepFigures> forecasts;     ///< a steady step, in the order in which they were made; measured last
+  std::vector<Seconds> rank_waits;        ///< of several: how long each waits for others in a steady step
   Bytes disk_read = 0, disk_written = 0;  ///< of the whole run
 
   const plan::Plan* plan = nullptr;    ///< what the timelines' actions index; not owned

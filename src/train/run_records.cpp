@@ -162,6 +162,8 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   if (session_.ranks->are_many()) {
     line.update(exchanges_json(session_.plans.train, measured_));
     line["sent_bytes"] = outcome.sent;
+    line["rank_wait_seconds"] = outcome.rank_waits;
+    rank_waits_.push_back(outcome.rank_waits);
   }
   if (session_.settings.loss_scale) line["loss_scale"] = outcome.loss_scale;
   if (outcome.skipped) line["not_finite"] = outcome.not_finite;
@@ -219,6 +221,16 @@ std::vector<StepFigures> RunRecords::forecasts() const {
   return rows;
 }
 
+std::vector<Seconds> RunRecords::steady_rank_waits() const {
+  std::vector<Seconds> waits;
+  for (std::size_t rank = 0; !rank_waits_.empty() && rank < rank_waits_.front().size(); ++rank) {
+    std::vector<Seconds> of_rank;
+    for (const std::vector<Seconds>& step : rank_waits_) of_rank.push_back(step[rank]);
+    waits.push_back(steady(of_rank));
+  }
+  return waits;
+}
+
 RunReport RunRecords::report() const {
   const plan::PlanSet& plans = session_.plans;
   const tier::ProcessMemory process = tier::read_process_memory();
@@ -245,6 +257,7 @@ RunReport RunRecords::report() const {
         {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
   report.lower_bound = plans.bound;
   report.forecasts = forecasts();
+  report.rank_waits = steady_rank_waits();
   report.disk_read = disk_read_;
   report.disk_written = disk_written_;
   report.plan = &plans.train;

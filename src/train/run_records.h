@@ -41,6 +41,8 @@ class RunRecords {
   Bytes arena_peak(plan::TierKind kind) const;
   void learn(std::int64_t steps_here, std::int64_t max_steps);
   std::vector<StepFigures> forecasts() const;
+  /// Per rank, of a steady step; empty for one rank.
+  std::vector<Seconds> steady_rank_waits() const;
   RunReport report() const;
 
   Session& session_;
@@ -51,6 +53,7 @@ class RunRecords {
   std::vector<double> losses_;
   std::vector<Seconds> step_seconds_, compute_seconds_, stall_seconds_;
   std::vector<Bytes> step_read_, step_written_;
+  std::vector<std::vector<Seconds>> rank_waits_;  // per step, per rank
   std::vector<std::pair<std::int64_t, double>> held_out_;
   plan::Timeline measured_, refined_;
   Seconds total_ = 0;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
+#include "plan/exposed.h"
 #include "recipe/clipping.h"
 #include "recipe/support.h"
 #include "tier/limits.h"
@@ -139,6 +140,7 @@ StepOutcome Trainer::step() {
   outcome.stall = result.stall;
   finish_step(outcome, result);
   outcome.sent = ranks.bytes_sent() - sent_before;
+  if (ranks.are_many()) outcome.rank_waits = rank_waits();
   const tier::ProcessWork after = tier::process_work();
   outcome.cpu = after.cpu - before.cpu;
   outcome.minor_faults = after.minor_faults - before.minor_faults;
@@ -187,6 +189,12 @@ void Trainer::finish_step(StepOutcome& outcome, const exec::StepResult& result) 
   if (scale_.is_dynamic()) state_.loss_scale = scale_.state();
   state_.step += 1;
   state_.data_position += session_.ranks->count() * session_.settings.grad_accumulation;
+}
+
+// The rank that waits least is the one that the others wait for.
+std::vector<Seconds> Trainer::rank_waits() const {
+  const plan::Exchanges exchanges = plan::exchanges_of(session_.plans.train, session_.executor->timeline());
+  return session_.ranks->collect(exchanges.exposed + exchanges.agreeing);
 }
 
 // Throws where it must not go on: weights that have in part been updated, what people asked for, a scale that cannot

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/folder_lock.h"
 #include "data/dataset.h"
@@ -21,8 +22,9 @@ namespace sluice::train {
 /// What one step was, as metrics.jsonl records it.
 struct StepOutcome {
   double loss = 0, grad_norm = 0, lr = 0;
-  std::int64_t sent = 0;  ///< bytes, by this rank to others
-  double loss_scale = 1;  ///< with which this step's gradients were made
+  std::int64_t sent = 0;            ///< bytes, by this rank to others
+  std::vector<Seconds> rank_waits;  ///< of several ranks, each: how long it stood in exchanges that nothing hid
+  double loss_scale = 1;            ///< with which this step's gradients were made
   std::int64_t tokens = 0, target_tokens = 0;
   Seconds seconds = 0, compute = 0, stall = 0;
   Seconds cpu = 0;                ///< of all threads; cores x seconds - cpu is what stood idle
@@ -71,6 +73,7 @@ class Trainer {
   optim::UpdateArgs update_args(float gradient_scale) const;
   exec::StepInputs inputs(double num_targets) const;
   void finish_step(StepOutcome& outcome, const exec::StepResult& result);
+  std::vector<Seconds> rank_waits() const;
   void skip(StepOutcome& outcome, const exec::StepResult& result);
   float unscale() const { return static_cast<float>(1 / scale_.scale()); }
   bool in_next_forward() const { return session_.request.recipe.update == plan::UpdateWhen::NextForward; }

@@ -49,6 +49,16 @@ TEST(HtmlReport, StandsAloneAndLetsNoTextBecomeMarkup) {
     EXPECT_EQ(html.find(part), std::string::npos) << part;
 }
 
+TEST(HtmlReport, SaysHowLongEachRankWaits) {
+  RunReport report = filled();
+  report.rank_waits = {1.5, 0.25};
+  const std::string html = html_report(report);
+  const std::size_t ranks = html.find("<h2>Ranks</h2>");
+  ASSERT_NE(ranks, std::string::npos);
+  const std::size_t first = html.find(format_seconds(1.5), ranks), second = html.find(format_seconds(0.25), ranks);
+  EXPECT_TRUE(first < second && second != std::string::npos) << html.substr(ranks, 400);
+}
+
 TEST(HtmlReport, LeavesOutWhatIsNotKnown) {
   const std::string html = html_report({});
   for (const char* part : {"<h2>", "nan", "inf"}) EXPECT_EQ(html.find(part), std::string::npos) << part;

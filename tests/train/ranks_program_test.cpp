@@ -45,6 +45,8 @@ TEST_F(RanksProgram, TrainAsOneDoesAtEveryStage) {
     EXPECT_TRUE(weights == first) << "stage " << stage << " gives other bits than stage 0";
     const Json last = events(output, "step").back();
     EXPECT_EQ(last.at("ranks"), 2);
+    ASSERT_EQ(last.at("rank_wait_seconds").size(), 2U) << "each rank's own waiting";
+    for (const Json& waited : last.at("rank_wait_seconds")) EXPECT_LE(waited, last.at("step_seconds"));
     // What ranks agree on beside tensors is small.
     const double planned = metrics(output).front().at("plan").at("exchanges").at("sent_bytes");
     EXPECT_NEAR(last.at("sent_bytes").get<double>(), planned, 20000) << "stage " << stage;
