@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <bit>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -73,6 +75,24 @@ struct TrafficLoop {
   }
 };
 
+/// p, g, s0, s1 read and nothing written: what a pass that measures a rule with two states takes of memory.
+struct ReadLoop {
+  std::array<const float*, 4> arrays;
+  std::uint32_t* seen;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    const float* __restrict const p = arrays[0];
+    const float* __restrict const g = arrays[1];
+    const float* __restrict const a = arrays[2];
+    const float* __restrict const b = arrays[3];
+    std::uint32_t bits = 0;  // integers, so that the sum may go in any order
+    for (std::size_t i = 0; i < count; ++i)
+      bits |= std::bit_cast<std::uint32_t>(p[i]) | std::bit_cast<std::uint32_t>(g[i]) |
+              std::bit_cast<std::uint32_t>(a[i]) | std::bit_cast<std::uint32_t>(b[i]);
+    *seen |= bits;
+  }
+};
+
 /// A rule on matrix after matrix: pieces of whole rows on all threads, sums of pieces added in their order.
 class Contestant {
  public:
@@ -81,6 +101,7 @@ class Contestant {
     scalars_.resize(measuring.scalars);
     rows_.resize(measuring.rows ? arrays.matrix_rows : 0);
     columns_.resize(measuring.columns ? kColumns : 0);
+    factors_.resize(columns_.size());
     scales_.resize(rule_->states().size());
     for (std::size_t s = 0; s < scales_.size(); ++s) {
       if (rule_->states()[s].format == optim::StateFormat::Block8)
@@ -116,9 +137,9 @@ class Contestant {
         const std::span<double> memory = std::span(pieces_).subspan(at, piece_length());
         rule_->measure(pass, part, args, {memory.first(scalars_.size()), rows_, memory.subspan(scalars_.size())});
       });
-      for (std::size_t i = 0; i < pieces_.size(); ++i) {
-        const std::size_t k = i % piece_length();
-        (k < scalars_.size() ? scalars_[k] : columns_[k - scalars_.size()]) += pieces_[i];
+      for (std::size_t at = 0; at < pieces_.size(); at += piece_length()) {
+        for (std::size_t i = 0; i < scalars_.size(); ++i) scalars_[i] += pieces_[at + i];
+        for (std::size_t i = 0; i < columns_.size(); ++i) columns_[i] += pieces_[at + scalars_.size() + i];
       }
       rule_->conclude(pass, part_of(0, 0), args);
     }
@@ -146,7 +167,7 @@ class Contestant {
             .shape = shape,
             .first = first,
             .first_in_model = matrix_ + first,
-            .totals = {scalars_, rows_, columns_}};
+            .totals = {scalars_, rows_, columns_, factors_}};
   }
 
   void for_parts(std::int64_t length, const std::function<void(const Part&)>& use) {
@@ -162,6 +183,7 @@ class Contestant {
   std::array<std::int64_t, 2> shape_ = {arrays_.matrix_rows, kColumns};
   std::int64_t matrix_ = 0;  // its first element
   std::vector<double> scalars_, rows_, columns_, pieces_;
+  std::vector<float> factors_;
   std::vector<std::vector<float>> scales_;
 };
 
@@ -176,16 +198,51 @@ struct Row {
   }
 };
 
+template <typename Loop>
+void run_in_pieces(std::int64_t elements, const Loop& loop) {
+  model::parallel_ranges(elements / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
+    loop(begin * kPiece, static_cast<std::size_t>((end - begin) * kPiece));
+  });
+}
+
+void move_once(Arrays& arrays, std::int64_t first, std::int64_t elements, int num_states) {
+  run_in_pieces(elements, [&](std::int64_t piece, std::size_t count) {
+    const std::int64_t at = first + piece;
+    run_widest(TrafficLoop{arrays.parameter.data_ptr<float>() + at,
+                           arrays.gradient.data_ptr<float>() + at,
+                           {arrays.states[0].data_ptr<float>() + at, arrays.states[1].data_ptr<float>() + at},
+                           num_states},
+               count);
+  });
+}
+
+void read_once(Arrays& arrays, std::int64_t first, std::int64_t elements) {
+  std::atomic<std::uint32_t> all = 0;
+  run_in_pieces(elements, [&](std::int64_t piece, std::size_t count) {
+    const std::int64_t at = first + piece;
+    std::uint32_t seen = 0;
+    run_widest(ReadLoop{{arrays.parameter.data_ptr<float>() + at, arrays.gradient.data_ptr<float>() + at,
+                         arrays.states[0].data_ptr<float>() + at, arrays.states[1].data_ptr<float>() + at},
+                        &seen},
+               count);
+    all |= seen;
+  });
+  if (all == 0) std::printf("all arrays are zero\n");
+}
+
+/// The traffic of a rule without measuring passes.
 Row traffic_row(const char* name, int num_states, Arrays& arrays) {
-  return {name, 12.0 + 8 * num_states, [&arrays, num_states](std::int64_t) {
-            model::parallel_ranges(arrays.elements() / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
-              const std::int64_t at = begin * kPiece;
-              run_widest(TrafficLoop{arrays.parameter.data_ptr<float>() + at,
-                                     arrays.gradient.data_ptr<float>() + at,
-                                     {arrays.states[0].data_ptr<float>() + at, arrays.states[1].data_ptr<float>() + at},
-                                     num_states},
-                         static_cast<std::size_t>((end - begin) * kPiece));
-            });
+  return {name, 12.0 + 8 * num_states,
+          [&arrays, num_states](std::int64_t) { move_once(arrays, 0, arrays.elements(), num_states); }};
+}
+
+/// That of a rule that reads everything of a matrix before it changes anything.
+Row measured_traffic_row(const char* name, Arrays& arrays) {
+  return {name, 28, [&arrays](std::int64_t) {
+            for (std::int64_t at = 0; at < arrays.elements(); at += arrays.matrix_elements()) {
+              read_once(arrays, at, arrays.matrix_elements());
+              move_once(arrays, at, arrays.matrix_elements(), 2);
+            }
           }};
 }
 
@@ -206,7 +263,8 @@ int main(int argc, char** argv) {
   at::set_num_threads(threads);
   Arrays arrays(millions << 20, argc > 4 ? std::atoll(argv[4]) : 0);
   std::vector<Row> rows = {traffic_row("read-modify-write, 2 states", 2, arrays), torch_row(arrays),
-                           traffic_row("read-modify-write, no state", 0, arrays)};
+                           traffic_row("read-modify-write, no state", 0, arrays),
+                           measured_traffic_row("read, then read-modify-write, 2 states", arrays)};
   const auto add = [&](const std::string& shown, std::string_view name, const optim::RuleOptions& options) {
     const auto contestant = std::make_shared<Contestant>(optim::make_rule(name, options), arrays);
     rows.push_back({shown, contestant->bytes(), [contestant](std::int64_t step) { contestant->step(step); }});

@@ -23,21 +23,24 @@ TensorSums::TensorSums(const plan::StepTrace& trace, int rule, const optim::Meas
                        std::span<const std::int64_t> slice_elements)
     : measuring_(measuring) {
   if (measuring.passes == 0 || slice_elements.empty()) return;
-  std::size_t most = 0, most_pieces = 0, most_parameters = 0;
+  std::size_t most = 0, most_columns = 0, most_pieces = 0, most_parameters = 0;
   for (std::size_t c = 0; c < trace.chunks.size(); ++c) {
     if (trace.chunks[c].rule != rule) continue;
-    std::size_t total = 0;
+    std::size_t total = 0, columns = 0;
     for (const plan::ParameterSlot& parameter : trace.chunks[c].parameters) {
       const Lengths sizes = lengths(parameter.shape);
       total += sizes.scalars + sizes.rows + sizes.columns;
+      columns += sizes.columns;
       const std::int64_t piece = piece_elements(parameter.shape);
       const std::int64_t at_once = (std::min(slice_elements[c], parameter.num_elements) + piece - 1) / piece + 1;
       most_pieces = std::max(most_pieces, static_cast<std::size_t>(at_once) * (sizes.scalars + sizes.columns));
     }
     most = std::max(most, total);
+    most_columns = std::max(most_columns, columns);
     most_parameters = std::max(most_parameters, trace.chunks[c].parameters.size());
   }
   totals_.resize(most);
+  factors_.resize(most_columns);
   pieces_.resize(most_pieces);
   of_parameter_.reserve(most_parameters);
 }
@@ -53,15 +56,17 @@ TensorSums::Lengths TensorSums::lengths(std::span<const std::int64_t> shape) con
 void TensorSums::start(const plan::Chunk& chunk) {
   std::ranges::fill(totals_, 0.0);
   of_parameter_.clear();
-  std::span<double> rest = totals_;
-  const auto take = [&](std::size_t count) {
-    const std::span<double> taken = rest.first(count);
+  std::span<double> sums = totals_;
+  std::span<float> factors = factors_;
+  const auto take = [](auto& rest, std::size_t count) {
+    const auto taken = rest.first(count);
     rest = rest.subspan(count);
     return taken;
   };
   for (const plan::ParameterSlot& parameter : chunk.parameters) {
     const Lengths sizes = lengths(parameter.shape);
-    of_parameter_.push_back({take(sizes.scalars), take(sizes.rows), take(sizes.columns)});
+    of_parameter_.push_back(
+        {take(sums, sizes.scalars), take(sums, sizes.rows), take(sums, sizes.columns), take(factors, sizes.columns)});
   }
   next_piece_ = 0;
 }

@@ -39,6 +39,7 @@ class TensorSums {
 
   const optim::Measuring measuring_;
   std::vector<double> totals_, pieces_;
+  std::vector<float> factors_;
   std::vector<optim::Sums> of_parameter_;  // of the chunk that was started
   std::int64_t next_piece_ = 0;            // of the tensor that is being measured: the first not yet in the totals
 };

@@ -20,8 +20,8 @@ struct FactoredOptions {
   bool warmup_init = false;     ///< of relative_step: min(1e-6 t, 1 / sqrt(t))
 };
 
-/// As transformers' Adafactor computes it (transformers/optimization.py). Two passes measure: squares by row and column
-/// and of the parameter, then squares of the update.
+/// As transformers' Adafactor computes it (transformers/optimization.py). Two passes measure: squares of the gradient
+/// by row and column, then those of the update and of the parameter.
 class FactoredRule final : public UpdateRule {
  public:
   explicit FactoredRule(const FactoredOptions& options);
@@ -35,6 +35,9 @@ class FactoredRule final : public UpdateRule {
   void update(const Part& part, const UpdateArgs& args) const override;
 
  private:
+  /// Both of a matrix.
+  static void measure_squares(const Part& part, const UpdateArgs& args, const Sums& sums);
+  void measure_update(const Part& part, const UpdateArgs& args, const Sums& sums) const;
   /// Of the second moment, in step `args.step`.
   [[nodiscard]] double beta2(const UpdateArgs& args) const;
   /// On the quotient of gradient and root: the rate, bounded and scaled.

@@ -26,6 +26,7 @@ struct UpdateArgs {
 /// Sums over a tensor. `rows` and `columns` are as long as a matrix has rows and columns, and empty for a vector.
 struct Sums {
   std::span<double> scalars, rows, columns;
+  std::span<float> column_factors = {};  ///< of totals, as long as `columns`: what `conclude` makes of them
 };
 
 /// What a rule wants to know of a whole tensor before it applies anything: so many passes that only look. The sums are

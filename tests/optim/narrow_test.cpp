@@ -212,6 +212,31 @@ TEST(DynamicMap, FindsTheNearestNumberWithEveryInstructionSet) {
   limit_isa(Isa::Avx512Vbmi);
 }
 
+// Quotients are rounded as a division rounds them, whatever takes its place, from the least scale to the largest.
+TEST(DynamicMap, DividesByTheScaleExactlyWithEveryInstructionSet) {
+  constexpr std::size_t kNearBorders = 255 * 27;
+  for (const DynamicMap* map : {&signed_dynamic_map(), &unsigned_dynamic_map()}) {
+    Words quotients = numbers_to_encode(*map);
+    quotients.resize(kNearBorders);
+    for (int exponent = -148; exponent <= 127; exponent += 11) {
+      const float scale = std::ldexp(1.0F + static_cast<float>(exponent & 7) / 8.3F, exponent);
+      Words numbers;
+      for (const float quotient : quotients) {
+        for (const float number : {quotient * scale, std::nextafter(quotient * scale, 0.0F)})
+          if (std::abs(number) <= scale) numbers.push_back(number);
+      }
+      for (const Isa isa : {Isa::Baseline, Isa::Avx512Vbmi}) {
+        limit_isa(isa);
+        std::vector<std::uint8_t> codes(numbers.size());
+        map->encode(numbers.data(), numbers.size(), scale, codes.data());
+        for (std::size_t i = 0; i < numbers.size(); ++i)
+          ASSERT_EQ(codes[i], map->slow_code(numbers[i] / scale)) << numbers[i] << " / " << scale;
+      }
+    }
+  }
+  limit_isa(Isa::Avx512Vbmi);
+}
+
 TEST(DynamicMap, MakesSomeCodeOfWhatIsNoNumber) {
   const Words numbers(130, NAN);
   std::vector<std::uint8_t> codes(numbers.size());

@@ -60,6 +60,7 @@ class Tensor {
     scalars_.assign(measuring.scalars, 0);
     rows_.assign(measuring.rows ? num_elements(Extent::Rows, shape_) : 0, 0);
     columns_.assign(measuring.columns ? num_elements(Extent::Columns, shape_) : 0, 0);
+    factors_.assign(columns_.size(), 0);
     for (int pass = 0; pass < measuring.passes; ++pass) {
       for_each_run(rule, gradient, run, [&](const Part& part) { rule.measure(pass, part, args, part.totals); });
       with_part(rule, gradient, 0, 0, [&](const Part& part) { rule.conclude(pass, part, args); });
@@ -108,11 +109,12 @@ class Tensor {
              .shape = shape_,
              .first = static_cast<std::int64_t>(first),
              .first_in_model = static_cast<std::int64_t>(first),
-             .totals = {scalars_, rows_, columns_}});
+             .totals = {scalars_, rows_, columns_, factors_}});
   }
 
   Shape shape_;
   std::vector<double> scalars_, rows_, columns_;
+  Words factors_;
 };
 
 }  // namespace sluice::optim
