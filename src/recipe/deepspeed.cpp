@@ -337,13 +337,26 @@ class Translation {
 
   DeepSpeedReading finish() {
     for (Entry& entry : file_.entries()) {
-      if (entry.outcome.empty())
-        entry.outcome = entry.row->fate == KeyFate::NoEffect ? "no effect: " + std::string(entry.row->what)
-                                                             : "no effect beside the other keys";
-      reading_.uses.push_back({std::string(entry.row->key), entry.value.dump(), entry.outcome});
+      if (entry.outcome.empty()) entry.outcome = "no effect: " + reason(entry);
+      reading_.uses.push_back({std::string(entry.row->key), deepspeed_value_text(entry.value), entry.outcome});
     }
     reading_.uses.insert(reading_.uses.end(), missing_.begin(), missing_.end());
     return std::move(reading_);
+  }
+
+  std::string reason(const Entry& entry) {
+    if (entry.row->fate != KeyFate::NoEffect) {
+      for (const char* section : {"fp16", "bf16"}) {
+        const std::string prefix = std::string(section) + ".";
+        const DType dtype = prefix == "fp16." ? DType::Fp16 : DType::Bf16;
+        if (entry.row->key.starts_with(prefix) && !is_format_on((prefix + "enabled").c_str(), dtype))
+          return std::string(section) + " is off";
+      }
+      return "the other keys do not ask for it";
+    }
+    std::string text(entry.row->what);
+    std::erase(text, '`');
+    return text;
   }
 
   static constexpr const char* kMicroBatch = "train_micro_batch_size_per_gpu";
@@ -367,14 +380,18 @@ DeepSpeedReading read_deepspeed(const std::filesystem::path& path, std::span<con
 
 std::string to_text(std::span<const DeepSpeedUse> uses) {
   constexpr std::size_t kLongest = 24;
-  std::size_t width = 0;
-  for (const DeepSpeedUse& use : uses) width = std::max(width, use.key.size());
-  std::string text;
+  const auto shown = [](const DeepSpeedUse& use) {
+    return use.value.size() > kLongest ? use.value.substr(0, kLongest - 3) + "..." : use.value;
+  };
+  int key_width = 0, value_width = 0;
   for (const DeepSpeedUse& use : uses) {
-    const std::string value = use.value.size() > kLongest ? use.value.substr(0, kLongest - 3) + "..." : use.value;
-    text += formatted("  %-*s  %-*s  %s\n", static_cast<int>(width), use.key.c_str(), static_cast<int>(kLongest),
-                      value.c_str(), use.outcome.c_str());
+    key_width = std::max(key_width, static_cast<int>(use.key.size()));
+    value_width = std::max(value_width, static_cast<int>(shown(use).size()));
   }
+  std::string text;
+  for (const DeepSpeedUse& use : uses)
+    text += formatted("  %-*s  %-*s  %s\n", key_width, use.key.c_str(), value_width, shown(use).c_str(),
+                      use.outcome.c_str());
   return text;
 }
 
