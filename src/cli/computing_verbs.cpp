@@ -1,6 +1,10 @@
 // train, plan, eval, sample and export: settings from flags and file, checked here, then the engine.
+#include <iostream>
+#include <string_view>
+
 #include "cli/engine_loader.h"
 #include "cli/verb.h"
+#include "launch/environment.h"
 #include "launch/launcher.h"
 #include "recipe/option_table.h"
 #include "recipe/support.h"
@@ -34,12 +38,24 @@ std::vector<FlagSpec> flags_of(unsigned verb) {
   return flags;
 }
 
+// One of the processes of a job: the one that people started, or under a launcher rank 0.
+bool speaks_for_the_job(const launch::Environment& environment) {
+  const bool started_by_us = launch::process_variable(launch::kListenerVariable).has_value();
+  return !started_by_us && environment.place.rank == 0;
+}
+
 recipe::Settings checked_settings(const char* verb, const Arguments& arguments) {
   std::vector<recipe::NamedValue> flags;
   for (const recipe::NamedValue& flag : arguments.flags) {
     if (flag.name != "config") flags.push_back(flag);
   }
-  const recipe::Settings settings = recipe::read_settings(flags, arguments.value("config").value_or(""));
+  const launch::Environment environment = launch::detect();
+  std::string table;
+  const recipe::Settings settings = recipe::read_settings(
+      flags, arguments.value("config").value_or(""), {.launched_ranks = environment.place.world_size, .table = &table});
+  const bool trains = std::string_view(verb) == "train" || std::string_view(verb) == "plan";
+  if (trains && !table.empty() && speaks_for_the_job(environment))
+    std::cerr << "sluice: keys of the DeepSpeed file\n" << table;
   recipe::check_required(settings, verb);
   recipe::check_supported(settings);
   return settings;
@@ -59,7 +75,8 @@ std::vector<FlagSpec> export_flags() { return flags_of(recipe::kExport); }
 
 int run_train(const Arguments& arguments) {
   const recipe::Settings settings = checked_settings("train", arguments);
-  const std::optional<int> code = launch::run_ranks_unless_launched(settings.nproc.value_or(1), settings.collective);
+  const std::optional<int> code = launch::run_job_unless_launched(
+      {.num_ranks = settings.nproc.value_or(1), .library = settings.collective, .restarts = settings.restarts});
   return code ? *code : run_in_engine("train", settings);
 }
 int run_plan(const Arguments& arguments) { return run_verb("plan", arguments); }

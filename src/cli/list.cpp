@@ -10,6 +10,7 @@
 #include "format/presets.h"
 #include "optim/rule.h"
 #include "optim/schedule.h"
+#include "recipe/deepspeed_keys.h"
 #include "recipe/machine_file.h"
 #include "tier/catalog.h"
 
@@ -52,7 +53,7 @@ void list_collectives() {
 }
 
 using Kind = CatalogRow<void (*)()>;
-constexpr std::array<Kind, 10> kKinds = {{
+constexpr std::array<Kind, 11> kKinds = {{
     {"models", "presets and families", list_models},
     {"optimizers", "update rules", [] { print_rows_with_options(optim::rule_catalog()); }},
     {"schedules", "learning-rate schedules", [] { print_rows_with_options(optim::schedule_catalog()); }},
@@ -62,6 +63,7 @@ constexpr std::array<Kind, 10> kKinds = {{
     {"tokenizers", "kinds of tokenizer", [] { print_rows(data::tokenizer_rows()); }},
     {"datasets", "data formats", [] { print_rows(data::dataset_rows()); }},
     {"tasks", "published tasks for `sluice data convert`", [] { print_rows(data::task_rows()); }},
+    {"deepspeed", "keys of a DeepSpeed file for `--deepspeed`", [] { std::cout << recipe::deepspeed_keys_table(); }},
     {"machines", "machines for `sluice plan --machine`", [] { print_rows(recipe::machine_catalog()); }},
 }};
 

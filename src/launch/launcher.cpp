@@ -1,326 +1,106 @@
 #include "launch/launcher.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "launch/environment.h"
+#include "launch/job.h"
 
 namespace sluice::launch {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// Long enough for a rank to notice a lost one and to say so, short enough for the promise of five seconds.
-constexpr std::chrono::milliseconds kLastWords{2000};
-
-std::string make_secret() {
-  std::array<unsigned char, 16> bytes = {};
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw_errno("launch", "getrandom", "16 bytes", errno);
-  }
-  std::string text;
-  for (const unsigned char byte : bytes) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
-}
-
-/// A socket on loopback at any free port. It survives exec; only rank 0 keeps it.
-int listen_on_loopback(int& port) {
-  const int listener = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (listener < 0 || bind(listener, reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
-      listen(listener, 1024) != 0 || getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    throw_errno("launch", "listen", "127.0.0.1", errno);
-  }
-  port = ntohs(address.sin_port);
-  return listener;
-}
-
-struct Rank {
-  pid_t process = -1;
-  int output = -1;   ///< its pipe; -1 for rank 0 and after its end
-  std::string line;  ///< what has come without a line break
-  std::string last_line;
-  std::optional<int> status;
-  bool ended_itself = false;  ///< before the launcher killed anyone
-};
-
-std::string describe(int rank, int status) {
-  if (WIFSIGNALED(status)) {
-    return "rank " + std::to_string(rank) + " was killed by signal " + std::to_string(WTERMSIG(status)) + " (" +
-           strsignal(WTERMSIG(status)) + ")";
-  }
-  return "rank " + std::to_string(rank) + " ended with exit code " + std::to_string(WEXITSTATUS(status));
-}
-
-class Job {
- public:
-  Job(int num_ranks, const std::vector<std::string>& arguments)
-      : ranks_(static_cast<std::size_t>(num_ranks)), arguments_(arguments) {}
-
-  ~Job() {
-    kill_all(SIGKILL);
-    for (Rank& rank : ranks_) {
-      if (rank.process > 0 && !rank.status) waitpid(rank.process, nullptr, 0);
-      if (rank.output >= 0) close(rank.output);
-    }
-    if (signals_ >= 0) close(signals_);
-    sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
-  }
-
-  int run() {
-    sigset_t mask;
-    sigemptyset(&mask);
-    for (const int number : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&mask, number);
-    sigprocmask(SIG_BLOCK, &mask, &old_mask_);
-    signals_ = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals_ < 0) throw_errno("launch", "signalfd", "signals", errno);
-    int port = 0;
-    const int listener = listen_on_loopback(port);
-    const std::string secret = make_secret();
-    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) start(static_cast<int>(rank), listener, port, secret);
-    close(listener);
-    while (num_running() > 0) watch();
-    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) drain(static_cast<int>(rank));
-    return exit_code();
-  }
-
- private:
-  void start(int rank, int listener, int port, const std::string& secret) {
-    std::array<int, 2> ends = {-1, -1};
-    if (rank > 0 && pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("launch", "pipe", "a rank's output", errno);
-    std::vector<std::string> variables = {
-        "RANK=" + std::to_string(rank),
-        "LOCAL_RANK=" + std::to_string(rank),
-        "WORLD_SIZE=" + std::to_string(ranks_.size()),
-        "LOCAL_WORLD_SIZE=" + std::to_string(ranks_.size()),
-        "MASTER_ADDR=127.0.0.1",
-        "MASTER_PORT=" + std::to_string(port),
-        std::string(kSecretVariable) + "=" + secret,
-        // The others need no socket, but the variable says who launched them.
-        std::string(kListenerVariable) + "=" + std::to_string(listener),
-    };
-    std::vector<char*> words;
-    for (const std::string& word : arguments_) words.push_back(const_cast<char*>(word.c_str()));
-    words.push_back(nullptr);
-    const pid_t parent = getpid();
-    const pid_t process = fork();
-    if (process < 0) throw_errno("launch", "fork", "rank " + std::to_string(rank), errno);
-    if (process == 0) {
-      become_rank(rank, parent, listener, ends[1], variables, words);
-    }
-    Rank& entry = ranks_[static_cast<std::size_t>(rank)];
-    entry.process = process;
-    if (rank > 0) {
-      close(ends[1]);
-      entry.output = ends[0];
-      fcntl(entry.output, F_SETFL, O_NONBLOCK);
-    }
-  }
-
-  /// In the child. Its own group: Ctrl-C reaches the launcher alone, which passes it on once.
-  [[noreturn]] void become_rank(int rank, pid_t parent, int listener, int output, std::vector<std::string>& variables,
-                                std::vector<char*>& words) {
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(static_cast<int>(ExitCode::Communication));
-    sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
-    for (std::string& variable : variables) putenv(variable.data());
-    if (rank > 0) {
-      close(listener);
-      dup2(output, STDOUT_FILENO);
-      dup2(output, STDERR_FILENO);
-    }
-    execv("/proc/self/exe", words.data());
-    _exit(static_cast<int>(ExitCode::Internal));
-  }
-
-  [[nodiscard]] std::size_t num_running() const {
-    std::size_t number = 0;
-    for (const Rank& rank : ranks_) number += rank.status ? 0 : 1;
-    return number;
-  }
-
-  void kill_all(int signal_number) {
-    for (const Rank& rank : ranks_) {
-      if (rank.process > 0 && !rank.status) kill(rank.process, signal_number);
-    }
-  }
-
-  void watch() {
-    std::vector<pollfd> events = {{signals_, POLLIN, 0}};
-    for (const Rank& rank : ranks_) events.push_back({rank.output, POLLIN, 0});  // -1 is passed over
-    int timeout = -1;
-    if (first_failed_ >= 0 && !is_killed_) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(kill_at_ - Clock::now()).count();
-      timeout = left > 0 ? static_cast<int>(left) + 1 : 0;
-    }
-    poll(events.data(), events.size(), timeout);
-    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-      if (events[rank + 1].revents != 0) drain(static_cast<int>(rank));
-    }
-    if ((events[0].revents & POLLIN) != 0) take_signals();
-    reap();
-    if (first_failed_ >= 0 && !is_killed_ && Clock::now() >= kill_at_) {
-      is_killed_ = true;
-      kill_all(SIGKILL);  // a stopped process ends by no other signal
-    }
-  }
-
-  void take_signals() {
-    signalfd_siginfo info = {};
-    while (read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-      if (info.ssi_signo != SIGCHLD) kill_all(static_cast<int>(info.ssi_signo));
-    }
-  }
-
-  void reap() {
-    for (std::size_t index = 0; index < ranks_.size(); ++index) {
-      Rank& rank = ranks_[index];
-      int status = 0;
-      if (rank.status || waitpid(rank.process, &status, WNOHANG) != rank.process) continue;
-      rank.status = status;
-      rank.ended_itself = !is_killed_;
-      const bool is_good = WIFEXITED(status) &&
-                           (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == static_cast<int>(ExitCode::Preempted));
-      if (is_good || first_failed_ >= 0) continue;
-      first_failed_ = static_cast<int>(index);
-      kill_at_ = Clock::now() + kLastWords;
-    }
-  }
-
-  /// What a rank has written, line by line.
-  void drain(int index) {
-    Rank& rank = ranks_[static_cast<std::size_t>(index)];
-    std::array<char, 4096> bytes;
-    ssize_t size = 0;
-    while (rank.output >= 0 && (size = read(rank.output, bytes.data(), bytes.size())) > 0) {
-      rank.line.append(bytes.data(), static_cast<std::size_t>(size));
-      for (std::size_t end; (end = rank.line.find('\n')) != std::string::npos; rank.line.erase(0, end + 1)) {
-        print_line(index, rank.line.substr(0, end));
-      }
-    }
-    if (rank.output >= 0 && size == 0) {
-      if (!rank.line.empty()) print_line(index, rank.line);
-      rank.line.clear();
-      close(rank.output);
-      rank.output = -1;
-    }
-  }
-
-  void print_line(int index, const std::string& line) {
-    const std::string text = "[rank " + std::to_string(index) + "] " + line + "\n";
-    // A full pipe behind us must not end the job.
-    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
-    ranks_[static_cast<std::size_t>(index)].last_line = line;
-  }
-
-  int exit_code() {
-    if (first_failed_ < 0) {
-      for (const Rank& rank : ranks_) {
-        if (WEXITSTATUS(*rank.status) != 0) return WEXITSTATUS(*rank.status);
-      }
-      return 0;
-    }
-    const Rank& culprit = ranks_[static_cast<std::size_t>(find_culprit())];
-    std::string text = "[launch] " + describe(find_culprit(), *culprit.status);
-    if (!culprit.last_line.empty()) text += ", its last line: " + culprit.last_line;
-    log_info(text + "; all " + std::to_string(ranks_.size()) +
-             " ranks have ended, start again to resume from the newest checkpoint");
-    return WIFEXITED(*culprit.status) ? WEXITSTATUS(*culprit.status) : static_cast<int>(ExitCode::Communication);
-  }
-
-  /// A rank that ended because it missed another is not the one that failed.
-  [[nodiscard]] int find_culprit() const {
-    constexpr int kMissedAnother = static_cast<int>(ExitCode::Communication);
-    const auto follows = [](const Rank& rank) {
-      const int code = WIFEXITED(*rank.status) ? WEXITSTATUS(*rank.status) : -1;
-      return code == 0 || code == kMissedAnother || code == static_cast<int>(ExitCode::Preempted);
-    };
-    if (!follows(ranks_[static_cast<std::size_t>(first_failed_)])) return first_failed_;
-    for (std::size_t index = 0; index < ranks_.size(); ++index) {
-      if (ranks_[index].ended_itself && !follows(ranks_[index])) return static_cast<int>(index);
-    }
-    return first_failed_;
-  }
-
-  std::vector<Rank> ranks_;
-  std::vector<std::string> arguments_;
-  sigset_t old_mask_ = {};
-  int signals_ = -1;
-  int first_failed_ = -1;
-  Clock::time_point kill_at_;
-  bool is_killed_ = false;
-};
-
-/// MPI's ranks are started by MPI's launcher. Not bound to single cores: a rank computes with several threads.
-[[noreturn]] void become_mpirun(int num_ranks, const std::vector<std::string>& arguments) {
-  std::error_code code;
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe", code);
-  std::vector<std::string> words = {"mpirun", "-np",  std::to_string(num_ranks), "--oversubscribe", "--bind-to",
-                                    "none",   program};
-  words.insert(words.end(), arguments.begin() + 1, arguments.end());
-  if (geteuid() == 0) {
-    // Who is root here (in a container) has said so already.
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
-  }
-  std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  execvp(pointers[0], pointers.data());
-  throw ConfigError("launch", "mpirun cannot be started", std::strerror(errno),
-                    "install Open MPI (tools/setup.sh), or use --collective gloo");
-}
-
-}  // namespace
-
-int run_ranks(int num_ranks, const std::vector<std::string>& arguments) { return Job(num_ranks, arguments).run(); }
-
-std::optional<int> run_ranks_unless_launched(int num_ranks, std::string_view library) {
-  const Environment environment = detect();
-  if (num_ranks <= 1) return std::nullopt;
-  if (environment.launcher != Launcher::None) {
-    const int world_size = environment.place.world_size;
-    if (world_size == num_ranks) return std::nullopt;
-    throw ConfigError("launch", "--nproc contradicts " + std::string(launcher_name(environment.launcher)),
-                      "expected " + std::to_string(world_size) + " ranks, got --nproc " + std::to_string(num_ranks),
-                      "leave --nproc out");
-  }
+std::vector<std::string> own_arguments() {
   std::vector<std::string> arguments;
   std::ifstream file("/proc/self/cmdline");
   const std::string words{std::istreambuf_iterator<char>(file), {}};
   for (std::size_t begin = 0, end; (end = words.find('\0', begin)) != std::string::npos; begin = end + 1) {
     arguments.push_back(words.substr(begin, end - begin));
   }
-  if (library == "mpi") become_mpirun(num_ranks, arguments);
-  return run_ranks(num_ranks, arguments);
+  return arguments;
+}
+
+/// MPI's ranks are started by MPI's launcher. Not bound to single cores: a rank computes with several threads.
+JobCommand mpi_command(int num_ranks) {
+  std::error_code code;
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe", code);
+  JobCommand command{
+      .program = "mpirun",
+      .words = {"mpirun", "-np", std::to_string(num_ranks), "--oversubscribe", "--bind-to", "none", program},
+      .num_ranks = num_ranks,
+      .are_ranks = false};
+  const std::vector<std::string> arguments = own_arguments();
+  command.words.insert(command.words.end(), arguments.begin() + 1, arguments.end());
+  if (geteuid() == 0) {
+    // Who is root here (in a container) has said so already.
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
+  }
+  return command;
+}
+
+[[noreturn]] void become(JobCommand command) {
+  std::vector<char*> pointers;
+  for (std::string& word : command.words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  execvp(command.program.c_str(), pointers.data());
+  throw ConfigError("launch", "mpirun cannot be started", std::strerror(errno),
+                    "install Open MPI (tools/setup.sh), or use --collective gloo");
+}
+
+std::string what_next(bool is_worth_it, int restart, int restarts) {
+  if (is_worth_it && restart <= restarts)
+    return "restart " + std::to_string(restart) + " of " + std::to_string(restarts) + " from the newest checkpoint";
+  return restarts > 0 && !is_worth_it ? "which a restart would not change"
+                                      : "start again to resume from the newest checkpoint";
+}
+
+int run_with_restarts(const JobCommand& command, int restarts) {
+  for (int restart = 1;; ++restart) {
+    const JobEnd end = run_job(command);
+    const bool is_worth_it = is_worth_a_restart(end.code) && !end.was_stopped;
+    if (!end.why.empty()) log_info("[launch] " + end.why + ", " + what_next(is_worth_it, restart, restarts));
+    if (!is_worth_it || restart > restarts) return end.code;
+  }
+}
+
+}  // namespace
+
+bool is_worth_a_restart(int exit_code) {
+  constexpr int kBySignal = 128;
+  return exit_code == static_cast<int>(ExitCode::Communication) || exit_code == static_cast<int>(ExitCode::Io) ||
+         (exit_code >= kBySignal && exit_code != static_cast<int>(ExitCode::Interrupted));
+}
+
+std::optional<int> run_job_unless_launched(const JobOptions& options) {
+  const Environment environment = detect();
+  if (process_variable(kListenerVariable)) return std::nullopt;  // started here, perhaps as the only rank
+  const bool launched = environment.launcher != Launcher::None;
+  if (launched && options.restarts > 0 && environment.place.rank == 0)
+    log_warning("--restarts has no effect under " + std::string(launcher_name(environment.launcher)) +
+                ", which starts ranks again itself if it is told to");
+  if (options.num_ranks > 1 && launched && environment.place.world_size != options.num_ranks) {
+    throw ConfigError("launch", "--nproc contradicts " + std::string(launcher_name(environment.launcher)),
+                      "expected " + std::to_string(environment.place.world_size) + " ranks, got --nproc " +
+                          std::to_string(options.num_ranks),
+                      "leave --nproc out");
+  }
+  if (launched || (options.num_ranks <= 1 && options.restarts == 0)) return std::nullopt;
+  const bool by_mpi = options.library == "mpi" && options.num_ranks > 1;
+  if (by_mpi && options.restarts == 0) become(mpi_command(options.num_ranks));
+  const JobCommand command =
+      by_mpi ? mpi_command(options.num_ranks)
+             : JobCommand{.program = "/proc/self/exe", .words = own_arguments(), .num_ranks = options.num_ranks};
+  return run_with_restarts(command, options.restarts);
 }
 
 }  // namespace sluice::launch

@@ -64,22 +64,26 @@ AdamRule::AdamRule(AdamDecay decay, const OptionValues& values, const RuleOption
       beta1_(values["beta1"]),
       beta2_(values["beta2"]),
       eps_(values["eps"]),
+      corrects_(values["bias_correction"] != 0),
       options_(options),
       states_{{{"exp_avg", Extent::Elements, options.moments}, {"exp_avg_sq", Extent::Elements, options.moments}}} {}
 
 void AdamRule::update(const Part& part, const UpdateArgs& args) const {
   SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size() && args.step >= 1);
   const auto step = static_cast<double>(args.step);
+  const double beta1 = args.beta1.value_or(beta1_), beta2 = args.beta2.value_or(beta2_);
+  const double correction1 = corrects_ ? 1 - std::pow(beta1, step) : 1;
+  const double correction2 = corrects_ ? 1 - std::pow(beta2, step) : 1;
   const bool coupled = decay_ == AdamDecay::Coupled;
   const Constants constants{.gradient_scale = args.gradient_scale,
                             .coupled_decay = static_cast<float>(coupled ? args.weight_decay : 0),
                             .decay = static_cast<float>(coupled ? 1 : 1 - args.lr * args.weight_decay),
-                            .beta2 = static_cast<float>(beta2_),
-                            .one_minus_beta1 = static_cast<float>(1 - beta1_),
-                            .one_minus_beta2 = static_cast<float>(1 - beta2_),
-                            .root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(beta2_, step))),
+                            .beta2 = static_cast<float>(beta2),
+                            .one_minus_beta1 = static_cast<float>(1 - beta1),
+                            .one_minus_beta2 = static_cast<float>(1 - beta2),
+                            .root_correction2 = static_cast<float>(std::sqrt(correction2)),
                             .eps = static_cast<float>(eps_),
-                            .minus_step_size = static_cast<float>(-(args.lr / (1 - std::pow(beta1_, step))))};
+                            .minus_step_size = static_cast<float>(-(args.lr / correction1))};
   with_words(options_, [&]<typename Words>() {
     using Word = typename Words::Word;
     const AdamLoop<Words> loop{.parameter_data = part.parameter.data(),

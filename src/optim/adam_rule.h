@@ -11,7 +11,10 @@ namespace sluice::optim {
 /// Where weight decay goes: into the gradient, or past it.
 enum class AdamDecay { Coupled, Decoupled };
 
-inline constexpr OptionSpec kAdamOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-8}};
+/// Of moments that begin at zero, as DeepSpeed and apex name the switch.
+inline constexpr OptionSpec kBiasCorrection = {.name = "bias_correction", .fallback = 1, .choices = kSwitch};
+inline constexpr OptionSpec kAdamOptions[] = {
+    {"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-8}, kBiasCorrection};
 
 class AdamRule : public UpdateRule {
  public:
@@ -23,6 +26,7 @@ class AdamRule : public UpdateRule {
  private:
   AdamDecay decay_;
   double beta1_, beta2_, eps_;
+  bool corrects_;
   RuleOptions options_;
   std::array<StateSpec, 2> states_;
 };

@@ -128,13 +128,14 @@ class AdamW8BitRule final : public UpdateRule {
  private:
   [[nodiscard]] Constants constants(const UpdateArgs& args) const {
     const auto step = static_cast<double>(args.step);
-    const double correction1 = 1 - std::pow(beta1_, step);
-    const double root_correction2 = std::sqrt(1 - std::pow(beta2_, step));
+    const double beta1 = args.beta1.value_or(beta1_), beta2 = args.beta2.value_or(beta2_);
+    const double correction1 = 1 - std::pow(beta1, step);
+    const double root_correction2 = std::sqrt(1 - std::pow(beta2, step));
     return {.gradient_scale = args.gradient_scale,
-            .beta1 = static_cast<float>(beta1_),
-            .beta2 = static_cast<float>(beta2_),
-            .one_minus_beta1 = static_cast<float>(1 - beta1_),
-            .one_minus_beta2 = static_cast<float>(1 - beta2_),
+            .beta1 = static_cast<float>(beta1),
+            .beta2 = static_cast<float>(beta2),
+            .one_minus_beta1 = static_cast<float>(1 - beta1),
+            .one_minus_beta2 = static_cast<float>(1 - beta2),
             .corrected_eps = static_cast<float>(root_correction2 * eps_),
             .step_size = static_cast<float>(-args.lr * root_correction2 / correction1),
             .decay = static_cast<float>(1 - args.lr * args.weight_decay)};

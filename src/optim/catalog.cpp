@@ -38,6 +38,14 @@ std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& 
   return factory.make(OptionValues("optimizer", name, factory.options, options.values), options);
 }
 
+namespace {
+
+OptionValues schedule_values(const ScheduleRow& row, const ScheduleOptions& options) {
+  return {"schedule", row.name, row.make.options, options.options};
+}
+
+}  // namespace
+
 std::span<const ScheduleRow> schedule_catalog() {
   static const std::array<ScheduleRow, 16> kRows = {{
       {"constant", "the same rate throughout, after an optional linear warm-up", constant_schedule()},
@@ -66,8 +74,14 @@ std::span<const ScheduleRow> schedule_catalog() {
 }
 
 double schedule_lr(std::string_view name, const ScheduleOptions& options, std::int64_t iteration) {
-  const ScheduleFactory& factory = find_row(schedule_catalog(), "schedule", name).make;
-  return factory.lr(options, OptionValues("schedule", name, factory.options, options.options), iteration);
+  const ScheduleRow& row = find_row(schedule_catalog(), "schedule", name);
+  return row.make.lr(options, schedule_values(row, options), iteration);
+}
+
+std::optional<Betas> schedule_betas(std::string_view name, const ScheduleOptions& options, std::int64_t iteration) {
+  const ScheduleRow& row = find_row(schedule_catalog(), "schedule", name);
+  if (row.make.betas == nullptr) return std::nullopt;
+  return row.make.betas(schedule_values(row, options), iteration);
 }
 
 }  // namespace sluice::optim

@@ -1,11 +1,14 @@
 // LAMB (arXiv 1904.00962) as NVIDIA's apex computes it: bias corrections on the moments, decay inside the step, no
-// bounds on the ratio |p| / |step|; a tensor without weight decay (a norm, a bias) takes ratio 1. The measuring pass
-// makes the step and drops it; the second makes it again, which costs less than keeping it.
+// bounds on the ratio |p| / |step|; a tensor without weight decay (a norm, a bias) takes ratio 1. DeepSpeed's has
+// bounds and adapts every tensor (`min_coeff`, `max_coeff`, `use_nvlamb`). The measuring pass makes the step and drops
+// it; the second makes it again, which costs less than keeping it.
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "base/check.h"
 #include "base/isa.h"
+#include "optim/adam_rule.h"
 #include "optim/block_sum.h"
 #include "optim/factories.h"
 #include "optim/narrow.h"
@@ -13,7 +16,13 @@
 namespace sluice::optim {
 namespace {
 
-constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-6}};
+constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1},
+                                   {"beta2", 0.999, 0, 1},
+                                   {"eps", 1e-6},
+                                   kBiasCorrection,
+                                   {"min_coeff"},
+                                   {"max_coeff", kNotGiven},
+                                   {.name = "use_nvlamb", .choices = kSwitch}};
 
 struct Constants {
   float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, over_correction1, over_correction2, eps,
@@ -102,6 +111,10 @@ class LambRule final : public UpdateRule {
       : beta1_(values["beta1"]),
         beta2_(values["beta2"]),
         eps_(values["eps"]),
+        min_coeff_(values["min_coeff"]),
+        max_coeff_(values.given("max_coeff") ? values["max_coeff"] : kUnlimited),
+        corrects_(values["bias_correction"] != 0),
+        adapts_all_(values["use_nvlamb"] != 0),
         options_(options),
         states_{{{"exp_avg", Extent::Elements, options.moments}, {"exp_avg_sq", Extent::Elements, options.moments}}} {}
 
@@ -119,8 +132,9 @@ class LambRule final : public UpdateRule {
 
   void update(const Part& part, const UpdateArgs& args) const override {
     const double parameter_norm = std::sqrt(part.totals.scalars[0]), step_norm = std::sqrt(part.totals.scalars[1]);
-    const bool adapts = args.weight_decay != 0 && parameter_norm != 0 && step_norm != 0;
-    const double rate = adapts ? args.lr * parameter_norm / step_norm : args.lr;
+    const bool adapts = (args.weight_decay != 0 || adapts_all_) && parameter_norm != 0 && step_norm != 0;
+    double rate = args.lr;
+    if (adapts) rate = std::clamp(args.lr * parameter_norm / step_norm, args.lr * min_coeff_, args.lr * max_coeff_);
     with_words(options_, [&]<typename Words>() {
       const ApplyLoop<Words> loop{pointers<Words>(part), constants(args), static_cast<float>(-rate), noise_stream(args),
                                   static_cast<std::uint64_t>(part.first_in_model / kBlock)};
@@ -139,18 +153,22 @@ class LambRule final : public UpdateRule {
 
   [[nodiscard]] Constants constants(const UpdateArgs& args) const {
     const auto step = static_cast<double>(args.step);
+    const double beta1 = args.beta1.value_or(beta1_), beta2 = args.beta2.value_or(beta2_);
+    const double correction1 = corrects_ ? 1 - std::pow(beta1, step) : 1;
+    const double correction2 = corrects_ ? 1 - std::pow(beta2, step) : 1;
     return {.gradient_scale = args.gradient_scale,
-            .beta1 = static_cast<float>(beta1_),
-            .beta2 = static_cast<float>(beta2_),
-            .one_minus_beta1 = static_cast<float>(1 - beta1_),
-            .one_minus_beta2 = static_cast<float>(1 - beta2_),
-            .over_correction1 = static_cast<float>(1 / (1 - std::pow(beta1_, step))),
-            .over_correction2 = static_cast<float>(1 / (1 - std::pow(beta2_, step))),
+            .beta1 = static_cast<float>(beta1),
+            .beta2 = static_cast<float>(beta2),
+            .one_minus_beta1 = static_cast<float>(1 - beta1),
+            .one_minus_beta2 = static_cast<float>(1 - beta2),
+            .over_correction1 = static_cast<float>(1 / correction1),
+            .over_correction2 = static_cast<float>(1 / correction2),
             .eps = static_cast<float>(eps_),
             .weight_decay = static_cast<float>(args.weight_decay)};
   }
 
-  double beta1_, beta2_, eps_;
+  double beta1_, beta2_, eps_, min_coeff_, max_coeff_;
+  bool corrects_, adapts_all_;
   RuleOptions options_;
   std::array<StateSpec, 2> states_;
 };

@@ -43,15 +43,16 @@ class LionRule final : public UpdateRule {
 
   void update(const Part& part, const UpdateArgs& args) const override {
     SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size());
+    const double beta1 = args.beta1.value_or(beta1_), beta2 = args.beta2.value_or(beta2_);
     const LionLoop loop{.parameter_data = part.parameter.data(),
                         .gradient_data = part.gradient.data(),
                         .exp_avg_data = part.states[0].floats(),
                         .gradient_scale = args.gradient_scale,
                         .decay = static_cast<float>(1 - args.lr * args.weight_decay),
-                        .beta1 = static_cast<float>(beta1_),
-                        .one_minus_beta1 = static_cast<float>(1 - beta1_),
-                        .beta2 = static_cast<float>(beta2_),
-                        .one_minus_beta2 = static_cast<float>(1 - beta2_),
+                        .beta1 = static_cast<float>(beta1),
+                        .one_minus_beta1 = static_cast<float>(1 - beta1),
+                        .beta2 = static_cast<float>(beta2),
+                        .one_minus_beta2 = static_cast<float>(1 - beta2),
                         .lr = static_cast<float>(args.lr)};
     run_widest(loop, part.parameter.size());
   }

@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@ struct UpdateArgs {
   std::int64_t step = 1;     ///< applied updates counted from 1; a skipped step does not count
   float gradient_scale = 1;  ///< clip coefficient times inverse loss scale; multiplies the gradient first
   std::uint64_t seed = 0;    ///< of stochastic rounding
+  std::optional<double> beta1 = {}, beta2 = {};  ///< where the schedule cycles them; else a rule has its own
 };
 
 /// Sums over a tensor. `rows` and `columns` are as long as a matrix has rows and columns, and empty for a vector.

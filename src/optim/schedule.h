@@ -1,6 +1,7 @@
 // Learning rate as a function of the iteration alone, so that a resumed run needs no schedule state. In double.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -16,10 +17,17 @@ struct ScheduleOptions {
   GivenOptions options = {};  ///< those that the schedule declares
 };
 
+/// Of rules with two moments, for one step.
+struct Betas {
+  double beta1 = 0, beta2 = 0;
+};
+
 /// How a row computes its rate at an iteration from 0, and the options that it declares.
 struct ScheduleFactory {
   double (*lr)(const ScheduleOptions&, const OptionValues&, std::int64_t iteration);
   std::span<const OptionSpec> options = {};
+  /// Of a schedule that may cycle betas, too; nullopt: the options do not ask for it.
+  std::optional<Betas> (*betas)(const OptionValues&, std::int64_t iteration) = nullptr;
 };
 
 using ScheduleRow = CatalogRow<ScheduleFactory>;
@@ -31,5 +39,8 @@ std::span<const ScheduleRow> schedule_catalog();
 /// `max_steps` schedules that decay stay at their lowest rate (transformers' cosine would climb again). Throws
 /// ConfigError for an unknown name, and for options that the schedule does not declare, needs, or cannot take.
 double schedule_lr(std::string_view name, const ScheduleOptions& options, std::int64_t iteration);
+
+/// Betas at `iteration` in place of the rule's own, where the schedule cycles them. Throws as schedule_lr.
+std::optional<Betas> schedule_betas(std::string_view name, const ScheduleOptions& options, std::int64_t iteration);
 
 }  // namespace sluice::optim

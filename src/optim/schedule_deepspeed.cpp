@@ -86,7 +86,10 @@ constexpr OptionSpec kOneCycleOptions[] = {{"cycle_min_lr", kNotGiven},
                                            {"cycle_first_stair_count"},
                                            {"cycle_second_stair_count", kNotGiven},
                                            {"decay_step_size"},
-                                           {.name = "cycle_momentum", .choices = kSwitch}};
+                                           {.name = "cycle_momentum", .choices = kSwitch},
+                                           {"cycle_min_mom", 0.8, 0, 1},
+                                           {"cycle_max_mom", 0.9, 0, 1},
+                                           {"decay_mom_rate"}};
 
 /// Height in the cycle, 0 to 1, after `done` iterations: up in `first` of them, down in `second`. Stairs are cut from
 /// the count of iterations, which is exact where the height is not.
@@ -105,23 +108,42 @@ double cycle_height(const OptionValues& options, double done, double first, doub
   return rising ? x / split : (x - 1) / (split - 1);
 }
 
+/// Where an iteration past the first is: in the cycle at a height, or so many intervals of decay past it.
+struct OneCycle {
+  bool cycles = true;
+  double height = 0, intervals = 0;
+};
+
+OneCycle one_cycle(const OptionValues& options, std::int64_t iteration) {
+  const double t = last_iteration(iteration);
+  const double first = options["cycle_first_step_size"];
+  const double second = options.given("cycle_second_step_size") ? options["cycle_second_step_size"] : first;
+  if (t < first + second) return {.height = cycle_height(options, t + 1, first, second)};
+  const double size = options["decay_step_size"];
+  return {.cycles = false, .intervals = size == 0 ? 0 : (t - (first + second) + 1) / size};
+}
+
 double one_cycle_lr(const ScheduleOptions& shape, const OptionValues& options, std::int64_t iteration) {
-  if (options["cycle_momentum"] != 0)
-    throw ConfigError("optim", "cycle_momentum is not available in this version",
-                      "schedule one_cycle changes the learning rate only", "leave cycle_momentum out");
   if (!options.given("cycle_min_lr"))
     throw ConfigError("optim", "schedule one_cycle needs its lowest rate", "expected cycle_min_lr, got none",
                       "give --lr-schedule-option cycle_min_lr=X");
   const double lowest = options["cycle_min_lr"];
   const double highest = options.given("cycle_max_lr") ? options["cycle_max_lr"] : shape.lr;
-  const double first = options["cycle_first_step_size"];
-  const double second = options.given("cycle_second_step_size") ? options["cycle_second_step_size"] : first;
-  const double t = last_iteration(iteration);
-  if (t < 0) return lowest;
-  if (t < first + second) return lowest + (highest - lowest) * cycle_height(options, t + 1, first, second);
-  if (options["decay_step_size"] == 0 || options["decay_lr_rate"] == 0) return lowest;
-  const double intervals = (t - (first + second) + 1) / options["decay_step_size"];
-  return lowest / (1 + options["decay_lr_rate"] * intervals);
+  if (last_iteration(iteration) < 0) return lowest;
+  const OneCycle at = one_cycle(options, iteration);
+  if (at.cycles) return lowest + (highest - lowest) * at.height;
+  return lowest / (1 + options["decay_lr_rate"] * at.intervals);
+}
+
+/// Against the rate: from the highest down and back. beta2 is 0.99 throughout, whatever the rule has.
+std::optional<Betas> one_cycle_betas(const OptionValues& options, std::int64_t iteration) {
+  constexpr double kBeta2 = 0.99;
+  if (options["cycle_momentum"] == 0) return std::nullopt;
+  const double lowest = options["cycle_min_mom"], highest = options["cycle_max_mom"];
+  if (last_iteration(iteration) < 0) return Betas{lowest, kBeta2};
+  const OneCycle at = one_cycle(options, iteration);
+  if (at.cycles) return Betas{highest - (highest - lowest) * at.height, kBeta2};
+  return Betas{highest * (1 + options["decay_mom_rate"] * at.intervals), kBeta2};
 }
 
 constexpr OptionSpec kRangeTestOptions[] = {{"lr_range_test_min_lr", 1e-3},
@@ -141,7 +163,7 @@ double lr_range_test_lr(const ScheduleOptions&, const OptionValues& options, std
 ScheduleFactory warmup_lr_schedule() { return {warmup_lr, kWarmupOptions}; }
 ScheduleFactory warmup_decay_lr_schedule() { return {warmup_decay_lr, kWarmupDecayOptions}; }
 ScheduleFactory warmup_cosine_lr_schedule() { return {warmup_cosine_lr, kWarmupCosineOptions}; }
-ScheduleFactory one_cycle_schedule() { return {one_cycle_lr, kOneCycleOptions}; }
+ScheduleFactory one_cycle_schedule() { return {one_cycle_lr, kOneCycleOptions, one_cycle_betas}; }
 ScheduleFactory lr_range_test_schedule() { return {lr_range_test_lr, kRangeTestOptions}; }
 
 }  // namespace sluice::optim

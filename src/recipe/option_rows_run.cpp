@@ -245,6 +245,11 @@ std::vector<OptionRow> execution_rows() {
                    .help = "ranks on this machine",
                    .aliases = {"nproc_per_node", "num_processes"},
                    .absent = "1"}),
+      integer_row("restarts", &Settings::restarts, {0, 1 << 20},
+                  {.verbs = kTrain,
+                   .argument = "N",
+                   .help = "start again from the newest checkpoint, at most so often, when a rank is lost",
+                   .aliases = {"max_restarts"}}),
       text_row("collective", &Settings::collective,
                {.argument = "gloo|mpi|nccl", .help = "library of the ranks", .absent = "best for the device"}),
       field_row(
@@ -259,7 +264,10 @@ std::vector<OptionRow> execution_rows() {
       integer_row("zero-stage", &Settings::zero_stage, {0, 3},
                   {.argument = "0..3", .help = "what the ranks share out", .absent = "1"}),
       text_row("deepspeed", &Settings::deepspeed,
-               {.argument = "FILE", .help = "read a DeepSpeed config.json", .aliases = {"deepspeed_config"}}),
+               {.argument = "FILE",
+                .help = "a DeepSpeed config.json (`sluice list deepspeed`); flags and --config win",
+                .aliases = {"deepspeed_config"},
+                .absent = "none"}),
       switch_row("dry-run", &Settings::dry_run, {.verbs = kTrain, .help = "stop after the plan"}),
       switch_row("verbose", &Settings::verbose, {.verbs = kEveryVerb, .help = "say more on standard error"}),
   };

@@ -1,5 +1,6 @@
 #include "recipe/option_table.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -119,6 +120,23 @@ std::vector<std::string> all_option_names() {
     for (const std::string& alias : row.aliases) names.push_back(fold_name(alias));
   }
   return names;
+}
+
+std::vector<std::pair<const OptionRow*, std::string>> merged_options(std::span<const NamedValue> options) {
+  std::vector<std::pair<const OptionRow*, std::string>> merged;
+  for (const NamedValue& option : options) {
+    const OptionRow* row = find_option(option.name);
+    if (row == nullptr) throw_unknown_option("flag", option.name, all_option_names());
+    const auto earlier = std::ranges::find(merged, row, &std::pair<const OptionRow*, std::string>::first);
+    if (earlier == merged.end()) {
+      merged.emplace_back(row, option.value);
+    } else if (row->kind == ValueKind::TextList) {
+      earlier->second += "," + option.value;
+    } else {
+      earlier->second = option.value;
+    }
+  }
+  return merged;
 }
 
 void throw_unknown_option(std::string_view what, std::string_view name, std::span<const std::string> known) {

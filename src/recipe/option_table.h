@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "recipe/settings.h"
@@ -39,6 +40,10 @@ std::span<const OptionRow> option_table();
 
 /// The row called `name` or an alias of it, '-' and '_' the same; nullptr when there is none.
 const OptionRow* find_option(std::string_view name);
+
+/// Each option once with its row, in the order in which they first come; the values of a list that comes several times
+/// one after the other, of others the last. Throws ConfigError for an unknown name.
+std::vector<std::pair<const OptionRow*, std::string>> merged_options(std::span<const NamedValue> options);
 
 /// Throws the ConfigError for an unknown `what` ("flag", "key"), naming the nearest of all known names.
 [[noreturn]] void throw_unknown_option(std::string_view what, std::string_view name,

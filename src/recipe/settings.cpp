@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "format/strict_json.h"
+#include "recipe/deepspeed.h"
 #include "recipe/option_table.h"
 #include "recipe/parse_value.h"
 
@@ -19,12 +20,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr Bytes kMaxConfigBytes = 4 * MiB;
 
-/// Keys of one file: set in the order of the file, each row at most once.
+/// Keys of one file in its order, by the names of their rows, each at most once.
 class KeyReader {
  public:
-  explicit KeyReader(Settings& settings) : settings_(settings) {}
-
-  void set(const std::string& key, const std::optional<std::string>& text) {
+  void add(const std::string& key, const std::optional<std::string>& text) {
     const OptionRow* row = find_option(key);
     if (row == nullptr) throw_unknown_option("key", key, all_option_names());
     for (const auto& [seen, spelled] : seen_) {
@@ -34,11 +33,13 @@ class KeyReader {
       }
     }
     seen_.emplace_back(row, key);
-    if (text) row->set(settings_, *text);
+    if (text) values_.push_back({row->name, *text});
   }
 
+  [[nodiscard]] std::vector<NamedValue> values() && { return std::move(values_); }
+
  private:
-  Settings& settings_;
+  std::vector<NamedValue> values_;
   std::vector<std::pair<const OptionRow*, std::string>> seen_;
 };
 
@@ -76,45 +77,58 @@ std::optional<std::string> value_text(const std::string& key, const YAML::Node& 
   return join_list(parts);
 }
 
-void read_json(Settings& settings, std::string_view text, const std::string& origin) {
-  KeyReader reader(settings);
+std::vector<NamedValue> read_json(std::string_view text, const std::string& origin) {
+  KeyReader reader;
   nlohmann::json object;
   try {
     object = format::parse_json_object(text, origin);
   } catch (const FormatError& error) {
     throw ConfigError("config", origin + " is not a JSON object", error.what());
   }
-  for (const auto& [key, value] : object.items()) reader.set(key, value_text(key, value));
+  for (const auto& [key, value] : object.items()) reader.add(key, value_text(key, value));
+  return std::move(reader).values();
 }
 
-void read_yaml(Settings& settings, const std::string& text, const std::string& origin) {
+std::vector<NamedValue> read_yaml(const std::string& text, const std::string& origin) {
+  KeyReader reader;
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.empty() || (documents.size() == 1 && documents[0].IsNull())) return;
+    if (documents.empty() || (documents.size() == 1 && documents[0].IsNull())) return {};
     if (documents.size() != 1 || !documents[0].IsMap()) {
       throw ConfigError("config", origin + " is not a configuration",
                         "expected one YAML map or JSON object of options, got something else");
     }
-    KeyReader reader(settings);
     for (const auto& item : documents[0]) {
       const auto key = item.first.as<std::string>();
-      reader.set(key, value_text(key, item.second));
+      reader.add(key, value_text(key, item.second));
     }
   } catch (const YAML::Exception& error) {
     throw ConfigError("config", origin + " is not YAML",
                       "line " + std::to_string(error.mark.line + 1) + ": " + error.msg);
   }
+  return std::move(reader).values();
 }
 
-void read_file(Settings& settings, const std::filesystem::path& path) {
+std::vector<NamedValue> read_file(const std::filesystem::path& path) {
   const std::string text = read_text(path, kMaxConfigBytes);
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   const bool is_json = path.extension() == ".json" || (first != std::string::npos && text[first] == '{');
-  if (is_json) {
-    read_json(settings, text, path.string());
-  } else {
-    read_yaml(settings, text, path.string());
-  }
+  return is_json ? read_json(text, path.string()) : read_yaml(text, path.string());
+}
+
+Settings applied(std::span<const NamedValue> values, Settings settings) {
+  for (const auto& [row, text] : merged_options(values)) row->set(settings, text);
+  return settings;
+}
+
+/// The keys of a file that no flag names, then the flags.
+std::vector<NamedValue> with_flags(std::vector<NamedValue> values, std::span<const NamedValue> flags) {
+  const auto merged = merged_options(flags);
+  std::erase_if(values, [&](const NamedValue& value) {
+    return std::ranges::any_of(merged, [&](const auto& flag) { return flag.first->name == value.name; });
+  });
+  for (const auto& [row, text] : merged) values.push_back({row->name, text});
+  return values;
 }
 
 std::string key_of(const OptionRow& row) {
@@ -171,22 +185,18 @@ void emit_yaml(YAML::Emitter& out, const OptionRow& row, const std::string& text
 
 }  // namespace
 
-Settings read_settings(std::span<const NamedValue> flags, const std::filesystem::path& config_file) {
-  Settings settings;
-  if (!config_file.empty()) read_file(settings, config_file);
-  std::vector<std::pair<const OptionRow*, std::string>> given;
-  for (const NamedValue& flag : flags) {
-    const OptionRow* row = find_option(flag.name);
-    if (row == nullptr) throw_unknown_option("flag", flag.name, all_option_names());
-    const auto earlier = std::find_if(given.begin(), given.end(), [&](const auto& pair) { return pair.first == row; });
-    if (row->kind == ValueKind::TextList && earlier != given.end()) {
-      earlier->second += "," + flag.value;
-    } else {
-      given.emplace_back(row, flag.value);
-    }
-  }
-  for (const auto& [row, text] : given) row->set(settings, text);
-  return settings;
+Settings read_settings(std::span<const NamedValue> flags, const std::filesystem::path& config_file,
+                       const DeepSpeedRequest& deepspeed) {
+  const std::vector<NamedValue> of_file = config_file.empty() ? std::vector<NamedValue>() : read_file(config_file);
+  const std::vector<NamedValue> given = with_flags(of_file, flags);
+  const Settings settings = applied(given, {});
+  if (settings.deepspeed.empty()) return settings;
+  const DeepSpeedReading reading =
+      read_deepspeed(settings.deepspeed, given, settings.nproc.value_or(deepspeed.launched_ranks));
+  if (deepspeed.table != nullptr) *deepspeed.table = to_text(reading.uses);
+  Settings all = applied(given, applied(reading.options, {}));
+  all.deepspeed.clear();
+  return all;
 }
 
 std::string to_json(const Settings& settings) {
@@ -201,11 +211,7 @@ std::string to_json(const Settings& settings) {
   }
 }
 
-Settings from_json(std::string_view text) {
-  Settings settings;
-  read_json(settings, text, "settings");
-  return settings;
-}
+Settings from_json(std::string_view text) { return applied(read_json(text, "settings"), {}); }
 
 std::string to_yaml(const Settings& settings) {
   YAML::Emitter out;

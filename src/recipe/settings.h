@@ -113,10 +113,11 @@ struct Settings {
   ActivationMode activations = ActivationMode::Auto;
   ScheduleOrder schedule = ScheduleOrder::Vertical;
   std::optional<int> nproc;
+  int restarts = 0;
   std::string collective;
   std::optional<Seconds> collective_timeout;
   std::optional<int> zero_stage;
-  std::string deepspeed;
+  std::string deepspeed;  ///< a file, while settings are read
 
   // Checkpoints and evaluation.
   std::optional<std::int64_t> save_steps;  ///< absent: at the end only
@@ -156,10 +157,18 @@ struct NamedValue {
   std::string value;
 };
 
-/// Defaults, then `config_file` (YAML or JSON; empty: none), then `flags`, which win. Lists are replaced as a whole;
-/// a list flag that comes several times accumulates. Throws ConfigError for unknown names (with the nearest known one),
-/// values that are not what the row expects, two spellings of one key in the file; IoError when the file is missing.
-Settings read_settings(std::span<const NamedValue> flags, const std::filesystem::path& config_file = {});
+/// What a DeepSpeed file is read for, and what is to be said of it.
+struct DeepSpeedRequest {
+  int launched_ranks = 1;        ///< of the job, where `nproc` does not say it
+  std::string* table = nullptr;  ///< a line for each key of the file, with what became of it
+};
+
+/// Defaults, then the file that `deepspeed` names, then `config_file` (YAML or JSON; empty: none), then `flags`; the
+/// later wins. Lists are replaced as a whole; a list flag that comes several times accumulates. `deepspeed` is empty in
+/// the result, which holds all that the file said. Throws ConfigError for unknown names (with the nearest known one),
+/// values that are not what the row expects, two spellings of one key in the file; IoError when a file is missing.
+Settings read_settings(std::span<const NamedValue> flags, const std::filesystem::path& config_file = {},
+                       const DeepSpeedRequest& deepspeed = {});
 
 /// One JSON object with every option that is set or defaulted, keys as in the file with '_'. `from_json(to_json(s)) ==
 /// s`.

@@ -117,7 +117,10 @@ void check_rule(const Settings& settings) {
     refuse("learning-rate schedule '" + settings.lr_schedule + "'", list_names(schedules));
   }
   (void)find_row(schedules, "schedule", settings.lr_schedule);
-  (void)optim::schedule_lr(settings.lr_schedule, schedule_options(settings, settings.max_steps.value_or(1)), 0);
+  const optim::ScheduleOptions schedule = schedule_options(settings, settings.max_steps.value_or(1));
+  (void)optim::schedule_lr(settings.lr_schedule, schedule, 0);
+  if (optim::schedule_betas(settings.lr_schedule, schedule, 0) && !declares(settings, "beta1"))
+    log_warning("cycle_momentum has no effect with --optimizer " + settings.optimizer + ", which has no betas");
   (void)groups_of(settings, settings.lr);
   if (settings.base_optimizer.empty()) return;
   (void)optim::make_rule(settings.base_optimizer, base_rule_options(settings));
@@ -165,23 +168,25 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
-// States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
 void check_sharding(const Settings& settings) {
   if (!sharding(settings).states()) return;
-  const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-  const auto check = [&](const std::string& flag, const std::string& name, const optim::RuleOptions& options) {
-    const auto rule = optim::make_rule(name, options);
-    if (rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole))
-      refuse(flag + " " + name + ", which looks at whole tensors, with --zero-stage 1 to 3",
-             "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
-  };
-  check("--optimizer", settings.optimizer, rule_options(settings));
-  if (!settings.base_optimizer.empty()) check("--base-optimizer", settings.base_optimizer, base_rule_options(settings));
+  if (const auto whole = rule_of_whole_tensors(settings))
+    refuse(*whole + ", which looks at whole tensors, with --zero-stage 1 to 3",
+           "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
+}
+
+void check_restarts(const Settings& settings) {
+  if (settings.restarts == 0) return;
+  if (settings.resume != "auto")
+    throw ConfigError("config", "--restarts contradicts --resume " + settings.resume,
+                      "it goes on from the newest checkpoint in --output", "leave --resume out, with a new --output");
+  if (!settings.save_steps)
+    log_warning("--restarts begins anew without --save-steps: there is no checkpoint before the end");
 }
 
 void check_execution(const Settings& settings) {
+  check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
-  if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
   if (settings.nproc.value_or(1) <= 1) return;
   if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
   check_sharding(settings);
@@ -209,6 +214,20 @@ void check_evaluation(const Settings& settings) {
 
 plan::Sharding sharding(const Settings& settings) {
   return {.num_ranks = settings.nproc.value_or(1), .stage = settings.zero_stage.value_or(1)};
+}
+
+// States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
+std::optional<std::string> rule_of_whole_tensors(const Settings& settings) {
+  const auto looks = [](const std::string& name, const optim::RuleOptions& options) {
+    const auto rule = optim::make_rule(name, options);
+    const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
+    return rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole);
+  };
+  check_rule_name(settings.optimizer);
+  if (looks(settings.optimizer, rule_options(settings))) return "--optimizer " + settings.optimizer;
+  if (!settings.base_optimizer.empty() && looks(settings.base_optimizer, base_rule_options(settings)))
+    return "--base-optimizer " + settings.base_optimizer;
+  return std::nullopt;
 }
 
 void check_supported(const Settings& settings) {

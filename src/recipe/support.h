@@ -27,6 +27,10 @@ void check_required(const Settings& settings, std::string_view verb);
 /// `--zero-stage` over `--nproc` ranks.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
 
+/// The flag and the name of a rule that looks at whole tensors, so that stages 1 to 3 cannot divide its states;
+/// nullopt: none of the run's rules does.
+[[nodiscard]] std::optional<std::string> rule_of_whole_tensors(const Settings& settings);
+
 /// `--activations` as the planner names it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);
 

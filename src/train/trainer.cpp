@@ -152,11 +152,16 @@ StepOutcome Trainer::step() {
 optim::UpdateArgs Trainer::update_args(float gradient_scale) const {
   const recipe::Settings& settings = session_.settings;
   const optim::ScheduleOptions schedule = recipe::schedule_options(settings, max_steps_);
-  return {.lr = optim::schedule_lr(settings.lr_schedule, schedule, state_.applied_updates),
-          .weight_decay = settings.weight_decay,
-          .step = state_.applied_updates + 1,
-          .gradient_scale = gradient_scale,
-          .seed = settings.seed};
+  optim::UpdateArgs args{.lr = optim::schedule_lr(settings.lr_schedule, schedule, state_.applied_updates),
+                         .weight_decay = settings.weight_decay,
+                         .step = state_.applied_updates + 1,
+                         .gradient_scale = gradient_scale,
+                         .seed = settings.seed};
+  if (const auto betas = optim::schedule_betas(settings.lr_schedule, schedule, state_.applied_updates)) {
+    args.beta1 = betas->beta1;
+    args.beta2 = betas->beta2;
+  }
+  return args;
 }
 
 // What a period applies is the gradient of the step before, whose norm is known, or its own, whose norm it finds.

@@ -49,9 +49,9 @@ class ChildProcess {
   [[nodiscard]] pid_t process() const { return process_; }
   [[nodiscard]] const std::string& text() const { return text_; }
 
-  /// Reads until `expected` has come; false when the program ends or 60 seconds pass first.
-  bool read_until(const std::string& expected) {
-    while (text_.find(expected) == std::string::npos) {
+  /// Reads until `expected` has come, behind position `from`; false when the program ends or 60 seconds pass first.
+  bool read_until(const std::string& expected, std::size_t from = 0) {
+    while (text_.find(expected, from) == std::string::npos) {
       if (!read_more()) return false;
     }
     return true;

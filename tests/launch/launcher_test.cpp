@@ -6,6 +6,7 @@
 
 #include "child_process.h"
 #include "collective/library.h"
+#include "launch/launcher.h"
 
 namespace sluice::launch {
 namespace {
@@ -103,6 +104,31 @@ TEST_F(GlooJob, EndsWhenAnyRankIsKilledAndAllOthersNameIt) {
 }
 
 TEST_F(GlooJob, EndsWhenARankIsStoppedAndAllOthersNameIt) { lose_a_rank(2, SIGSTOP, 1000); }
+
+TEST_F(GlooJob, StartsAgainAfterALostRankAndStopsWhenItIsAsked) {
+  const auto words = [](const char* restarts, const char* mode) {
+    return std::vector<std::string>{SLUICE_RANK_PROGRAM, "--nproc", "3", "--restarts", restarts, "gloo", mode};
+  };
+  ChildProcess job(words("2", "loop"));
+  ASSERT_TRUE(job.read_until("looping")) << job.text();
+  kill(process_of(job, 1), SIGKILL);
+  ASSERT_TRUE(job.read_until("rank 1 was killed by signal 9 (Killed)")) << job.text();
+  ASSERT_TRUE(job.read_until("all 3 ranks have ended, restart 1 of 2 from the newest checkpoint")) << job.text();
+  ASSERT_TRUE(job.read_until("looping", job.text().find("restart 1 of 2"))) << job.text();
+  kill(job.process(), SIGTERM);
+  EXPECT_EQ(job.wait(), 75) << job.text();
+  EXPECT_EQ(job.text().find("restart 2"), std::string::npos) << job.text();
+
+  ChildProcess failing(words("1", "fail"));
+  EXPECT_EQ(failing.wait(), 4) << failing.text();
+  EXPECT_NE(failing.text().find("restart 1 of 1"), std::string::npos) << failing.text();
+  EXPECT_NE(failing.text().find("ended, start again to resume"), std::string::npos) << failing.text();
+}
+
+TEST(Launcher, RestartsWhatMayGoWellTheNextTime) {
+  for (const int code : {4, 5, 137, 139}) EXPECT_TRUE(is_worth_a_restart(code)) << code;
+  for (const int code : {0, 1, 2, 3, 6, 70, 75, 130}) EXPECT_FALSE(is_worth_a_restart(code)) << code;
+}
 
 TEST_F(GlooJob, PassesTheWishToStopToAllRanks) {
   ChildProcess job(words_for("gloo", 3, "loop"));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace sluice::optim {
@@ -23,7 +24,7 @@ void decay(Reference& r, double amount) {
 
 Values adam_direction(Reference& r, const OptionValues& o, const Values& g, const UpdateArgs& a) {
   Values &m = r.state("exp_avg"), &v = r.state("exp_avg_sq"), d(g.size());
-  const auto t = static_cast<double>(a.step);
+  const double t = o["bias_correction"] != 0 ? static_cast<double>(a.step) : std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < g.size(); ++i) {
     m[i] = o["beta1"] * m[i] + (1 - o["beta1"]) * g[i];
     v[i] = o["beta2"] * v[i] + (1 - o["beta2"]) * g[i] * g[i];
@@ -52,7 +53,9 @@ void lamb(Reference& r, const OptionValues& o, Values g, const UpdateArgs& a) {
   Values direction = adam_direction(r, o, g, a);
   add_decay(r, direction, a);
   const double p = norm(r.p), d = norm(direction);
-  step_along(r, direction, a.lr * (a.weight_decay != 0 && p != 0 && d != 0 ? p / d : 1));
+  const double most = o.given("max_coeff") ? o["max_coeff"] : std::numeric_limits<double>::infinity();
+  const bool adapts = (a.weight_decay != 0 || o["use_nvlamb"] != 0) && p != 0 && d != 0;
+  step_along(r, direction, a.lr * (adapts ? std::min(std::max(p / d, o["min_coeff"]), most) : 1));
 }
 
 void sgd(Reference& r, const OptionValues& o, Values g, const UpdateArgs& a) {

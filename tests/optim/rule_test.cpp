@@ -57,6 +57,9 @@ std::vector<Case> all_rules() {
     rules.emplace_back(name, RuleOptions{.values = values}, what);
   };
   add("adam", {{"beta1", "0.3"}, {"eps", "1e-4"}});
+  add("adamw", {{"bias_correction", "false"}});
+  add("lamb", {{"bias_correction", "false"}, {"max_coeff", "0.3"}, {"min_coeff", "0.01"}, {"use_nvlamb", "true"}});
+  add("lamb", {{"min_coeff", "50"}});
   add("sgd", {{"momentum", "0.9"}, {"dampening", "0.1"}});
   add("sgd", {{"momentum", "0.9"}, {"nesterov", "true"}});
   add("adagrad", {{"lr_decay", "0.1"}, {"initial_accumulator_value", "0.2"}});
@@ -217,6 +220,30 @@ TEST(Lamb, ScalesTheStepOnlyWhereThereIsDecay) {
     plain.update(*rule, gradient, {.lr = 1e-3, .step = 1});
     EXPECT_NEAR(std::abs(plain.parameter[0] - initial[0]), 1e-3, 1e-5 * factor);
     EXPECT_NEAR(std::abs(decayed.parameter[0] - initial[0]), 1e-3 * factor, 5e-5 * factor);
+  }
+}
+
+TEST(UpdateRule, TakesTheBetasOfTheStepInPlaceOfItsOwn) {
+  for (const RuleRow& row : rule_catalog()) {
+    const auto has = [&](const char* name) {
+      return std::ranges::find(row.make.options, name, &OptionSpec::name) != row.make.options.end();
+    };
+    if (!has("beta1") || !has("beta2")) continue;
+    const auto own = make_rule(row.name, {}),
+               other = make_rule(row.name, {.values = {{"beta1", "0.7"}, {"beta2", "0.99"}}});
+    Tensor given(*own, noise(5000, 1)), expected(*other, noise(5000, 1)), without(*own, noise(5000, 1));
+    for (int step = 1; step <= 3; ++step) {
+      const Words gradient = noise(5000, 10 + static_cast<unsigned>(step));
+      const UpdateArgs args{.lr = 0.02, .weight_decay = 0.1, .step = step};
+      UpdateArgs cycled = args;
+      cycled.beta1 = 0.7;
+      cycled.beta2 = 0.99;
+      given.update(*own, gradient, cycled);
+      expected.update(*other, gradient, args);
+      without.update(*own, gradient, args);
+    }
+    EXPECT_EQ(given.parameter, expected.parameter) << row.name;
+    EXPECT_NE(given.parameter, without.parameter) << row.name;
   }
 }
 

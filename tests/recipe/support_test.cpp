@@ -58,10 +58,6 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                            return name;
                          });
 
-TEST(Support, RefusesFilesThatNothingReads) {
-  EXPECT_NE(refusal({{"deepspeed", "ds.json"}}).find("--deepspeed is not available"), std::string::npos);
-}
-
 TEST(Support, KeepsTheBestOnlyWhereSomethingIsHeldOut) {
   EXPECT_NE(refusal({{"keep-best", "true"}}).find("--keep-best needs held-out data"), std::string::npos);
   EXPECT_EQ(refusal({{"load_best_model_at_end", "true"}, {"eval-data", "held-out.txt"}, {"eval-steps", "5"}}), "");

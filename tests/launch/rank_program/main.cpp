@@ -1,5 +1,5 @@
 // A rank of a job that does nothing but talk: run by tests under every launcher.
-//   rank_program [--nproc N] [--deadline MS] LIBRARY contract|loop|fail|wait|bandwidth
+//   rank_program [--nproc N] [--restarts N] [--deadline MS] LIBRARY contract|loop|fail|wait|bandwidth
 #include <unistd.h>
 
 #include <chrono>
@@ -92,12 +92,14 @@ int measure(Communicator& world) {
 }
 
 int run(int argc, char** argv) {
-  int num_ranks = 1;
+  launch::JobOptions job;
   collective::Limits limits = {.deadline = std::chrono::seconds(60), .connect_deadline = std::chrono::seconds(60)};
   std::vector<std::string> words;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--nproc") == 0) {
-      num_ranks = std::stoi(argv[++i]);
+      job.num_ranks = std::stoi(argv[++i]);
+    } else if (std::strcmp(argv[i], "--restarts") == 0) {
+      job.restarts = std::stoi(argv[++i]);
     } else if (std::strcmp(argv[i], "--deadline") == 0) {
       limits.deadline = limits.connect_deadline = std::chrono::milliseconds(std::stoi(argv[++i]));
     } else {
@@ -105,7 +107,8 @@ int run(int argc, char** argv) {
     }
   }
   if (words.size() != 2) throw ConfigError("rank_program", "expected LIBRARY MODE");
-  if (const auto code = launch::run_ranks_unless_launched(num_ranks, words[0])) return *code;
+  job.library = words[0];
+  if (const auto code = launch::run_job_unless_launched(job)) return *code;
   const launch::World world = launch::open_world(words[0], limits);
   if (words[1] == "contract") return check_contract(*world.communicator);
   if (words[1] == "loop") return loop(*world.communicator);
