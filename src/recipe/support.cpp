@@ -179,9 +179,19 @@ void check_sharding(const Settings& settings) {
   if (!settings.base_optimizer.empty()) check("--base-optimizer", settings.base_optimizer, base_rule_options(settings));
 }
 
+void check_groups_of_ranks(const Settings& settings) {
+  const int ranks = settings.nproc.value_or(1), size = settings.zero_shard_size.value_or(0);
+  if (ranks <= 1 && (size > 0 || settings.reduce_dtype))
+    return log_warning("--zero-shard-size and --reduce-dtype have no effect on one rank");
+  if (size == 0 || ranks % size == 0) return;
+  throw ConfigError("config", "--zero-shard-size does not divide the ranks",
+                    "expected a divisor of " + std::to_string(ranks) + ", got " + std::to_string(size));
+}
+
 void check_execution(const Settings& settings) {
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
+  check_groups_of_ranks(settings);
   if (settings.nproc.value_or(1) <= 1) return;
   if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
   check_sharding(settings);
@@ -208,7 +218,9 @@ void check_evaluation(const Settings& settings) {
 }  // namespace
 
 plan::Sharding sharding(const Settings& settings) {
-  return {.num_ranks = settings.nproc.value_or(1), .stage = settings.zero_stage.value_or(1)};
+  return {.num_ranks = settings.nproc.value_or(1),
+          .stage = settings.zero_stage.value_or(1),
+          .group_size = settings.zero_shard_size.value_or(0)};
 }
 
 void check_supported(const Settings& settings) {

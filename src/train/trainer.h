@@ -22,6 +22,7 @@ namespace sluice::train {
 struct StepOutcome {
   double loss = 0, grad_norm = 0, lr = 0;
   std::int64_t sent = 0;  ///< bytes, by this rank to others
+  std::int64_t sent_across_groups = 0;
   double loss_scale = 1;  ///< with which this step's gradients were made
   std::int64_t tokens = 0, target_tokens = 0;
   Seconds seconds = 0, compute = 0, stall = 0;
