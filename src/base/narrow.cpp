@@ -56,6 +56,29 @@ struct NarrowLoop {
   }
 };
 
+// From the last one down: what is written lies above all that is still to be read.
+template <typename Format>
+struct NarrowInPlaceLoop {
+  const std::byte* wide;
+  std::byte* narrow;
+
+  [[gnu::always_inline]] void operator()(std::size_t count) const {
+    std::array<float, kRun> in;
+    std::array<std::uint16_t, kRun> out;
+    std::size_t i = count;
+    for (; i % kRun != 0; --i) {
+      std::memcpy(in.data(), wide + 4 * (i - 1), 4);
+      out[0] = Format::narrow(in[0]);
+      std::memcpy(narrow + 2 * (i - 1), out.data(), 2);
+    }
+    for (; i > 0; i -= kRun) {
+      std::memcpy(in.data(), wide + 4 * (i - kRun), sizeof(in));
+      for (std::size_t j = 0; j < kRun; ++j) out[j] = Format::narrow(in[j]);
+      std::memcpy(narrow + 2 * (i - kRun), out.data(), sizeof(out));
+    }
+  }
+};
+
 template <typename Format>
 struct RoundLoop {
   float* numbers;
@@ -90,6 +113,13 @@ void widen_in_place(NumberFormat format, std::span<float> numbers) {
   const std::byte* const half = wide + numbers.size_bytes() / 2;
   if (format == NumberFormat::Bf16) run_widest(WidenLoop<Bf16>{wide, half}, numbers.size());
   if (format == NumberFormat::Fp16) run_widest(WidenLoop<Fp16>{wide, half}, numbers.size());
+}
+
+void narrow_in_place(NumberFormat format, std::span<float> numbers) {
+  auto* const wide = reinterpret_cast<std::byte*>(numbers.data());
+  std::byte* const half = wide + numbers.size_bytes() / 2;
+  if (format == NumberFormat::Bf16) run_widest(NarrowInPlaceLoop<Bf16>{wide, half}, numbers.size());
+  if (format == NumberFormat::Fp16) run_widest(NarrowInPlaceLoop<Fp16>{wide, half}, numbers.size());
 }
 
 void narrow(NumberFormat format, std::span<const float> from, std::span<std::uint16_t> to) {

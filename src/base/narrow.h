@@ -17,7 +17,10 @@ void round_to(NumberFormat format, std::span<float> numbers);
 /// Makes fp32 of numbers of 16 bits in place: they fill the upper half of the bytes of `numbers`. Exact.
 void widen_in_place(NumberFormat format, std::span<float> numbers);
 
-/// The other way, into other memory (`to` as long as `from`, no overlap). Exact for numbers that `format` has; else
+/// The other way: the numbers, rounded like `round_to`, fill the upper half of the bytes of `numbers`.
+void narrow_in_place(NumberFormat format, std::span<float> numbers);
+
+/// The same into other memory (`to` as long as `from`, no overlap). Exact for numbers that `format` has; else
 /// rounded like `round_to`.
 void narrow(NumberFormat format, std::span<const float> from, std::span<std::uint16_t> to);
 

@@ -1,5 +1,8 @@
 // What a checkpoint folder holds, and the proof that it holds it. checkpoint-N/ contains
 //   model.safetensors, optimizer.safetensors   tensors in their real shapes (the second only if there are states)
+//   of several ranks, each of which writes its own: weights that all of them hold as Hugging Face's shards with
+//   model.safetensors.index.json; what they divide as pieces, KIND-rank-R-of-N.safetensors with KIND.pieces.json
+//   (format/pieces.h)
 //   trainer_state.json, config.json, tokenizer files
 //   of an adapter adapter_model.safetensors and adapter_config.json in place of the model's, as its base is not
 //   repeated; beside the model's where the base was trained with it

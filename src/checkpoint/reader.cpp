@@ -46,17 +46,25 @@ Checkpoint open_checkpoint(const fs::path& folder) {
 
 std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& checkpoint) {
   std::vector<std::unique_ptr<format::WeightSource>> sources;
-  for (const char* name : {"adapter_model.safetensors", "model.safetensors"}) {
-    if (fs::exists(checkpoint.folder / name)) sources.push_back(format::open_weights(checkpoint.folder / name));
+  for (const std::string kind : {"adapter_model", "model"}) {
+    if (fs::exists(checkpoint.folder / (kind + ".safetensors")))
+      sources.push_back(format::open_weights(checkpoint.folder / (kind + ".safetensors")));
+    else if (fs::exists(checkpoint.folder / format::pieces_index_name(kind)))
+      sources.push_back(format::open_pieced_weights(checkpoint.folder, kind));
+    else if (fs::exists(checkpoint.folder / (kind + ".safetensors.index.json")))
+      sources.push_back(format::open_weights(checkpoint.folder));
   }
   return sources.size() == 1 ? std::move(sources.front()) : format::join_weights(std::move(sources));
 }
 
-std::unique_ptr<format::SafetensorsFile> open_checkpoint_states(const Checkpoint& checkpoint) {
+std::unique_ptr<format::PiecedTensors> open_checkpoint_states(const Checkpoint& checkpoint) {
   const Manifest manifest = read_manifest(checkpoint.folder);
   for (const ManifestFile& file : manifest.files) {
     if (file.name == "optimizer.safetensors")
-      return std::make_unique<format::SafetensorsFile>(checkpoint.folder / file.name);
+      return std::make_unique<format::PiecedTensors>(
+          std::make_unique<format::SafetensorsFile>(checkpoint.folder / file.name));
+    if (file.name == format::pieces_index_name("optimizer"))
+      return std::make_unique<format::PiecedTensors>(checkpoint.folder, "optimizer");
   }
   return nullptr;
 }

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "format/safetensors.h"
+#include "format/pieces.h"
 #include "format/weight_source.h"
 
 namespace sluice::checkpoint {
@@ -31,7 +31,7 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder);
 std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& checkpoint);
 
 /// The optimizer's states, named STATE/NAME; nullptr when the rule had none.
-std::unique_ptr<format::SafetensorsFile> open_checkpoint_states(const Checkpoint& checkpoint);
+std::unique_ptr<format::PiecedTensors> open_checkpoint_states(const Checkpoint& checkpoint);
 
 /// Keeps the newest `keep` (at least 1) checkpoints whose manifest and file sizes verify (contents are not read again)
 /// and the one of step `also`, deletes all older ones and what killed processes left. The caller holds the FolderLock

@@ -8,6 +8,7 @@
 #include "checkpoint/folders.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/tensor_stream.h"
+#include "format/pieces.h"
 
 namespace sluice::checkpoint {
 namespace {
@@ -19,16 +20,18 @@ constexpr const char* kModelFile = "model";
 constexpr const char* kAdapterConfig = "adapter_config.json";
 constexpr const char* kAdapterFile = "adapter_model";
 
-/// Deletes the half-written folder unless the save went through.
+void remove_quietly(const fs::path& folder) {
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+}
+
+/// Deletes the half-written folder of a model unless the save went through.
 class Unfinished {
  public:
   explicit Unfinished(fs::path folder) : folder_(std::move(folder)) { create_empty_folder(folder_); }
   Unfinished(const Unfinished&) = delete;
   Unfinished& operator=(const Unfinished&) = delete;
-  ~Unfinished() {
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
+  ~Unfinished() { remove_quietly(folder_); }
   [[nodiscard]] const fs::path& path() const noexcept { return folder_; }
 
  private:
@@ -118,23 +121,60 @@ void replace_model(const fs::path& staged, const fs::path& output, const std::st
 
 }  // namespace
 
+CheckpointDraft::CheckpointDraft(fs::path folder, std::span<const StateTensor> tensors)
+    : folder_(std::move(folder)), path_(temporary_name(folder_)) {
+  SLUICE_CHECK(step_of(folder_.filename().string()).has_value(), "checkpoint folder ", folder_.string());
+  create_empty_folder(path_);
+  try {
+    check_free_space(path_, tensors);
+  } catch (...) {
+    remove_quietly(path_);
+    throw;
+  }
+}
+
+CheckpointDraft::~CheckpointDraft() { remove_quietly(path_); }
+
+void CheckpointDraft::seal(std::vector<ManifestFile> files, const CheckpointContents& contents) {
+  Manifest manifest{.step = *step_of(folder_.filename().string()), .files = std::move(files)};
+  for (const auto& [name, content] : contents.side_files)
+    manifest.files.push_back(write_side_file(path_, name, content));
+  manifest.files.push_back(write_side_file(path_, std::string(kTrainerStateName), contents.trainer_state_json));
+  sync_folder(path_);  // other processes' files, too
+  inject("checkpoint.manifest", path_ / kManifestName);
+  write_text(path_ / kManifestName, manifest_text(manifest));
+  inject("checkpoint.rename", folder_);
+  publish_folder(path_, folder_);
+}
+
+ManifestFile write_share(const fs::path& draft, const Share& share, const ReadState& read_state,
+                         std::span<float> staging) {
+  const auto name_of = [&](const TensorPiece& piece) {
+    return share.whole_tensors ? piece.tensor.name : format::piece_name(piece.tensor.name, piece.first, piece.end);
+  };
+  std::vector<format::TensorInfo> infos;
+  for (const TensorPiece& piece : share.pieces) {
+    SLUICE_CHECK(!share.whole_tensors || (piece.first == 0 && piece.end == tensor_info(piece.tensor).num_elements()),
+                 piece.tensor.name);
+    infos.push_back(share.whole_tensors
+                        ? tensor_info(piece.tensor)
+                        : format::TensorInfo{name_of(piece), piece.tensor.dtype, {piece.end - piece.first}});
+  }
+  format::SafetensorsWriter writer(draft / share.name, std::move(infos));
+  for (const TensorPiece& piece : share.pieces)
+    stream_elements(piece.tensor, piece.first, piece.end, name_of(piece), read_state, staging, writer);
+  const std::uint64_t sum = writer.publish();
+  return {share.name, size_of(draft / share.name), sum};
+}
+
 void write_checkpoint(const fs::path& folder, const CheckpointContents& contents, const ReadState& read_state,
                       std::span<float> staging) {
-  const auto step = step_of(folder.filename().string());
-  SLUICE_CHECK(step.has_value() && !staging.empty(), "checkpoint folder ", folder.string());
-  const Unfinished unfinished(temporary_name(folder));
-  check_free_space(unfinished.path(), contents.tensors);
-  Manifest manifest{.step = *step, .files = {}};
+  SLUICE_CHECK(!staging.empty());
+  CheckpointDraft draft(folder, contents.tensors);
+  std::vector<ManifestFile> files;
   for (const std::string& file : tensor_files(contents.tensors))
-    manifest.files.push_back(write_tensors(unfinished.path(), file, contents, read_state, staging));
-  for (const auto& [name, content] : contents.side_files)
-    manifest.files.push_back(write_side_file(unfinished.path(), name, content));
-  manifest.files.push_back(
-      write_side_file(unfinished.path(), std::string(kTrainerStateName), contents.trainer_state_json));
-  inject("checkpoint.manifest", unfinished.path() / kManifestName);
-  write_text(unfinished.path() / kManifestName, manifest_text(manifest));
-  inject("checkpoint.rename", folder);
-  publish_folder(unfinished.path(), folder);
+    files.push_back(write_tensors(draft.path(), file, contents, read_state, staging));
+  draft.seal(std::move(files), contents);
 }
 
 void write_model_folder(const fs::path& output, const ModelContents& contents, const ReadState& read_state,

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/manifest.h"
 #include "format/safetensors_writer.h"
 
 namespace sluice::checkpoint {
@@ -43,6 +44,44 @@ struct CheckpointContents {
 /// checkpoint.manifest, checkpoint.rename and those of base/file.h.
 void write_checkpoint(const std::filesystem::path& folder, const CheckpointContents& contents,
                       const ReadState& read_state, std::span<float> staging);
+
+/// A checkpoint in the making: FOLDER.tmp-PID, where its files are written, by other processes, too. It is gone again
+/// unless it is sealed; so is what a killed process left, at the next prune. Fail points: checkpoint.manifest,
+/// checkpoint.rename.
+class CheckpointDraft {
+ public:
+  /// Creates the draft of `folder` (.../checkpoint-N). Throws IoError, also where there is no room for `tensors`.
+  CheckpointDraft(std::filesystem::path folder, std::span<const StateTensor> tensors);
+  CheckpointDraft(const CheckpointDraft&) = delete;
+  CheckpointDraft& operator=(const CheckpointDraft&) = delete;
+  ~CheckpointDraft();
+
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+  /// Adds the small files and the manifest, which names `files` and these, and gives the folder its name: everything is
+  /// durable under it on return, and a folder of that name is replaced in one step. Once, when all `files` are there.
+  void seal(std::vector<ManifestFile> files, const CheckpointContents& contents);
+
+ private:
+  const std::filesystem::path folder_, path_;
+};
+
+/// Elements of a tensor that one process writes.
+struct TensorPiece {
+  StateTensor tensor;
+  std::int64_t first = 0, end = 0;
+};
+
+/// A file of a checkpoint that several processes write, each its own.
+struct Share {
+  std::string name;
+  std::vector<TensorPiece> pieces = {};
+  bool whole_tensors = false;  ///< stored as such; otherwise flat and named as format/pieces.h says
+};
+
+/// Writes `share` into a draft, durably, and says what the manifest must know of it. Throws as write_checkpoint does,
+/// and has its fail point.
+ManifestFile write_share(const std::filesystem::path& draft, const Share& share, const ReadState& read_state,
+                         std::span<float> staging);
 
 struct ModelContents {
   std::vector<StateTensor> tensors;  ///< all of file "model", or all of "adapter_model", which is never split

@@ -12,7 +12,8 @@ void Agreement::start_period(std::size_t num_micro_batches) {
   norms_.clear();
 }
 
-double Agreement::agree(bool divided) {
+double Agreement::agree(int num_parts) {
+  const bool divided = num_parts > 1;
   const std::size_t loss_bytes = losses_.size() * sizeof(double);
   mine_.resize(loss_bytes + norms_.size() * sizeof(optim::SquareSum));
   std::memcpy(mine_.data(), losses_.data(), loss_bytes);
@@ -32,7 +33,7 @@ double Agreement::agree(bool divided) {
       std::memcpy(&loss, from, sizeof(double));
       loss_sum += loss;
     }
-    for (std::size_t n = 0; divided && n < norms_.size(); ++n, from += sizeof(optim::SquareSum)) {
+    for (std::size_t n = 0; divided && rank < num_parts && n < norms_.size(); ++n, from += sizeof(optim::SquareSum)) {
       optim::SquareSum part;
       std::memcpy(&part, from, sizeof(part));
       norms_[n].second.merge(part);

@@ -23,9 +23,10 @@ class Agreement {
   void add_loss(std::size_t micro_batch, double loss) { losses_[micro_batch] += loss; }
   void add_norm(int chunk, const optim::SquareSum& sum) { norms_.emplace_back(chunk, sum); }
 
-  /// Collective. `divided`: each rank measured a part of each gradient; else all measured the same. Norms added since
-  /// the last call become those of all ranks. Returns the sum of all ranks' losses so far.
-  double agree(bool divided);
+  /// Collective. The first `num_parts` ranks measured a part of each gradient (the others what some of these did); with
+  /// 1 all measured the same whole. Norms added since the last call become those of the whole. Returns the sum of all
+  /// ranks' losses so far.
+  double agree(int num_parts);
   [[nodiscard]] std::span<const std::pair<int, optim::SquareSum>> norms() const { return norms_; }
   void forget_norms() { norms_.clear(); }
 

@@ -1,50 +1,130 @@
 #include "exec/collective_mover.h"
 
+#include <cstring>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
+#include "base/narrow.h"
 
 namespace sluice::exec {
 namespace {
 
-constexpr auto kType = collective::ElementType::Fp32;
+collective::ElementType element_type(NumberFormat wire) {
+  switch (wire) {
+    case NumberFormat::Fp32:
+      break;
+    case NumberFormat::Bf16:
+      return collective::ElementType::Bf16;
+    case NumberFormat::Fp16:
+      return collective::ElementType::Fp16;
+  }
+  return collective::ElementType::Fp32;
+}
+
+/// A buffer's numbers as they are sent: all of its bytes, or the upper half of them while numbers are narrow.
+struct Wire {
+  std::span<float> numbers;
+  NumberFormat format = NumberFormat::Fp32;
+
+  [[nodiscard]] bool is_narrow() const { return format != NumberFormat::Fp32; }
+  [[nodiscard]] std::byte* data() const {
+    return reinterpret_cast<std::byte*>(numbers.data()) + (is_narrow() ? numbers.size_bytes() / 2 : 0);
+  }
+  [[nodiscard]] std::byte* at(std::int64_t number) const { return data() + number * (is_narrow() ? 2 : 4); }
+  [[nodiscard]] Wire part(std::int64_t first, std::int64_t count) const {
+    return {numbers.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), format};
+  }
+  void narrow() const { narrow_in_place(format, numbers); }
+  void widen() const { widen_in_place(format, numbers); }
+  // `narrowed`: as many numbers in narrow form, anywhere in the memory around.
+  void widen(const std::byte* narrowed) const {
+    if (!is_narrow()) return;
+    std::memmove(data(), narrowed, numbers.size_bytes() / 2);
+    widen();
+  }
+};
 
 class CollectiveMover final : public tier::Mover {
  public:
-  CollectiveMover(collective::Communicator& ranks, tier::ArenaBases arenas)
-      : ranks_(ranks), arenas_(std::move(arenas)) {}
+  CollectiveMover(const LaneRanks& ranks, tier::ArenaBases arenas) : ranks_(ranks), arenas_(std::move(arenas)) {}
 
   // A second slot is the part of the first or the whole of it; without one the part is the rank's range of the whole.
   void move(const plan::Action& action, const plan::Buffer& first) override {
+    const Wire from = wire(action, action.slots.front(), first.num_elements);
     const bool in_place = action.slots.size() == 1;
-    float* const from = floats(action.slots.front());
-    float* const to = floats(action.slots.back());
-    const std::int64_t share = first.num_elements / ranks_.world_size();
     switch (action.kind) {
       case plan::ActionKind::AllGather:
-        if (in_place) return ranks_.all_gather(from + ranks_.rank() * share, from, share, kType);
-        return ranks_.all_gather(from, to, first.num_elements, kType);
+        return in_place ? gather_in_place(action, from) : gather(action, from);
       case plan::ActionKind::ReduceScatter:
-        return ranks_.reduce_scatter(from, in_place ? from + ranks_.rank() * share : to, share, kType);
+        return reduce_scatter(action, from);
       case plan::ActionKind::AllReduce:
-        return ranks_.all_reduce(from, first.num_elements, kType, collective::Reduce::Sum);
+        return all_reduce(action, first.shard || action.among == plan::Among::All ? from : own_part(from));
       default:
         SLUICE_CHECK(false, "no exchange of ranks is called ", plan::name(action.kind));
     }
   }
 
  private:
-  [[nodiscard]] float* floats(const plan::Slot& slot) const {
-    return reinterpret_cast<float*>(arenas_[slot.tier] + slot.offset);
+  void gather(const plan::Action& action, const Wire& part) const {
+    collective::Communicator& ranks = among(action);
+    const Wire whole = wire(action, action.slots.back(), part.numbers.size() * ranks.world_size());
+    ranks.all_gather(part.data(), whole.data(), static_cast<std::int64_t>(part.numbers.size()),
+                     element_type(part.format));
   }
 
-  collective::Communicator& ranks_;
+  void gather_in_place(const plan::Action& action, const Wire& whole) const {
+    collective::Communicator& ranks = among(action);
+    const std::int64_t share = share_of(whole, ranks);
+    whole.narrow();
+    ranks.all_gather(whole.at(ranks.rank() * share), whole.data(), share, element_type(whole.format));
+    whole.widen();
+  }
+
+  void reduce_scatter(const plan::Action& action, const Wire& whole) const {
+    collective::Communicator& ranks = among(action);
+    const std::int64_t share = share_of(whole, ranks), first = ranks.rank() * share;
+    const bool in_place = action.slots.size() == 1;
+    const Wire part = in_place ? whole.part(first, share) : wire(action, action.slots.back(), share);
+    std::byte* const sum = in_place ? whole.at(first) : part.data();
+    whole.narrow();
+    ranks.reduce_scatter(whole.data(), sum, share, element_type(whole.format));
+    part.widen(sum);
+  }
+
+  void all_reduce(const plan::Action& action, const Wire& values) const {
+    values.narrow();
+    among(action).all_reduce(values.data(), static_cast<std::int64_t>(values.numbers.size()),
+                             element_type(values.format), collective::Reduce::Sum);
+    values.widen();
+  }
+
+  [[nodiscard]] Wire own_part(const Wire& whole) const {
+    const std::int64_t share = share_of(whole, *ranks_.group);
+    return whole.part(ranks_.group->rank() * share, share);
+  }
+  static std::int64_t share_of(const Wire& whole, const collective::Communicator& ranks) {
+    return static_cast<std::int64_t>(whole.numbers.size()) / ranks.world_size();
+  }
+  [[nodiscard]] Wire wire(const plan::Action& action, const plan::Slot& slot, std::int64_t num_elements) const {
+    auto* const floats = reinterpret_cast<float*>(arenas_[slot.tier] + slot.offset);
+    return {{floats, static_cast<std::size_t>(num_elements)}, action.wire};
+  }
+  [[nodiscard]] collective::Communicator& among(const plan::Action& action) const {
+    collective::Communicator* const ranks = action.among == plan::Among::All     ? ranks_.all
+                                            : action.among == plan::Among::Group ? ranks_.group
+                                                                                 : ranks_.replicas;
+    SLUICE_CHECK(ranks != nullptr, "no ranks are joined as ", plan::name(action.among));
+    return *ranks;
+  }
+
+  const LaneRanks ranks_;
   const tier::ArenaBases arenas_;
 };
 
 }  // namespace
 
-std::unique_ptr<tier::Mover> make_collective_mover(collective::Communicator& ranks, tier::ArenaBases arenas) {
+std::unique_ptr<tier::Mover> make_collective_mover(const LaneRanks& ranks, tier::ArenaBases arenas) {
   return std::make_unique<CollectiveMover>(ranks, std::move(arenas));
 }
 

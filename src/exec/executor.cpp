@@ -54,8 +54,9 @@ std::unique_ptr<tier::Mover> Executor::make_mover(plan::Lane lane) const {
       return tier::make_copy_mover(find_row(tier::device_catalog(), "device", options_.device).make(options_.copies),
                                    state_.arenas());
     case plan::Lane::Communication:
-      if (options_.ranks.lane == nullptr) return nullptr;
-      return make_collective_mover(*options_.ranks.lane, state_.arenas());
+      if (options_.ranks.lane == nullptr && options_.ranks.group == nullptr) return nullptr;
+      return make_collective_mover({options_.ranks.lane, options_.ranks.group, options_.ranks.replicas},
+                                   state_.arenas());
     case plan::Lane::Compute:
       return nullptr;
   }
@@ -383,7 +384,8 @@ void Executor::add_norm(int chunk, const optim::SquareSum& sum, StepResult& resu
 
 void Executor::agree(StepResult& result) {
   SLUICE_CHECK(agreement_.is_needed(), "a plan of several ranks, played by one");
-  result.loss_sum = agreement_.agree(period_->plan->sharding.states());
+  const plan::Sharding& sharding = period_->plan->sharding;
+  result.loss_sum = agreement_.agree(sharding.states() ? sharding.ranks_per_group() : 1);
   for (const auto& [chunk, sum] : agreement_.norms()) add_norm(chunk, sum, result);
   agreement_.forget_norms();
 }

@@ -50,10 +50,12 @@ struct StepResult {
   std::span<const float> logits;              ///< Generate: of the last real token, in the arena until the next period
 };
 
-/// The other ranks of the run, as a plan of several needs them; both of the same ranks, and borrowed.
+/// The other ranks of the run, as a plan of several needs them; borrowed.
 struct RankLinks {
-  collective::Communicator* lane = nullptr;       ///< of the communication lane's thread
-  collective::Communicator* agreement = nullptr;  ///< of the calling thread
+  collective::Communicator* lane = nullptr;       ///< all, of the communication lane's thread
+  collective::Communicator* agreement = nullptr;  ///< all, of the calling thread
+  collective::Communicator* group = nullptr;  ///< of the lane's thread, where ranks divide the state in groups: those
+  collective::Communicator* replicas = nullptr;  ///< of this rank's group, and those with the same part (not `lane`)
 };
 
 struct ExecutorOptions {

@@ -127,8 +127,7 @@ Json inspect_adapter(const std::filesystem::path& path) {
 Json inspect_folder(const std::filesystem::path& path) {
   if (is_adapter_folder(path)) return inspect_adapter(path);
   const bool has_config = std::filesystem::exists(path / "config.json");
-  const bool has_weights = std::filesystem::exists(path / "model.safetensors") ||
-                           std::filesystem::exists(path / "model.safetensors.index.json");
+  const bool has_weights = format::has_weights(path);
   if (!has_config && !has_weights)
     throw ConfigError("format.inspect", "nothing to inspect in " + path.string(),
                       "expected config.json or model.safetensors",

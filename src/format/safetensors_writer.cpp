@@ -79,6 +79,15 @@ std::uint64_t SafetensorsWriter::publish() {
   return file_.checksum();
 }
 
+std::string shard_index_text(const std::map<std::string, std::string, std::less<>>& weight_map, Bytes total_size) {
+  nlohmann::ordered_json index;
+  index["metadata"]["total_size"] = total_size;
+  nlohmann::ordered_json::object_t map;
+  for (const auto& [name, file] : weight_map) map.Container::emplace_back(name, file);
+  index["weight_map"] = std::move(map);
+  return index.dump(2) + "\n";
+}
+
 ModelWeightsWriter::ModelWeightsWriter(std::filesystem::path folder, std::vector<TensorInfo> tensors, Bytes max_shard)
     : folder_(std::move(folder)) {
   std::vector<std::vector<TensorInfo>> groups(1);
@@ -116,12 +125,9 @@ std::vector<WrittenFile> ModelWeightsWriter::publish() {
     std::filesystem::remove(index_path);
     return written;
   }
-  nlohmann::ordered_json index;
-  index["metadata"]["total_size"] = total_size_;
-  nlohmann::ordered_json::object_t map;
-  for (const auto& [name, shard] : shard_of_) map.Container::emplace_back(name, file_names_[shard]);
-  index["weight_map"] = std::move(map);
-  const std::string text = index.dump(2) + "\n";
+  std::map<std::string, std::string, std::less<>> weight_map;
+  for (const auto& [name, shard] : shard_of_) weight_map.emplace(name, file_names_[shard]);
+  const std::string text = shard_index_text(weight_map, total_size_);
   write_text(index_path, text);
   written.push_back({index_path.filename().string(), checksum(std::as_bytes(std::span(text.data(), text.size())))});
   std::filesystem::remove(folder_ / "model.safetensors");

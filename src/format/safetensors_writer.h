@@ -53,6 +53,9 @@ struct WrittenFile {
   std::uint64_t checksum = 0;  ///< XXH3-64
 };
 
+/// The text of model.safetensors.index.json: which file holds which tensor, and the bytes of all.
+std::string shard_index_text(const std::map<std::string, std::string, std::less<>>& weight_map, Bytes total_size);
+
 /// The weights of a model folder: model.safetensors, or shards of at most `max_shard` bytes with their index.
 class ModelWeightsWriter {
  public:

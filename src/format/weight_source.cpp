@@ -9,6 +9,7 @@
 #include "format/dequantize.h"
 #include "format/gguf_model.h"
 #include "format/gpt2_weights.h"
+#include "format/pieces.h"
 #include "format/quote.h"
 #include "format/safetensors.h"
 #include "format/tabled_weights.h"
@@ -56,6 +57,8 @@ std::unique_ptr<WeightSource> open_folder(const std::filesystem::path& folder) {
   if (std::filesystem::exists(index))
     return with_gpt2_names(
         std::make_unique<SafetensorsWeights>(open_shards(folder, parse_shard_index(read_text(index), index.string()))));
+  if (std::filesystem::exists(folder / pieces_index_name("model")))
+    return with_gpt2_names(open_pieced_weights(folder, "model"));
   const bool has_pickle = std::filesystem::exists(folder / "pytorch_model.bin") ||
                           std::filesystem::exists(folder / "pytorch_model.bin.index.json");
   throw ConfigError("format.weights", "no weights in " + folder.string(),
@@ -72,7 +75,8 @@ bool is_known_buffer(std::string_view name) { return name.ends_with("rotary_emb.
 bool has_weights(const std::filesystem::path& model) {
   if (!std::filesystem::is_directory(model)) return std::filesystem::exists(model);
   return std::filesystem::exists(model / "model.safetensors") ||
-         std::filesystem::exists(model / "model.safetensors.index.json");
+         std::filesystem::exists(model / "model.safetensors.index.json") ||
+         std::filesystem::exists(model / pieces_index_name("model"));
 }
 
 std::unique_ptr<WeightSource> open_weights(const std::filesystem::path& model) {

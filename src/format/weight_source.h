@@ -33,8 +33,8 @@ class WeightSource {
 /// Whether open_weights would find a file there.
 bool has_weights(const std::filesystem::path& model);
 
-/// Opens a folder (model.safetensors, or its shards by model.safetensors.index.json), a FILE.safetensors or a
-/// FILE.gguf. Headers are read and validated here, no tensor is. Rotary rows of a GGUF are given back in Hugging Face
+/// Opens a folder (model.safetensors, its shards by model.safetensors.index.json, or pieces that ranks left by
+/// model.pieces.json), a FILE.safetensors or a FILE.gguf. Headers are read and validated here, no tensor is. Rotary rows of a GGUF are given back in Hugging Face
 /// order, tensors of GPT-2 under the names of its class with a head.
 std::unique_ptr<WeightSource> open_weights(const std::filesystem::path& model);
 

@@ -1,6 +1,7 @@
 // Ranks: what computations read is whole and of the latest update, what norms and updates read is summed over all ranks
-// exactly once, and every decision that a norm makes is made from a norm that all ranks agree on. All ranks play one
-// list, so an exchange may be skipped only for a reason that is the same everywhere.
+// exactly once (in groups: within the group, then across), only sums are sent in fewer bits than they have, and every
+// decision that a norm makes is made from a norm that all ranks agree on. All ranks play one list, so an exchange may
+// be skipped only for a reason that is the same everywhere.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -51,10 +52,14 @@ class RankCheck {
   }
 
  private:
+  enum class Summed { Own, Group, All };
+
   struct State {  // of a chunk
     int version = 0, gathered = -1;
     bool partly_updated = false;  // of weights that every rank keeps whole
-    bool adding = false, reduced = true;
+    bool adding = false;
+    Summed summed = Summed::All;
+    bool in_parts = false;  // of the sum each rank knows its own part
   };
 
   const Buffer& buffer_of(const Slot& slot) const { return plan_.buffers[slot.buffer]; }
@@ -68,21 +73,43 @@ class RankCheck {
       return;
     }
     if (action.slots.size() == 2) check_sizes(i);
+    if ((action.among == Among::All) == plan_.sharding.is_grouped())
+      report_.add(i, -1, "is among other ranks than those that divide the state, or hold the same part of it");
+    const bool is_weight = buffer_of(action.slots[0]).kind == BufferKind::Weight;
+    if (action.wire != NumberFormat::Fp32 && (is_weight || action.slots[0].access != Access::ReadWrite))
+      report_.add(i, action.slots[0].buffer, "is narrowed, though it is still needed in fp32");
     State& state = states_[action.chunk];
-    if (action.kind == ActionKind::AllGather) {
+    if (action.kind != ActionKind::AllGather) return sum(i, state);
+    if (is_weight) {
+      if (action.among == Among::Replicas) report_.add(i, -1, "gathers parts from ranks that have the same");
       state.gathered = state.version;
       state.partly_updated = false;
       return;
     }
-    if (state.reduced) report_.add(i, action.slots[0].buffer, "is summed over ranks twice, or before it is made");
-    state.reduced = true;
+    if (state.summed != Summed::All)
+      report_.add(i, action.slots[0].buffer, "is gathered before all ranks' sum is there");
+    state.in_parts = false;
+  }
+
+  void sum(std::int32_t i, State& state) {
+    const Action& action = plan_.actions[i];
+    const BufferId gradient = action.slots[0].buffer;
+    if (action.among == Among::Replicas) {
+      if (state.summed != Summed::Group)
+        report_.add(i, gradient, "is summed across groups twice, or before its group has summed it");
+      state.summed = Summed::All;
+      return;
+    }
+    if (state.summed != Summed::Own) report_.add(i, gradient, "is summed over ranks twice, or before it is made");
+    state.summed = action.among == Among::Group ? Summed::Group : Summed::All;
+    state.in_parts = action.kind == ActionKind::ReduceScatter;
     state.adding = false;
   }
 
   void check_sizes(std::int32_t i) {
     const Buffer &a = buffer_of(plan_.actions[i].slots[0]), &b = buffer_of(plan_.actions[i].slots[1]);
     const Buffer &part = a.shard ? a : b, &whole = a.shard ? b : a;
-    if (!part.shard || whole.shard || part.num_elements * plan_.sharding.num_ranks != whole.num_elements)
+    if (!part.shard || whole.shard || part.num_elements * plan_.sharding.ranks_per_group() != whole.num_elements)
       report_.add(i, -1, "the ranks' parts do not make the whole");
   }
 
@@ -99,7 +126,7 @@ class RankCheck {
       if (!state.adding && slot.access != Access::Write)
         report_.add(i, slot.buffer, "adds to a sum that ranks have exchanged");
       state.adding = true;
-      state.reduced = false;
+      state.summed = Summed::Own;
     }
   }
 
@@ -107,7 +134,10 @@ class RankCheck {
     for (const Slot& slot : plan_.actions[i].slots) {
       const Buffer& buffer = buffer_of(slot);
       if (buffer.kind != BufferKind::Gradient) continue;
-      if (!states_[buffer.chunk].reduced) report_.add(i, slot.buffer, "is read before ranks have summed it");
+      const State& state = states_[buffer.chunk];
+      if (state.summed != Summed::All) report_.add(i, slot.buffer, "is read before ranks have summed it");
+      if (state.in_parts && !plan_.sharding.states())
+        report_.add(i, slot.buffer, "is read whole, though only this rank's part is the sum");
       if (buffer.shard != plan_.sharding.gradients()) report_.add(i, slot.buffer, "is not what ranks have summed");
     }
   }

@@ -50,6 +50,8 @@ std::string describe_action(const Plan& plan, const Action& action, const StepTr
   if (action.slice >= 0) text += numbered("slice", action.slice);
   if (action.pass >= 0) text += numbered("pass", action.pass);
   if (action.repeat > 0) text += " again";
+  if (action.among != Among::All) text += action.among == Among::Group ? " within the group" : " across groups";
+  if (action.wire != NumberFormat::Fp32) text += std::string(" as ") + sluice::name(action.wire);
   const bool moves = action.block < 0 && action.chunk < 0;
   if (moves && !action.slots.empty()) text += " " + describe_buffer(plan, action.slots.front().buffer, trace);
   return text;

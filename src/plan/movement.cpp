@@ -226,6 +226,8 @@ class MovePlanner {
     Action& action = draft.action;
     action.kind = row.kind;
     action.lane = row.lane;
+    action.among = row.among;
+    action.wire = row.wire;
     action.skip = row.skip;
     action.block = row.block;
     action.micro_batch = row.micro_batch;

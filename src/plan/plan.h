@@ -94,17 +94,19 @@ struct Action {
   ActionKind kind = ActionKind::Forward;
   Lane lane = Lane::Compute;
   SkipWhen skip = SkipWhen::Never;
-  int block = -1;           ///< Forward, Backward
-  int micro_batch = -1;     ///< Forward, Backward
-  int segment = -1;         ///< Forward, Backward: which part of the computation; -1: the whole
-  int chunk = -1;           ///< ReduceNorm, Update
-  int slice = -1;           ///< Update
-  int pass = -1;            ///< Update: of a rule that measures first; the last one applies
-  int repeat = 0;           ///< Forward, Backward: 1 when the step computes its gradients a second time
-  std::vector<Slot> slots;  ///< Fetch and WriteBack: {from, to}
-  Bytes workspace = 0;      ///< bytes at the bottom of tier 0's arena that torch may use while it runs
-  Bytes bytes = 0;          ///< moved (movement actions) or touched (Update, ReduceNorm)
-  Seconds duration = 0;     ///< predicted, alone on its lane
+  int block = -1;                          ///< Forward, Backward
+  int micro_batch = -1;                    ///< Forward, Backward
+  int segment = -1;                        ///< Forward, Backward: which part of the computation; -1: the whole
+  int chunk = -1;                          ///< ReduceNorm, Update
+  int slice = -1;                          ///< Update
+  int pass = -1;                           ///< Update: of a rule that measures first; the last one applies
+  int repeat = 0;                          ///< Forward, Backward: 1 when the step computes its gradients a second time
+  Among among = Among::All;                ///< exchanges: the ranks that take part
+  NumberFormat wire = NumberFormat::Fp32;  ///< exchanges: what is sent of each number; sums are made in fp32
+  std::vector<Slot> slots;                 ///< Fetch and WriteBack: {from, to}
+  Bytes workspace = 0;                     ///< bytes at the bottom of tier 0's arena that torch may use while it runs
+  Bytes bytes = 0;                         ///< moved (movement actions) or touched (Update, ReduceNorm)
+  Seconds duration = 0;                    ///< predicted, alone on its lane
   std::vector<Dependency> dependencies;
 };
 
@@ -141,7 +143,7 @@ struct Plan {
   int group_size = 1;       ///< micro-batches that go through all blocks together: 1 horizontal, all of them vertical
   int boundary_stride = 1;  ///< every so manieth boundary lasts to the backward; the others are made again
   Sharding sharding = {};   ///< between ranks, all of which play this list
-  int rank = 0;             ///< whose `first_element`s these are
+  int rank = 0;             ///< whose `first_element`s these are, counted in its group
   bool loss_in_segments = false;             ///< the loss block's backward goes by segments
   std::vector<std::int64_t> slice_elements;  ///< per chunk: elements of its update slices (the last may be shorter)
 };

@@ -224,8 +224,12 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
   if (row.kind == ActionKind::ReduceNorm)
     return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
   if (row.lane == Lane::Communication) {
-    const int messages = (request_.recipe.sharding.num_ranks - 1) * (row.kind == ActionKind::AllReduce ? 2 : 1);
-    return at_rate(row.bytes, machine_.network.rate) + messages * machine_.network.latency;
+    const int messages =
+        (request_.recipe.sharding.members(row.among) - 1) * (row.kind == ActionKind::AllReduce ? 2 : 1);
+    const bool narrow = row.wire != NumberFormat::Fp32;  // made 16 bits wide, and fp32 again
+    const Bytes touched = narrow ? 3 * step.buffers[row.uses.front().buffer].bytes : 0;
+    return at_rate(row.bytes, machine_.network.rate) + messages * machine_.network.latency +
+           at_rate(touched, machine_.compute.memory);
   }
   if (row.compute == nullptr) return 0;
   const auto [found, is_new] = compute_seconds_.try_emplace(row.compute, 0);

@@ -27,13 +27,15 @@ class Digest {
 };
 
 void add(Digest& digest, const Plan& plan) {
-  digest.add_all(plan.variant, plan.sharding.num_ranks, plan.sharding.stage, plan.num_micro_batches, plan.group_size);
+  digest.add_all(plan.variant, plan.sharding.num_ranks, plan.sharding.stage, plan.sharding.group_size,
+                 plan.num_micro_batches, plan.group_size);
   for (const Buffer& b : plan.buffers) {
     digest.add_all(b.kind, b.chunk, b.moment, b.slice, b.num_elements, b.boundary, b.micro_batch, b.block, b.bytes,
                    b.on_disk, b.persistent, b.shard);
   }
   for (const Action& a : plan.actions) {
-    digest.add_all(a.kind, a.lane, a.skip, a.block, a.micro_batch, a.segment, a.chunk, a.slice, a.pass, a.repeat);
+    digest.add_all(a.kind, a.lane, a.skip, a.block, a.micro_batch, a.segment, a.chunk, a.slice, a.pass, a.repeat,
+                   a.among, a.wire);
     for (const Slot& slot : a.slots) digest.add_all(slot.buffer, slot.tier, slot.offset, slot.access);
     for (const Dependency& wait : a.dependencies) digest.add_all(wait.action, wait.previous_period);
   }
@@ -49,15 +51,27 @@ void for_each_plan(auto& plans, Visit visit) {
 
 }  // namespace
 
+const char* name(Among among) {
+  switch (among) {
+    case Among::All:
+      return "all";
+    case Among::Group:
+      return "group";
+    case Among::Replicas:
+      return "replicas";
+  }
+  return "?";
+}
+
 void pad_for_shards(StepTrace& trace, const Sharding& sharding) {
-  if (!sharding.states()) return;
+  if (!sharding.states() && !sharding.is_grouped()) return;
   for (Chunk& chunk : trace.chunks)
-    chunk.num_elements = round_up(chunk.num_elements, kShardGranularity * sharding.num_ranks);
+    chunk.num_elements = round_up(chunk.num_elements, kShardGranularity * sharding.ranks_per_group());
 }
 
 void take_shard(PlanSet& plans, int rank) {
   for_each_plan(plans, [&](Plan& plan) {
-    plan.rank = rank;
+    plan.rank = rank % plan.sharding.ranks_per_group();
     std::vector<std::int64_t> elements;  // of each chunk's part
     const auto part = [&](const Buffer& buffer) -> std::int64_t& {
       elements.resize(std::max<std::size_t>(elements.size(), buffer.chunk + 1), 0);
@@ -68,7 +82,7 @@ void take_shard(PlanSet& plans, int rank) {
         part(buffer) = std::max(part(buffer), plan.sharding.elements_per_rank(buffer.num_elements));
     }
     for (Buffer& buffer : plan.buffers) {
-      if (buffer.shard) buffer.first_element += rank * part(buffer);
+      if (buffer.shard) buffer.first_element += plan.rank * part(buffer);
     }
   });
 }
@@ -87,6 +101,13 @@ ElementRange slice_range(const Plan& plan, int chunk, int slice, std::int64_t nu
 Bytes bytes_sent(const Plan& plan) {
   Bytes total = 0;
   for (const Action& action : plan.actions) total += action.lane == Lane::Communication ? action.bytes : 0;
+  return total;
+}
+
+Bytes bytes_sent(const Plan& plan, Among among) {
+  Bytes total = 0;
+  for (const Action& action : plan.actions)
+    total += action.lane == Lane::Communication && action.among == among ? action.bytes : 0;
   return total;
 }
 

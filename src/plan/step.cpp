@@ -247,7 +247,7 @@ class StepEmitter {
     if (!gathers()) return;
     for (const int chunk : read) {
       if (std::ranges::find(at_hand_, chunk) != at_hand_.end()) continue;
-      Row row = exchange(ActionKind::AllGather, chunk, Serves::Next);
+      Row row = exchange(ActionKind::AllGather, chunk, Serves::Next, sharing());
       row.uses.push_back({buffers_.weight(chunk), 0, Access::Read});
       row.uses.push_back({buffers_.whole_weight(chunk), 0, Access::Write, false, true});
       rows_.push_back(std::move(row));
@@ -256,19 +256,32 @@ class StepEmitter {
   }
 
   // The sum over all ranks: whole on each, or each rank's part of it, in place or beside the whole, which then is dead.
+  // In groups: each rank's part of the group's sum, then that of all groups, and where nothing is divided the whole.
   void reduce(int chunk) {
-    if (!recipe_.sharding.is_parallel()) return;
-    const bool divided = recipe_.sharding.states(), in_place = !recipe_.sharding.gradients();
-    Row row = exchange(divided ? ActionKind::ReduceScatter : ActionKind::AllReduce, chunk, Serves::Itself);
-    row.uses.push_back({buffers_.gradient(chunk), 0, in_place ? Access::ReadWrite : Access::Read});
-    if (!in_place) row.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
+    const Sharding& sharding = recipe_.sharding;
+    if (!sharding.is_parallel()) return;
+    const bool in_parts = sharding.states() || sharding.is_grouped(), in_place = !sharding.gradients();
+    sum(in_parts ? ActionKind::ReduceScatter : ActionKind::AllReduce, chunk, sharing());
+    if (!in_place) rows_.back().uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
+    if (!sharding.is_grouped()) return;
+    sum(ActionKind::AllReduce, chunk, Among::Replicas);
+    if (!sharding.states()) sum(ActionKind::AllGather, chunk, Among::Group);
+  }
+
+  // One exchange of a gradient. Where less than fp32 is sent, its memory is where numbers are narrowed and widened.
+  void sum(ActionKind kind, int chunk, Among among) {
+    Row row = exchange(kind, chunk, Serves::Itself, among, recipe_.reduce);
+    const bool of_part = among == Among::Replicas, keeps = recipe_.reduce == NumberFormat::Fp32;
+    const bool beside = recipe_.sharding.gradients() && !of_part;
+    row.uses.push_back({of_part ? buffers_.reduced_gradient(chunk) : buffers_.gradient(chunk), 0,
+                        beside && keeps ? Access::Read : Access::ReadWrite});
     rows_.push_back(std::move(row));
   }
 
   // Weights that every rank keeps whole, each having updated its part.
   void share_update(int chunk, SkipWhen skip, Serves serves) {
     if (!recipe_.sharding.states() || recipe_.sharding.weights()) return;
-    Row row = exchange(ActionKind::AllGather, chunk, serves);
+    Row row = exchange(ActionKind::AllGather, chunk, serves, sharing());
     if (skip == SkipWhen::NoUpdate) row.skip = skip;  // of all skips the one that no norm of this period decides
     row.uses.push_back({buffers_.weight(chunk), 0, Access::ReadWrite});
     rows_.push_back(std::move(row));
@@ -280,13 +293,19 @@ class StepEmitter {
   }
 
   // Every rank sends what the others lack; a sum on all ranks is sent twice.
-  Row exchange(ActionKind kind, int chunk, Serves serves) const {
+  Row exchange(ActionKind kind, int chunk, Serves serves, Among among, NumberFormat wire = NumberFormat::Fp32) const {
     Row row{.kind = kind, .lane = Lane::Communication, .serves = serves, .chunk = chunk};
-    const int ranks = recipe_.sharding.num_ranks;
+    row.among = among;
+    row.wire = wire;
+    const int ranks = recipe_.sharding.members(among);
     const int times = kind == ActionKind::AllReduce ? 2 : 1;
-    row.bytes = times * trace_.chunks[chunk].num_elements * Bytes{sizeof(float)} * (ranks - 1) / ranks;
+    std::int64_t elements = trace_.chunks[chunk].num_elements;
+    if (among == Among::Replicas) elements /= recipe_.sharding.ranks_per_group();
+    row.bytes = times * elements * Bytes{wire == NumberFormat::Fp32 ? 4 : 2} * (ranks - 1) / ranks;
     return row;
   }
+  // Who divides the state.
+  Among sharing() const { return recipe_.sharding.is_grouped() ? Among::Group : Among::All; }
 
   void update_late() {
     for (const int chunk : late_) update(chunk, skip_when());

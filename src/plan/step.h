@@ -39,8 +39,9 @@ struct Recipe {
   NumberFormat frozen = NumberFormat::Fp32;               ///< of frozen chunks on disk
   std::vector<RuleNeeds> rules = {{.states = {{}, {}}}};  ///< Chunk::rule counts them
   UpdateWhen update = UpdateWhen::NextForward;
-  bool clamps = false;     ///< updates cut the gradient's elements in place
-  Sharding sharding = {};  ///< num_micro_batches are those of one rank
+  bool clamps = false;                       ///< updates cut the gradient's elements in place
+  Sharding sharding = {};                    ///< num_micro_batches are those of one rank
+  NumberFormat reduce = NumberFormat::Fp32;  ///< what ranks send of each gradient
 };
 
 /// Choices that change memory and time but never a bit of the result.
@@ -79,8 +80,10 @@ struct Row {
   int block = -1, micro_batch = -1, segment = -1, chunk = -1, slice = -1, pass = -1;
   int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
-  const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
-  Bytes bytes = 0;                        ///< touched by Update and ReduceNorm, or sent to other ranks
+  const ComputeTrace* compute = nullptr;   ///< Forward, Backward; lives in the StepTrace
+  Among among = Among::All;                ///< Action::among
+  NumberFormat wire = NumberFormat::Fp32;  ///< Action::wire
+  Bytes bytes = 0;                         ///< touched by Update and ReduceNorm, or sent to other ranks
 };
 
 struct StepRows {

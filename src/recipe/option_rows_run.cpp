@@ -263,6 +263,13 @@ std::vector<OptionRow> execution_rows() {
           [](std::string_view text) { return parse_seconds(text, "collective-timeout"); }, print_real),
       integer_row("zero-stage", &Settings::zero_stage, {0, 3},
                   {.argument = "0..3", .help = "what the ranks share out", .absent = "1"}),
+      integer_row(
+          "zero-shard-size", &Settings::zero_shard_size, {2, 65536},
+          {.argument = "N",
+           .help = "share out among N neighbouring ranks (a machine's); each such group holds all, and gradients "
+                   "are summed within it, then across",
+           .aliases = {"mics_shard_size"},
+           .absent = "all ranks"}),
       text_row("deepspeed", &Settings::deepspeed,
                {.argument = "FILE",
                 .help = "a DeepSpeed config.json (`sluice list deepspeed`); flags and --config win",

@@ -228,6 +228,10 @@ std::vector<OptionRow> precision_rows() {
       dtype_row("compute-dtype", &Settings::compute_dtype,
                 {.verbs = kComputing, .help = "of block math", .absent = "best for the device"}),
       dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
+      dtype_row("reduce-dtype", &Settings::reduce_dtype,
+                {.help = "of gradients between ranks; sums are made in fp32",
+                 .aliases = {"communication_data_type"},
+                 .absent = "fp32"}),
       loss_scale_row(),
       pairs_row(
           "loss-scale-option", &Settings::loss_scale_options,

@@ -105,6 +105,7 @@ struct Settings {
   std::optional<DType> moments_dtype;
   std::optional<DType> compute_dtype;
   std::optional<DType> dtype;             ///< of `export`
+  std::optional<DType> reduce_dtype;      ///< of gradients between ranks
   std::optional<std::string> loss_scale;  ///< "dynamic" or a number
   std::map<std::string, std::string> loss_scale_options;
   std::optional<bool> stochastic_rounding;
@@ -117,7 +118,8 @@ struct Settings {
   std::string collective;
   std::optional<Seconds> collective_timeout;
   std::optional<int> zero_stage;
-  std::string deepspeed;  ///< a file, while settings are read
+  std::optional<int> zero_shard_size;  ///< ranks of a group; absent: all
+  std::string deepspeed;               ///< a file, while settings are read
 
   // Checkpoints and evaluation.
   std::optional<std::int64_t> save_steps;  ///< absent: at the end only

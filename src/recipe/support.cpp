@@ -184,9 +184,19 @@ void check_restarts(const Settings& settings) {
     log_warning("--restarts begins anew without --save-steps: there is no checkpoint before the end");
 }
 
+void check_groups_of_ranks(const Settings& settings) {
+  const int ranks = settings.nproc.value_or(1), size = settings.zero_shard_size.value_or(0);
+  if (ranks <= 1 && (size > 0 || settings.reduce_dtype))
+    return log_warning("--zero-shard-size and --reduce-dtype have no effect on one rank");
+  if (size == 0 || ranks % size == 0) return;
+  throw ConfigError("config", "--zero-shard-size does not divide the ranks",
+                    "expected a divisor of " + std::to_string(ranks) + ", got " + std::to_string(size));
+}
+
 void check_execution(const Settings& settings) {
   check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
+  check_groups_of_ranks(settings);
   if (settings.nproc.value_or(1) <= 1) return;
   if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
   check_sharding(settings);
@@ -213,7 +223,9 @@ void check_evaluation(const Settings& settings) {
 }  // namespace
 
 plan::Sharding sharding(const Settings& settings) {
-  return {.num_ranks = settings.nproc.value_or(1), .stage = settings.zero_stage.value_or(1)};
+  return {.num_ranks = settings.nproc.value_or(1),
+          .stage = settings.zero_stage.value_or(1),
+          .group_size = settings.zero_shard_size.value_or(0)};
 }
 
 // States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.

@@ -66,8 +66,8 @@ std::vector<format::TensorInfo> expected_tensors(const plan::StepTrace& trace) {
 namespace {
 
 // Throws FormatError where the run keeps this state in another format.
-const format::StoredTensor& find_state(const format::SafetensorsFile& file, const exec::StateArray& array) {
-  const format::StoredTensor* tensor = file.find(array.name);
+const format::TensorInfo& find_state(const format::PiecedTensors& file, const exec::StateArray& array) {
+  const format::TensorInfo* tensor = file.find(array.name);
   const std::string expected = array.dtype + " " + format::format_shape(array.shape);
   const std::string got = tensor == nullptr ? "none" : tensor->dtype + " " + format::format_shape(tensor->shape);
   if (got != expected)
@@ -79,7 +79,7 @@ const format::StoredTensor& find_state(const format::SafetensorsFile& file, cons
 
 /// Where a parameter's numbers are in a file: from which item of a tensor on.
 struct ArrayPart {
-  const format::StoredTensor* tensor = nullptr;
+  const format::TensorInfo* tensor = nullptr;
   std::int64_t first = 0;
 };
 
@@ -115,13 +115,12 @@ FillRun from_weights(const Loaded& loaded, int chunk, std::span<float> scratch) 
   };
 }
 
-void load_moments(Session& session, const Loaded& loaded, const format::SafetensorsFile* file,
-                  std::span<float> staging) {
+void load_moments(Session& session, const Loaded& loaded, const format::PiecedTensors* file, std::span<float> staging) {
   const exec::StateLayout layout(session.trace, session.rules);
   // By chunk and state: elements and scales of each parameter.
   std::map<std::pair<int, int>, std::vector<ArrayPart>> arrays;
   for (const exec::StateArray& array : layout.arrays()) {
-    const format::StoredTensor* const tensor = file != nullptr ? &find_state(*file, array) : nullptr;
+    const format::TensorInfo* const tensor = file != nullptr ? &find_state(*file, array) : nullptr;
     for (const exec::StateArray::Part& part : array.parts) {
       auto& row = arrays[{part.chunk, array.state}];
       row.resize(2 * session.trace.chunks[part.chunk].parameters.size());
@@ -148,7 +147,7 @@ void load_moments(Session& session, const Loaded& loaded, const format::Safetens
 
 }  // namespace
 
-void load_state(Session& session, const format::WeightSource* weights, const format::SafetensorsFile* states,
+void load_state(Session& session, const format::WeightSource* weights, const format::PiecedTensors* states,
                 std::span<float> staging) {
   if (weights != nullptr) format::check_weights(session.config, *weights, expected_tensors(session.trace));
   const Loaded loaded(session, weights);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "exec/state.h"
-#include "format/safetensors.h"
+#include "format/pieces.h"
 #include "format/weight_source.h"
 #include "train/session.h"
 
@@ -16,7 +16,7 @@ namespace sluice::train {
 
 /// Fills every chunk from `weights` (checked against config and trace first) or, when it is nullptr, with fresh random
 /// values; moments from `states` (named STATE/PARAMETER) or zero.
-void load_state(Session& session, const format::WeightSource* weights, const format::SafetensorsFile* states,
+void load_state(Session& session, const format::WeightSource* weights, const format::PiecedTensors* states,
                 std::span<float> staging);
 
 }  // namespace sluice::train

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 
 #include "launch/world.h"
 #include "tier/limits.h"
@@ -17,7 +18,13 @@ Ranks::Ranks(const launch::Environment& environment, const recipe::Settings& set
   if (settings.collective_timeout)
     limits.deadline = std::chrono::milliseconds(std::llround(*settings.collective_timeout * 1000));
   world_ = launch::open_world(settings.collective, limits, environment).communicator;
-  lane_ = world_->split(0, world_->rank());
+  const plan::Sharding sharding{.num_ranks = world_->world_size(), .group_size = settings.zero_shard_size.value_or(0)};
+  if (!sharding.is_grouped()) {
+    lane_ = world_->split(0, world_->rank());
+    return;
+  }
+  group_ = world_->split(world_->rank() / sharding.ranks_per_group(), world_->rank());
+  replicas_ = world_->split(world_->rank() % sharding.ranks_per_group(), world_->rank());
 }
 
 std::int64_t Ranks::sum(std::int64_t value) const {
@@ -30,6 +37,23 @@ std::int64_t Ranks::max(std::int64_t value) const { return are_many() ? world_->
 std::vector<double> Ranks::collect(double value) const {
   std::vector<double> all(count(), value);
   if (are_many()) world_->all_gather(&value, all.data(), sizeof(double), ElementType::Byte);
+  return all;
+}
+
+std::vector<std::string> Ranks::collect(std::string text) const {
+  if (!are_many()) return {std::move(text)};
+  const auto size = static_cast<std::int64_t>(text.size()), room = max(size) + static_cast<std::int64_t>(sizeof(size));
+  text.insert(0, reinterpret_cast<const char*>(&size), sizeof(size));
+  text.resize(static_cast<std::size_t>(room));
+  std::string joined(static_cast<std::size_t>(room * count()), '\0');
+  world_->all_gather(text.data(), joined.data(), room, ElementType::Byte);
+  std::vector<std::string> all;
+  for (int rank = 0; rank < count(); ++rank) {
+    const char* const from = joined.data() + rank * room;
+    std::int64_t length = 0;
+    std::memcpy(&length, from, sizeof(length));
+    all.emplace_back(from + sizeof(length), static_cast<std::size_t>(length));
+  }
   return all;
 }
 
@@ -47,8 +71,13 @@ void Ranks::first_then_others(const std::function<void()>& work) const {
 }
 
 std::int64_t Ranks::bytes_sent() const {
-  return are_many() ? world_->traffic().total_bytes_sent() + lane_->traffic().total_bytes_sent() : 0;
+  std::int64_t total = 0;
+  for (const auto& ranks : {&world_, &lane_, &group_, &replicas_})
+    if (*ranks) total += (*ranks)->traffic().total_bytes_sent();
+  return total;
 }
+
+std::int64_t Ranks::bytes_sent_across_groups() const { return replicas_ ? replicas_->traffic().total_bytes_sent() : 0; }
 
 recipe::Settings settings_of_rank(recipe::Settings settings, const collective::Place& place) {
   if (place.world_size == 1) return settings;

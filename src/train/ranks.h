@@ -24,7 +24,9 @@ class Ranks {
   [[nodiscard]] int rank() const { return world_ ? world_->rank() : 0; }
   [[nodiscard]] int count() const { return world_ ? world_->world_size() : 1; }
   [[nodiscard]] bool is_first() const { return rank() == 0; }
-  [[nodiscard]] exec::RankLinks links() const { return {.lane = lane_.get(), .agreement = world_.get()}; }
+  [[nodiscard]] exec::RankLinks links() const {
+    return {.lane = lane_.get(), .agreement = world_.get(), .group = group_.get(), .replicas = replicas_.get()};
+  }
   [[nodiscard]] collective::Communicator& world() const { return *world_; }
 
   [[nodiscard]] std::int64_t sum(std::int64_t value) const;
@@ -32,16 +34,18 @@ class Ranks {
   [[nodiscard]] std::int64_t min(std::int64_t value) const { return -max(-value); }
   /// One of each rank, in their order.
   [[nodiscard]] std::vector<double> collect(double value) const;
+  [[nodiscard]] std::vector<std::string> collect(std::string text) const;
   /// Rank 0's text, on all.
   [[nodiscard]] std::string share(std::string text) const;
   /// `work` on rank 0, then on the others: what rank 0 leaves in files is there for them.
   void first_then_others(const std::function<void()>& work) const;
 
-  /// Bytes that this rank has sent so far.
+  /// Bytes that this rank has sent so far: all, and of those what went to ranks outside its group.
   [[nodiscard]] std::int64_t bytes_sent() const;
+  [[nodiscard]] std::int64_t bytes_sent_across_groups() const;
 
  private:
-  std::unique_ptr<collective::Communicator> world_, lane_;
+  std::unique_ptr<collective::Communicator> world_, lane_, group_, replicas_;
 };
 
 /// What one rank of several may use of its machine: `--host-memory`, `--disk-memory` and `--threads` are of all ranks

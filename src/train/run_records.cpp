@@ -43,12 +43,16 @@ StepFigures figures(const char* name, const plan::Timeline& timeline) {
 
 Json exchanges_json(const plan::Plan& plan, const plan::Timeline& timeline) {
   const plan::Exchanges exchanges = plan::exchanges_of(plan, timeline);
-  return {{"ranks", plan.sharding.num_ranks},
-          {"zero_stage", plan.sharding.stage},
-          {"sent_bytes", exchanges.sent},
-          {"communication_seconds", exchanges.busy},
-          {"exposed_communication_seconds", exchanges.exposed},
-          {"agreement_seconds", exchanges.agreeing}};
+  Json json = {{"ranks", plan.sharding.num_ranks},
+               {"zero_stage", plan.sharding.stage},
+               {"sent_bytes", exchanges.sent},
+               {"communication_seconds", exchanges.busy},
+               {"exposed_communication_seconds", exchanges.exposed},
+               {"agreement_seconds", exchanges.agreeing}};
+  if (!plan.sharding.is_grouped()) return json;
+  json["zero_shard_size"] = plan.sharding.group_size;
+  json["sent_across_groups_bytes"] = plan::bytes_sent(plan, plan::Among::Replicas);
+  return json;
 }
 
 Json plan_json(const Session& session) {
@@ -107,6 +111,10 @@ std::string plan_summary(const Session& session) {
     const plan::Sharding& sharding = plans.train.sharding;
     text += "; one of " + std::to_string(sharding.num_ranks) + " ranks, ZeRO stage " + std::to_string(sharding.stage) +
             ", each sends " + format_bytes(plan::bytes_sent(plans.train)) + " a step";
+    if (sharding.is_grouped()) {
+      text += ", " + format_bytes(plan::bytes_sent(plans.train, plan::Among::Replicas)) +
+              " of it out of its group of " + std::to_string(sharding.group_size);
+    }
   }
   return text + "; step " + format_seconds(plans.predicted.total) + " (bound " + format_seconds(plans.bound) + ")";
 }
@@ -162,6 +170,7 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
   if (session_.ranks->are_many()) {
     line.update(exchanges_json(session_.plans.train, measured_));
     line["sent_bytes"] = outcome.sent;
+    if (line.contains("sent_across_groups_bytes")) line["sent_across_groups_bytes"] = outcome.sent_across_groups;
     line["rank_wait_seconds"] = outcome.rank_waits;
     rank_waits_.push_back(outcome.rank_waits);
   }

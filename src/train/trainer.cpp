@@ -118,7 +118,7 @@ StepOutcome Trainer::step() {
   std::vector<data::Batch> batches;
   std::vector<model::MicroBatch> micro_batches;
   const Ranks& ranks = *session_.ranks;
-  const std::int64_t sent_before = ranks.bytes_sent();
+  const std::int64_t sent_before = ranks.bytes_sent(), across_before = ranks.bytes_sent_across_groups();
   loader_.seek(state_.data_position + ranks.rank() * session_.settings.grad_accumulation);
   for (std::int64_t i = 0; i < session_.settings.grad_accumulation; ++i) {
     batches.push_back(loader_.next());
@@ -140,6 +140,7 @@ StepOutcome Trainer::step() {
   outcome.stall = result.stall;
   finish_step(outcome, result);
   outcome.sent = ranks.bytes_sent() - sent_before;
+  outcome.sent_across_groups = ranks.bytes_sent_across_groups() - across_before;
   if (ranks.are_many()) outcome.rank_waits = rank_waits();
   const tier::ProcessWork after = tier::process_work();
   outcome.cpu = after.cpu - before.cpu;

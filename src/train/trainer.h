@@ -22,9 +22,10 @@ namespace sluice::train {
 /// What one step was, as metrics.jsonl records it.
 struct StepOutcome {
   double loss = 0, grad_norm = 0, lr = 0;
-  std::int64_t sent = 0;            ///< bytes, by this rank to others
-  std::vector<Seconds> rank_waits;  ///< of several ranks, each: how long it stood in exchanges that nothing hid
-  double loss_scale = 1;            ///< with which this step's gradients were made
+  std::int64_t sent = 0;                ///< bytes, by this rank to others
+  std::int64_t sent_across_groups = 0;  ///< of them, out of its group
+  std::vector<Seconds> rank_waits;      ///< of several ranks, each: how long it stood in exchanges that nothing hid
+  double loss_scale = 1;                ///< with which this step's gradients were made
   std::int64_t tokens = 0, target_tokens = 0;
   Seconds seconds = 0, compute = 0, stall = 0;
   Seconds cpu = 0;                ///< of all threads; cores x seconds - cpu is what stood idle

@@ -52,6 +52,18 @@ TEST_P(Narrow, WidensRunsOfAnyLengthWithoutTreadingOnWhatIsNotReadYet) {
   }
 }
 
+TEST_P(Narrow, NarrowsRunsOfAnyLengthWithoutTreadingOnWhatIsNotReadYet) {
+  for (std::size_t count = 0; count < 70; ++count) {
+    std::vector<float> numbers(count);
+    for (std::size_t i = 0; i < count; ++i) numbers[i] = 1.0F + static_cast<float>(i) / 7;
+    std::vector<std::uint16_t> expected(count), got(count);
+    narrow(GetParam(), numbers, expected);
+    narrow_in_place(GetParam(), numbers);
+    if (count > 0) std::memcpy(got.data(), reinterpret_cast<const std::byte*>(numbers.data()) + 2 * count, 2 * count);
+    ASSERT_EQ(got, expected) << count;
+  }
+}
+
 TEST_P(Narrow, IsExactForItsOwnNumbersAndNearestForOthers) {
   std::vector<float> own;
   for (std::uint32_t bits = 0; bits < 1U << 16; ++bits) {

@@ -81,6 +81,45 @@ TEST(Crash, AKillAtAnyPointOfASaveLeavesThePreviousCheckpoint) {
   EXPECT_EQ(names_in(output.path()), Names{"checkpoint-1"});
 }
 
+TEST(Crash, AKillAtAnyPointOfASaveOfSeveralRanksLeavesThePreviousCheckpoint) {
+  const TemporaryFolder output;
+  save_shared_sample(output.path(), 1, 2);
+  for (const std::string& place : kPlaces) {
+    int k = 1;
+    for (; killed(place, k, [&] { save_shared_sample(output.path(), 2, 3); }); ++k) {
+      const auto found = find_checkpoint(output.path());
+      ASSERT_TRUE(found.has_value()) << place << " " << k;
+      ASSERT_EQ(found->step, 1) << place << " " << k;
+      ASSERT_TRUE(holds_sample(*open_checkpoint_weights(*found), sample_model()[0], 1));
+      ASSERT_LT(k, 200);
+    }
+    EXPECT_GT(k, 1) << place << " was never reached";
+    EXPECT_EQ(find_checkpoint(output.path())->step, 2);
+    fs::remove_all(output.path() / "checkpoint-2");
+  }
+  prune_checkpoints(output.path(), 2);
+  EXPECT_EQ(names_in(output.path()), Names{"checkpoint-1"});
+}
+
+TEST(Crash, AFullDiskAtAnyWriteOfSeveralRanksLeavesNoHalfFolder) {
+  const TemporaryFolder output;
+  save_shared_sample(output.path(), 1, 2);
+  for (const std::string& place : kPlaces) {
+    int k = 1;
+    for (; k < 200; ++k) {
+      const FailPoints full(place + "@" + std::to_string(k) + "=ENOSPC");
+      try {
+        save_shared_sample(output.path(), 2, 3);
+        break;
+      } catch (const IoError&) {
+        ASSERT_EQ(names_in(output.path()), Names{"checkpoint-1"}) << place << " " << k;
+      }
+    }
+    EXPECT_GT(k, 1) << place << " was never reached";
+    fs::remove_all(output.path() / "checkpoint-2");
+  }
+}
+
 TEST(Crash, AKillWhileReplacingAStepLeavesAWholeOne) {
   const TemporaryFolder output;
   save_sample(output.path(), 1, 64);

@@ -71,6 +71,33 @@ TEST(Checkpoint, ReadsAnyRangeOfATensor) {
               std::bit_cast<std::uint32_t>(sample_value(3, tensor, 21 + static_cast<std::int64_t>(i))));
 }
 
+TEST(Checkpoint, OfSeveralRanksHoldsWhatOneWouldSave) {
+  for (const int ranks : {1, 2, 3, 5}) {
+    const TemporaryFolder output;
+    const auto folder = save_shared_sample(output.path(), 4, ranks);
+    expect_sample(open_checkpoint(folder), 4);
+    EXPECT_EQ(format::open_weights(folder)->tensors().size(), sample_model().size()) << "a model folder, too";
+    EXPECT_EQ(names_in(output.path()), Names{"checkpoint-4"});
+  }
+}
+
+TEST(Checkpoint, OfSeveralRanksIsPassedOverWhenAShareIsDamagedOrMissing) {
+  const TemporaryFolder output;
+  save_sample(output.path(), 1);
+  const auto folder = save_shared_sample(output.path(), 2, 3);
+  for (const std::string& name : names_in(folder)) {
+    const std::string bytes = file_bytes(folder / name);
+    std::string flipped = bytes;
+    flipped.back() = static_cast<char>(flipped.back() ^ 1);
+    overwrite(folder / name, flipped);
+    EXPECT_EQ(find_step(output.path()).first, 1) << name;
+    fs::remove(folder / name);
+    EXPECT_EQ(find_step(output.path()).first, 1) << name;
+    overwrite(folder / name, bytes);
+  }
+  EXPECT_EQ(find_step(output.path()).first, 2);
+}
+
 TEST(Checkpoint, ReplacesAFolderOfTheSameStep) {
   const TemporaryFolder output;
   const auto folder = save_sample(output.path(), 5);

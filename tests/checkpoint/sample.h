@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "checkpoint/writer.h"
-#include "format/safetensors.h"
+#include "format/pieces.h"
 #include "format/weight_source.h"
 
 namespace sluice::checkpoint {
@@ -74,6 +74,35 @@ inline std::filesystem::path save_sample(const std::filesystem::path& output, st
   return folder;
 }
 
+/// The same state as `num_ranks` write it, each its own range of every tensor (of a scalar the last one).
+inline std::filesystem::path save_shared_sample(const std::filesystem::path& output, std::int64_t step, int num_ranks) {
+  std::vector<float> staging(7);
+  auto folder = output / ("checkpoint-" + std::to_string(step));
+  CheckpointContents contents = sample_contents(step);
+  CheckpointDraft draft(folder, contents.tensors);
+  std::vector<ManifestFile> files;
+  for (const std::string kind : {"model", "optimizer"}) {
+    std::vector<format::TensorInfo> infos;
+    std::vector<std::string> names;
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      Share share{.name = kind + "-rank-" + std::to_string(rank) + ".safetensors"};
+      for (const StateTensor& tensor : contents.tensors) {
+        if (tensor.file != kind) continue;
+        const format::TensorInfo info{tensor.name, tensor.dtype, tensor.shape};
+        if (rank == 0) infos.push_back(info);
+        const std::int64_t each = info.num_elements() / num_ranks;
+        const TensorPiece piece{tensor, rank * each, rank + 1 == num_ranks ? info.num_elements() : (rank + 1) * each};
+        if (piece.first < piece.end) share.pieces.push_back(piece);
+      }
+      names.push_back(share.name);
+      files.push_back(write_share(draft.path(), share, sample_state(step), staging));
+    }
+    contents.side_files.emplace_back(format::pieces_index_name(kind), format::pieces_index_text(infos, names));
+  }
+  draft.seal(std::move(files), contents);
+  return folder;
+}
+
 inline std::string file_bytes(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
@@ -87,7 +116,7 @@ inline void read_floats(const format::WeightSource& source, const StateTensor& t
                         std::span<float> destination) {
   source.read(tensor.name, first, destination);
 }
-inline void read_floats(const format::SafetensorsFile& file, const StateTensor& tensor, std::int64_t first,
+inline void read_floats(const format::PiecedTensors& file, const StateTensor& tensor, std::int64_t first,
                         std::span<float> destination) {
   file.read(*file.find(tensor.name), first * static_cast<Bytes>(sizeof(float)), std::as_writable_bytes(destination));
 }

@@ -87,6 +87,7 @@ struct Place {
   int update_tier = 1;  ///< with a device
   std::optional<plan::SavingPattern> saving = {};
   plan::Sharding sharding = {};
+  NumberFormat reduce = NumberFormat::Fp32;
 };
 
 inline constexpr BytesPerSecond kLink = 4e9;
@@ -131,6 +132,7 @@ inline plan::PlanRequest request_for(const Workload& work, const Place& place) {
   request.saving = place.saving;
   request.boundary_stride = place.boundary_stride;
   request.recipe.sharding = place.sharding;
+  request.recipe.reduce = place.reduce;
   request.with_evaluate = true;
   return request;
 }
@@ -228,7 +230,7 @@ class Training {
   Training(const TracedWork& work, const Place& place, const RankLinks& ranks = {})
       : work_(work),
         trace_(work.padded(place)),
-        rank_(ranks.lane != nullptr ? ranks.lane->rank() : 0),
+        rank_(ranks.agreement != nullptr ? ranks.agreement->rank() : 0),
         num_ranks_(place.sharding.num_ranks),
         machine_(machine_for(place)),
         plans_(plan::make_plan(trace_, machine_, work.request(place)).plans.value()) {

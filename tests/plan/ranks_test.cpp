@@ -34,9 +34,11 @@ struct Planned {
   PlanSet plans;
 };
 
-Planned planned(const Sharding& sharding, UpdateWhen update = UpdateWhen::NextForward, int num_micro_batches = 1) {
+Planned planned(const Sharding& sharding, UpdateWhen update = UpdateWhen::NextForward, int num_micro_batches = 1,
+                NumberFormat reduce = NumberFormat::Fp32) {
   Planned result{six_blocks(sharding), RandomModel(0).machine(false), {}};
-  PlanRequest request{.recipe = {.num_micro_batches = num_micro_batches, .update = update, .sharding = sharding}};
+  PlanRequest request{
+      .recipe = {.num_micro_batches = num_micro_batches, .update = update, .sharding = sharding, .reduce = reduce}};
   request.with_evaluate = true;
   result.plans = make_plan(result.trace, result.machine, request).plans.value();
   return result;
@@ -65,6 +67,37 @@ TEST(PlansOfRanks, SendTwiceTheWeightsUpToStageTwoAndThreeTimesAtStageThree) {
       }
     }
   }
+}
+
+TEST(PlansOfRanks, SendGradientsOfHalfTheBytesInSixteenBits) {
+  for (int stage = 0; stage <= 3; ++stage) {
+    const Sharding sharding{.num_ranks = 4, .stage = stage};
+    const Planned wide = planned(sharding);
+    const Planned narrow = planned(sharding, UpdateWhen::NextForward, 1, NumberFormat::Bf16);
+    Bytes sums = 0;
+    for (const Action& action : wide.plans.train.actions)
+      if (action.lane == Lane::Communication && action.kind != ActionKind::AllGather) sums += action.bytes;
+    EXPECT_EQ(bytes_sent(wide.plans.train) - bytes_sent(narrow.plans.train), sums / 2) << "stage " << stage;
+    EXPECT_EQ(narrow.plans.arena_peak, wide.plans.arena_peak) << "no memory beside the gradients' own";
+  }
+}
+
+TEST(PlansOfRanks, InGroupsSendOnlySumsOfTheirPartsToOtherGroups) {
+  for (int stage = 0; stage <= 3; ++stage) {
+    const Planned p = planned({.num_ranks = 8, .stage = stage, .group_size = 4});
+    const Bytes psi = weight_bytes(p.trace), last = p.trace.chunks.back().num_elements * 4;
+    EXPECT_EQ(bytes_sent(p.plans.train, Among::All), 0);
+    // Stage 0 makes the gradient whole again, 1 and 2 the weights, 3 the weights twice, but those of the loss once.
+    EXPECT_EQ(bytes_sent(p.plans.train, Among::Group), (stage < 3 ? 2 * psi : 3 * psi - last) * 3 / 4);
+    EXPECT_EQ(bytes_sent(p.plans.train, Among::Replicas), 2 * (psi / 4) * 1 / 2) << "stage " << stage;
+  }
+}
+
+TEST(PlansOfRanks, InGroupsNeedTheMemoryOfOneGroup) {
+  const Planned flat = planned({.num_ranks = 4, .stage = 3}),
+                groups = planned({.num_ranks = 8, .stage = 3, .group_size = 4});
+  EXPECT_EQ(groups.plans.arena_peak, flat.plans.arena_peak);
+  EXPECT_NE(digest(groups.plans), digest(flat.plans));
 }
 
 TEST(PlansOfRanks, HideExchangesBehindTheComputation) {
@@ -124,6 +157,7 @@ struct Broken {
   UpdateWhen update;
   std::function<void(Plan&)> break_it;
   const char* finding;
+  NumberFormat reduce = NumberFormat::Fp32;
 };
 
 void erase_first(Plan& plan, const std::function<bool(const Action&)>& which) {
@@ -191,6 +225,51 @@ TEST(Checker, FindsEveryWayToBreakTheRulesOfRanks) {
          norm->dependencies = dependencies;
        },
        "is summed over ranks twice"},
+      {"not summed across groups",
+       {4, 1, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllReduce, Lane::Communication)); },
+       "is read before ranks have summed it"},
+      {"not summed within the group",
+       {4, 2, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::ReduceScatter, Lane::Communication)); },
+       "before its group has summed it"},
+      {"sum not made whole",
+       {4, 0, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::AllGather, Lane::Communication)); },
+       "though only this rank's part is the sum"},
+      {"gathered from the wrong ranks",
+       {4, 3, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::AllGather, Lane::Communication))->among = Among::Replicas;
+       },
+       "gathers parts from ranks that have the same"},
+      {"among all",
+       {4, 1, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication))->among = Among::All;
+       },
+       "is among other ranks"},
+      {"narrow weights",
+       {2, 3},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::AllGather, Lane::Communication))->wire = NumberFormat::Bf16;
+       },
+       "is narrowed, though it is still needed in fp32"},
+      {"narrow in memory that is only read",
+       {2, 2},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication))->slots.front().access =
+             Access::Read;
+       },
+       "is narrowed, though it is still needed in fp32",
+       NumberFormat::Bf16},
       {"alone",
        {2, 1},
        UpdateWhen::NextForward,
@@ -198,7 +277,7 @@ TEST(Checker, FindsEveryWayToBreakTheRulesOfRanks) {
        "an exchange of ranks in a plan of one"},
   };
   for (const Broken& broken : all) {
-    Planned p = planned(broken.sharding, broken.update);
+    Planned p = planned(broken.sharding, broken.update, 1, broken.reduce);
     ASSERT_TRUE(check_plan(p.plans.train, p.machine).empty()) << broken.name;
     broken.break_it(p.plans.train);
     const auto faults = check_plan(p.plans.train, p.machine);

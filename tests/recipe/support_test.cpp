@@ -33,6 +33,14 @@ TEST(Support, AcceptsTheDefaultsAndWhatIsThere) {
   EXPECT_EQ(refusal({{"optimizer", "sgd"}, {"momentum", "0.9"}, {"optimizer-option", "nesterov=true"}}), "");
 }
 
+TEST(Support, GroupsOfRanksMustDivideThem) {
+  EXPECT_EQ(refusal({{"nproc", "8"}, {"zero-shard-size", "4"}, {"reduce-dtype", "bf16"}}), "");
+  EXPECT_EQ(sharding(read_settings(std::vector<NamedValue>{{"nproc", "8"}, {"zero-shard-size", "4"}})),
+            (plan::Sharding{.num_ranks = 8, .stage = 1, .group_size = 4}));
+  const std::string message = refusal({{"nproc", "8"}, {"zero-shard-size", "3"}});
+  EXPECT_NE(message.find("expected a divisor of 8, got 3"), std::string::npos) << message;
+}
+
 class RefusedOption : public testing::TestWithParam<NamedValue> {};
 
 TEST_P(RefusedOption, IsNamedWithAWayOut) {

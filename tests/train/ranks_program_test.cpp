@@ -68,6 +68,92 @@ TEST_F(RanksProgram, GoOnFromEachOthersCheckpointsAtAnyCountAndStage) {
     EXPECT_NEAR(steps(output).at(6)[0].get<double>(), steps("one").at(6)[0].get<double>(), 1e-5) << output;
 }
 
+TEST_F(RanksProgram, WriteACheckpointTogetherWhichIsAModelFolderToo) {
+  const auto loss_of = [&](const std::string& model) {
+    const std::string json = path("eval.json");
+    const auto result =
+        run("eval --model " + model + " --data " + path("held-out.safetensors") + " --threads 1 --json " + json);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return Json::parse(cli::read_whole(json)).at("loss").get<double>();
+  };
+  for (const int stage : {0, 1, 3}) {
+    const std::string output = "stage-" + std::to_string(stage);
+    (void)weights_after(output, ranks(2, stage) + "--save-steps 6");
+    const std::filesystem::path folder = scratch_.file(output) / "checkpoint-6";
+    for (const std::string rank : {"00001", "00002"}) {
+      const std::string model = stage < 3 ? "model-" : "model-rank-";
+      for (const std::string& file : {model + rank, "optimizer-rank-" + rank})
+        EXPECT_GT(std::filesystem::file_size(folder / (file + "-of-00002.safetensors")), 8192) << file;
+    }
+    EXPECT_EQ(run("inspect " + folder.string() + " --verify").exit_code, 0);
+    const double loss = loss_of(path(output));
+    EXPECT_EQ(loss_of(folder.string()), loss) << "stage " << stage;
+    const std::string exported = path("exported-" + std::to_string(stage));
+    ASSERT_EQ(run("export --model " + folder.string() + " --output " + exported).exit_code, 0);
+    EXPECT_EQ(loss_of(exported), loss) << "stage " << stage;
+  }
+}
+
+TEST_F(RanksProgram, GoOnFromWhatAKillDuringASaveLeft) {
+  const std::string how = ranks(2, 3) + "--save-steps 1 --keep 2 ";
+  const std::string expected = weights_after("whole", how);
+  for (const char* where : {"checkpoint.write@70", "checkpoint.write@200", "checkpoint.manifest@2",
+                            "checkpoint.rename@3", "file.sync@9", "file.rename@12"}) {
+    const std::string output = std::string("killed-") + where;
+    const auto killed = train(output, how, "SLUICE_FAIL=" + std::string(where) + "=KILL");
+    EXPECT_EQ(killed.exit_code, 5) << where << ": " << killed.err;
+    EXPECT_TRUE(weights_after(output, how) == expected) << where;
+    for (const auto& entry : std::filesystem::directory_iterator(scratch_.file(output)))
+      EXPECT_EQ(entry.path().filename().string().find(".tmp-"), std::string::npos) << entry.path();
+  }
+}
+
+TEST_F(RanksProgram, EndTogetherWhenOneCannotSave) {
+  for (const char* where : {"checkpoint.write@9", "checkpoint.manifest"}) {
+    const std::string output = std::string("full-") + where;
+    const auto full = train(output, ranks(2, 1) + "--save-steps 2 --collective-timeout 30",
+                            "SLUICE_FAIL=" + std::string(where) + "=ENOSPC");
+    EXPECT_NE(full.err.find("No space left"), std::string::npos) << full.err;
+    EXPECT_TRUE(full.exit_code == 4 || full.exit_code == 5) << full.exit_code;
+    for (const auto& entry : std::filesystem::directory_iterator(scratch_.file(output)))
+      EXPECT_FALSE(entry.path().filename().string().starts_with("checkpoint-")) << entry.path();
+  }
+}
+
+TEST_F(RanksProgram, SendGradientsInSixteenBitsAndCountThem) {
+  (void)weights_after("wide", ranks(2, 2));
+  (void)weights_after("narrow", ranks(2, 2) + "--reduce-dtype bf16");
+  const std::string four = "--nproc 4 --zero-stage 2 --grad-accumulation 1 --threads 4 --zero-shard-size 2 ";
+  (void)weights_after("groups", four);
+  for (const auto& [step, figures] : steps("wide")) {
+    EXPECT_NEAR(steps("narrow").at(step)[0].get<double>(), figures[0].get<double>(), 2e-3) << "step " << step;
+    EXPECT_NEAR(steps("groups").at(step)[0].get<double>(), figures[0].get<double>(), 1e-5) << "step " << step;
+  }
+  const auto sent = [&](const char* output, const char* key) {
+    const double planned = metrics(output).front().at("plan").at("exchanges").at(key);
+    EXPECT_NEAR(events(output, "step").back().at(key).get<double>(), planned, 20000) << output;
+    return planned;
+  };
+  // Half of the bytes are gradients, of which half are sent; and of two ranks' parts each goes across once.
+  EXPECT_EQ(sent("narrow", "sent_bytes") / sent("wide", "sent_bytes"), 0.75);
+  EXPECT_NEAR(sent("groups", "sent_across_groups_bytes") / sent("groups", "sent_bytes"), 1.0 / 3, 0.01);
+}
+
+TEST_F(RanksProgram, DivideStateInGroupsAndGoOnFromAnyOther) {
+  const std::string four = "--nproc 4 --grad-accumulation 1 --threads 4 ";
+  const std::string groups = four + "--zero-shard-size 2 --zero-stage 3 ";
+  const std::string whole = weights_after("groups", groups + "--save-steps 3 --keep 9");
+  EXPECT_TRUE(weights_after("zero", four + "--zero-shard-size 2 --zero-stage 0") == whole) << "stages differ";
+  EXPECT_TRUE(weights_after("again", groups + "--resume " + path("groups/checkpoint-3")) == whole);
+  (void)weights_after("flat", four + "--zero-stage 3 --save-steps 3 --keep 9 --resume " + path("groups/checkpoint-3"));
+  (void)weights_after("back", groups + "--resume " + path("flat/checkpoint-6") + " --max-steps 7");
+  for (const auto& [step, figures] : steps("flat"))
+    EXPECT_NEAR(figures[0].get<double>(), steps("groups").at(step)[0].get<double>(), 1e-5);
+  const auto refused = train("refused", "--nproc 3 --zero-shard-size 2");
+  EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  EXPECT_NE(refused.err.find("--zero-shard-size does not divide the ranks"), std::string::npos) << refused.err;
+}
+
 TEST_F(RanksProgram, ShareTheBudgetAndSpillToDisk) {
   const std::string expected = weights_after("plenty", ranks(2, 3));
   const Bytes each = program_alone(spill()) + 24 * MiB;
