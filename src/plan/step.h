@@ -80,6 +80,8 @@ struct Row {
   int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
+  /// Update: of the tensors that it needs whole, one after the other.
+  std::vector<const ComputeTrace*> of_tensors = {};
   Bytes bytes = 0;                        ///< touched by Update and ReduceNorm, or sent to other ranks
 };
 
@@ -87,7 +89,8 @@ struct StepRows {
   Variant variant = Variant::Train;
   std::vector<Buffer> buffers;  ///< the same ids in every variant of the same choices
   std::vector<Row> rows;
-  std::vector<std::int64_t> slice_elements;  ///< per chunk
+  std::vector<std::int64_t> slice_elements;             ///< per chunk
+  std::vector<std::vector<std::int64_t>> slice_starts;  ///< per chunk, as Plan has them
 };
 
 /// The rows of one variant. A variant other than Train is no cycle: it begins and ends in `entry`, which stands as a
