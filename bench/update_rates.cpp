@@ -271,6 +271,7 @@ int main(int argc, char** argv) {
   };
   for (const optim::RuleRow& row : optim::rule_catalog()) {
     const std::string name(row.name);
+    if (optim::make_rule(name, {})->orthogonalizes()) continue;  // its time is that of matrix products
     add(name, name, {});
     if (row.make.bf16_states && !optim::make_rule(name, {})->states().empty())
       add(name + ", bf16 moments", name, {.moments = optim::StateFormat::Bf16});

@@ -1,8 +1,11 @@
 #include "exec/updater.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 #include "base/check.h"
+#include "exec/newton_schulz.h"
 #include "model/parallel.h"
 
 namespace sluice::exec {
@@ -41,7 +44,10 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
     if (range.first >= range.last) continue;
     const optim::UpdateArgs own = args_of(chunk, slot, args);
     const bool whole = range.last - range.first == slot.num_elements;
-    if (measures) {
+    if (slot.update >= 0) {
+      SLUICE_CHECK(whole && !measures, slot.name, " is updated whole");
+      apply_whole(places, range, own);
+    } else if (measures) {
       if (!whole) measure(action.pass, places, range, own);
     } else {
       for (int pass = 0; whole && pass < rule_of(chunk).measuring().passes; ++pass) measure(pass, places, range, own);
@@ -69,7 +75,7 @@ Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& a
       places.first_weight = buffer.first_element;
     }
     if (buffer.kind == plan::BufferKind::Gradient) {
-      places.gradient = reinterpret_cast<const float*>(memory);
+      places.gradient = reinterpret_cast<float*>(memory);
       places.first_gradient = buffer.first_element;
     }
     if (buffer.kind == plan::BufferKind::Moment) places.states[buffer.moment] = {&buffer, memory};
@@ -88,13 +94,16 @@ void Updater::with_part(const Places& places, const Range& range, const std::fun
   }
   const std::int64_t at = slot.first_element + range.first;
   const auto count = static_cast<std::size_t>(range.last - range.first);
+  const std::span<float> gradient(places.gradient + (at - places.first_gradient), count);
   use({.parameter = {places.weight + (at - places.first_weight), count},
-       .gradient = {places.gradient + (at - places.first_gradient), count},
+       .gradient = gradient,
        .states = {states.data(), num_states},
        .shape = slot.shape,
        .first = range.first,
        .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
-       .totals = sums_[range.chunk->rule].totals(range.parameter)});
+       .totals = sums_[range.chunk->rule].totals(range.parameter),
+       .direction = slot.update >= 0 ? gradient : std::span<float>(),
+       .num_joined = slot.num_joined});
 }
 
 // Each piece on one thread, in the order of its elements.
@@ -122,13 +131,30 @@ void Updater::measure(int pass, const Places& places, const Range& range, const 
 
 void Updater::apply(const Places& places, const Range& range, const optim::UpdateArgs& args) {
   const optim::UpdateRule& rule = rule_of(*range.chunk);
+  for_each_part(places, range, [&](const optim::Part& part) { rule.update(part, args); });
+}
+
+// The direction takes the gradient's place, which nobody reads any more.
+void Updater::apply_whole(const Places& places, const Range& range, const optim::UpdateArgs& args) {
+  const optim::UpdateRule& rule = rule_of(*range.chunk);
+  const plan::ParameterSlot& slot = range.slot();
+  for_each_part(places, range, [&](const optim::Part& part) { rule.direct(part, args); });
+  const std::int64_t rows = matrix_rows(slot);
+  const at::Tensor direction = at::from_blob(places.gradient + (slot.first_element - places.first_gradient),
+                                             {rows, slot.num_elements / rows}, at::kFloat);
+  orthogonalize_joined(*rule.orthogonalizes(), direction, slot.num_joined);
+  apply(places, range, args);
+}
+
+void Updater::for_each_part(const Places& places, const Range& range,
+                            const std::function<void(const optim::Part&)>& use) {
   constexpr std::int64_t kLeast = (1 << 16) / optim::kBlock;  // blocks
   const std::int64_t blocks = (range.last - range.first + optim::kBlock - 1) / optim::kBlock;
   model::parallel_ranges(blocks, kLeast, [&](std::int64_t begin, std::int64_t end) {
     Range part = range;
     part.first = range.first + begin * optim::kBlock;
     part.last = std::min(range.last, range.first + end * optim::kBlock);
-    with_part(places, part, [&](const optim::Part& p) { rule.update(p, args); });
+    with_part(places, part, use);
   });
 }
 

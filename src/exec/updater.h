@@ -34,7 +34,7 @@ class Updater {
   /// What an action touches, as addresses.
   struct Places {
     float* weight = nullptr;
-    const float* gradient = nullptr;
+    float* gradient = nullptr;
     std::int64_t first_weight = 0, first_gradient = 0;  ///< elements of the chunk that stand there
     struct State {
       const plan::Buffer* buffer = nullptr;
@@ -57,6 +57,8 @@ class Updater {
   void with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
   void measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
   void apply(const Places& places, const Range& range, const optim::UpdateArgs& args);
+  void apply_whole(const Places& places, const Range& range, const optim::UpdateArgs& args);
+  void for_each_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
 
   const plan::StepTrace& trace_;
   const optim::RuleSet& rules_;

@@ -151,6 +151,16 @@ std::vector<format::AdaptedModule> add_adapters(Model& model, const format::Adap
   return adapted;
 }
 
+void set_rule_of_ends(Model& model, int from, int to) {
+  for (const BlockEntry& entry : model.blocks) {
+    if (entry.reads >= 0 && entry.writes >= 0) continue;
+    for (const int chunk : entry.chunks) {
+      int& rule = model.chunks[static_cast<std::size_t>(chunk)].rule;
+      if (rule == from) rule = to;
+    }
+  }
+}
+
 void freeze(Model& model, std::span<const std::string> patterns) {
   if (patterns.empty()) return;
   std::vector<bool> used(patterns.size(), false);

@@ -18,6 +18,9 @@ namespace sluice::model {
 std::vector<format::AdaptedModule> add_adapters(Model& model, const format::AdapterConfig& config,
                                                 std::optional<int> base_rule = {});
 
+/// Gives chunks of rule `from` that belong to no hidden layer, but to an embedding or head, the rule `to`.
+void set_rule_of_ends(Model& model, int from, int to);
+
 /// Freezes the parameters whose names match one of `patterns` (*, ? and [] as in a shell; * also matches dots). Throws
 /// ConfigError when a pattern matches nothing or nothing is left to train.
 void freeze(Model& model, std::span<const std::string> patterns);

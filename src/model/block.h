@@ -23,7 +23,8 @@ struct ParameterSpec {
   Init init = Init::Normal;
   double std = 0.02;  ///< of Init::Normal; of Init::Uniform the largest magnitude
   Matrix matrix = Matrix::None;
-  std::int64_t first_row = 0;  ///< `shape` is that of a part of the published tensor: its rows from this one on
+  std::int64_t num_joined = 1;  ///< InOut: so many maps of one input side by side, of equal width
+  std::int64_t first_row = 0;   ///< `shape` is that of a part of the published tensor: its rows from this one on
   [[nodiscard]] std::int64_t num_elements() const;
   /// Of the published tensor, where this part of it begins.
   [[nodiscard]] std::int64_t first_element() const;

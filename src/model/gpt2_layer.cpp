@@ -52,6 +52,7 @@ std::vector<ParameterSpec> gpt2_layer_parameters(const format::ModelConfig& conf
   const double residual_std = std / std::sqrt(2.0 * static_cast<double>(config.num_layers));
   norm("ln_1");
   projection("attn.c_attn", d, 3 * d, std);
+  specs[specs.size() - 2].num_joined = 3;  // queries, keys and values
   projection("attn.c_proj", d, d, residual_std);
   norm("ln_2");
   projection("mlp.c_fc", d, f, std);

@@ -80,8 +80,12 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   chunk.rule = spec.rule;
   for (const auto& parameter : spec.parameters) {
     const std::int64_t first = round_up(chunk.num_elements, kElementsPerBlock);
-    chunk.parameters.push_back(
-        {parameter.name, parameter.shape, first, parameter.num_elements(), parameter.first_element()});
+    chunk.parameters.push_back({.name = parameter.name,
+                                .shape = parameter.shape,
+                                .first_element = first,
+                                .num_elements = parameter.num_elements(),
+                                .part_of_tensor = parameter.first_element(),
+                                .num_joined = parameter.num_joined});
     chunk.num_elements = first + parameter.num_elements();
   }
   chunk.num_elements = round_up(chunk.num_elements, kElementsPerPage);

@@ -8,7 +8,7 @@
 namespace sluice::optim {
 
 std::span<const RuleRow> rule_catalog() {
-  static const std::array<RuleRow, 12> kRows = {{
+  static const std::array<RuleRow, 13> kRows = {{
       {"adamw", "Adam with decoupled weight decay; 8 bytes of state per parameter (bf16: 4)", adamw_factory()},
       {"adamw-8bit", "AdamW with block-wise 8-bit states as in bitsandbytes; 2.03 bytes per parameter",
        adamw_8bit_factory()},
@@ -25,17 +25,35 @@ std::span<const RuleRow> rule_catalog() {
       {"lomo", "gradient descent fused into backward, decoupled decay; no state, no kept gradient", lomo_factory()},
       {"adalomo", "adafactor's moment and bounds fused into backward; 4 (rows + columns) bytes a matrix",
        adalomo_factory()},
+      {"muon",
+       "momentum made orthogonal for matrices of hidden layers, adamw for the rest; 4 bytes per parameter (bf16: 2)",
+       muon_factory()},
   }};
   return kRows;
 }
 
-std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& options) {
+namespace {
+
+using MakeRule = std::unique_ptr<UpdateRule> (*)(const OptionValues&, const RuleOptions&);
+
+std::unique_ptr<UpdateRule> make_by(MakeRule RuleFactory::*make, std::string_view name, const RuleOptions& options) {
   const RuleFactory& factory = find_row(rule_catalog(), "optimizer", name).make;
+  if (factory.*make == nullptr) return nullptr;
   if (options.moments != StateFormat::Fp32 && !factory.bf16_states) {
     throw ConfigError("optim", "optimizer " + std::string(name) + " keeps its states in one format",
                       "expected moments in fp32, got another dtype", "leave --moments-dtype out");
   }
-  return factory.make(OptionValues("optimizer", name, factory.options, options.values), options);
+  return (factory.*make)(OptionValues("optimizer", name, factory.options, options.values), options);
+}
+
+}  // namespace
+
+std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& options) {
+  return make_by(&RuleFactory::make, name, options);
+}
+
+std::unique_ptr<UpdateRule> make_rest_rule(std::string_view name, const RuleOptions& options) {
+  return make_by(&RuleFactory::make_rest, name, options);
 }
 
 namespace {

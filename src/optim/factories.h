@@ -26,6 +26,7 @@ RuleFactory lamb_factory();
 RuleFactory lars_factory();
 RuleFactory lion_factory();
 RuleFactory lomo_factory();
+RuleFactory muon_factory();
 RuleFactory rmsprop_factory();
 RuleFactory sgd_factory();
 

@@ -12,18 +12,21 @@
 namespace sluice::optim {
 namespace {
 
-std::vector<std::string> split_choices(std::string_view choices) {
+std::vector<std::string> split(std::string_view text, char between) {
   std::vector<std::string> parts;
-  while (!choices.empty()) {
-    const std::size_t end = std::min(choices.find('|'), choices.size());
-    parts.emplace_back(choices.substr(0, end));
-    choices.remove_prefix(std::min(end + 1, choices.size()));
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(between), text.size());
+    parts.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return parts;
 }
 
+std::vector<std::string> split_choices(std::string_view choices) { return split(choices, '|'); }
+
 std::string expected_value(const OptionSpec& spec) {
   if (!spec.choices.empty()) return "one of " + std::string(spec.choices);
+  if (!spec.numbers.empty()) return "numbers as in " + std::string(spec.numbers);
   const std::string name(spec.name);
   const bool bounded_below = spec.lowest != -kUnlimited;
   std::string text = bounded_below ? formatted("%g <= ", spec.lowest) + name : name;
@@ -56,6 +59,16 @@ double number_value(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() ? value : kNotGiven;
 }
 
+/// None: not as many numbers as the option has.
+std::vector<double> list_value(const OptionSpec& spec, std::string_view text) {
+  std::vector<double> values;
+  for (const std::string& part : split(text, ',')) {
+    values.push_back(number_value(part));
+    if (!std::isfinite(values.back())) return {};
+  }
+  return values.size() == split(spec.numbers, ',').size() ? values : std::vector<double>();
+}
+
 }  // namespace
 
 OptionValues::OptionValues(std::string_view kind, std::string_view row, std::span<const OptionSpec> specs,
@@ -64,6 +77,7 @@ OptionValues::OptionValues(std::string_view kind, std::string_view row, std::spa
   std::vector<std::string> names;
   for (const OptionSpec& spec : specs) {
     values_.push_back(spec.fallback);
+    if (!spec.numbers.empty()) numbers_[spec.name] = list_value(spec, spec.numbers);
     names.emplace_back(spec.name);
   }
   for (const auto& [name, text] : given) {
@@ -75,6 +89,11 @@ OptionValues::OptionValues(std::string_view kind, std::string_view row, std::spa
     }
     const auto index = static_cast<std::size_t>(found - names.begin());
     const OptionSpec& spec = specs[index];
+    if (!spec.numbers.empty()) {
+      numbers_[spec.name] = list_value(spec, text);
+      if (numbers_[spec.name].empty()) throw_bad_option(kind, row, spec, text);
+      continue;
+    }
     if (std::isnan(spec.fallback) && (text == "none" || text == "None" || text == "null")) continue;
     const double value = spec.choices.empty() ? number_value(text) : choice_value(spec, text);
     if (spec.choices.empty() ? !(value >= spec.lowest && value < spec.limit) : std::isnan(value))
@@ -101,11 +120,19 @@ std::string_view OptionValues::choice(std::string_view name) const {
   return rest.substr(0, rest.find('|'));
 }
 
+std::vector<double> OptionValues::numbers(std::string_view name) const {
+  const auto found = numbers_.find(name);
+  SLUICE_CHECK(found != numbers_.end());
+  return found->second;
+}
+
 std::string describe_options(std::span<const OptionSpec> specs) {
   std::string text;
   for (const OptionSpec& spec : specs) {
     text += (text.empty() ? "" : ", ") + std::string(spec.name) + "=";
-    if (std::isnan(spec.fallback)) {
+    if (!spec.numbers.empty()) {
+      text += spec.numbers;
+    } else if (std::isnan(spec.fallback)) {
       text += "none";
     } else if (spec.choices.empty()) {
       text += formatted("%g", spec.fallback);

@@ -40,6 +40,14 @@ struct Measuring {
   bool reads_states = false;  ///< `measure` looks at the sliced states too
 };
 
+/// A matrix made nearly orthogonal (kellerjordan.github.io/posts/muon): X / max(|X|, eps), then so many times
+/// X <- a X + b (X X^T) X + c (X X^T)^2 X, which brings all singular values near 1.
+struct NewtonSchulz {
+  double a = 3.4445, b = -4.7750, c = 2.0315;
+  int steps = 5;
+  double eps = 1e-7;
+};
+
 /// A run of elements of one tensor, from a multiple of kBlock on. The spans do not overlap; any alignment.
 struct Part {
   std::span<float> parameter = {};
@@ -49,6 +57,8 @@ struct Part {
   std::int64_t first = 0;                    ///< of the run, in the tensor
   std::int64_t first_in_model = 0;           ///< the same in all tensors, each begun at a multiple of kBlock
   Sums totals = {};                          ///< of the passes before
+  std::span<float> direction = {};           ///< of a matrix, for rules that orthogonalize: the gradient's memory
+  std::int64_t num_joined = 1;               ///< so many matrices of equal width stand side by side in the tensor
 };
 
 /// Calls on disjoint parts may run at the same time; nothing allocates.
@@ -69,6 +79,13 @@ class UpdateRule {
   /// `totals` by what the passes to come need of them.
   virtual void conclude(int /*pass*/, const Part& /*tensor*/, const UpdateArgs& /*args*/) const {}
 
+  /// Of a rule that steps along orthogonal matrices: it needs each tensor of two or more dimensions whole. `direct`
+  /// leaves a direction, whoever runs the rule makes it orthogonal ([shape[0], all others], each joined matrix by
+  /// itself), and `update` follows it.
+  [[nodiscard]] virtual std::optional<NewtonSchulz> orthogonalizes() const noexcept { return {}; }
+  /// Of a part of such a matrix: changes its states, and writes its direction over the gradient.
+  virtual void direct(const Part& /*part*/, const UpdateArgs& /*args*/) const {}
+
   /// Updates parameter and sliced states in place. Any split of a tensor and any instruction set give the same bits.
   /// Where there are no sums and no blocks, NaN and infinity pass through to the elements that they stand in.
   virtual void update(const Part& part, const UpdateArgs& args) const = 0;
@@ -79,6 +96,7 @@ struct RuleOptions {
   GivenOptions values = {};                 ///< of the options that the rule declares
   StateFormat moments = StateFormat::Fp32;  ///< of the sliced states: fp32 or bf16
   bool stochastic_rounding = true;          ///< of states narrower than fp32; else to the nearest
+  double lr = 0;  ///< the run's, for rules that have a second rate beside it; 0: none is known
 };
 
 /// How a row makes its rule from the options that it declares, whether the rule is meant to run inside backward (its
@@ -88,6 +106,8 @@ struct RuleFactory {
   std::span<const OptionSpec> options = {};
   bool in_backward = false;
   bool bf16_states = false;
+  /// Of a rule for hidden layers alone: what updates embeddings and heads in its place, from the same options.
+  std::unique_ptr<UpdateRule> (*make_rest)(const OptionValues&, const RuleOptions&) = nullptr;
 };
 
 using RuleRow = CatalogRow<RuleFactory>;
@@ -97,5 +117,7 @@ std::span<const RuleRow> rule_catalog();
 
 /// Throws ConfigError for an unknown name, an option that the rule does not declare, or one outside its range.
 std::unique_ptr<UpdateRule> make_rule(std::string_view name, const RuleOptions& options);
+/// RuleFactory::make_rest; null for a rule that is for all layers.
+std::unique_ptr<UpdateRule> make_rest_rule(std::string_view name, const RuleOptions& options);
 
 }  // namespace sluice::optim

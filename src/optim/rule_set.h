@@ -17,6 +17,7 @@ struct RuleUse {
   double lr_factor = 1;                     ///< of the schedule's rate
   std::optional<double> weight_decay = {};  ///< absent: the run's
   std::vector<ParamGroup> groups = {};      ///< factors are of this rule's own rate
+  std::optional<int> rest = {};             ///< number of the rule for embeddings and heads; absent: this one
 
   /// The run's `args` as this rule has them.
   [[nodiscard]] UpdateArgs args(UpdateArgs args) const {

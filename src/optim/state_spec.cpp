@@ -11,6 +11,8 @@ std::int64_t num_elements(Extent extent, std::span<const std::int64_t> shape) {
       return all;
     case Extent::LargeTensors:
       return all >= kLargeTensor ? all : 0;
+    case Extent::Matrices:
+      return matrix ? all : 0;
     case Extent::SmallTensors:
       return all < kLargeTensor ? all : 0;
     case Extent::Vectors:

@@ -11,12 +11,13 @@ inline constexpr std::int64_t kBlock = 256;
 /// Tensors with fewer elements are too small to be worth 8 bits, and too irregular.
 inline constexpr std::int64_t kLargeTensor = 4096;
 
-/// For which numbers of a tensor there is one in the state. The first two are stored in slices with the parameter's;
+/// For which numbers of a tensor there is one in the state. The first three are stored in slices with the parameter's;
 /// the others are small, fp32, and lie together for a whole chunk.
 enum class Extent {
   Elements,      ///< one per element
   LargeTensors,  ///< one per element of a tensor with at least kLargeTensor elements
-  SmallTensors,  ///< one per element of a tensor with fewer
+  Matrices,      ///< one per element of a tensor of two or more dimensions
+  SmallTensors,  ///< one per element of a tensor with fewer than kLargeTensor elements
   Vectors,       ///< one per element of a tensor of fewer than two dimensions
   Rows,          ///< of a matrix: one per row (all dimensions but the last)
   Columns,       ///< of a matrix: one per column (the last dimension)
@@ -46,7 +47,7 @@ struct StateSpec {
 };
 
 [[nodiscard]] constexpr bool is_sliced(Extent extent) {
-  return extent == Extent::Elements || extent == Extent::LargeTensors;
+  return extent == Extent::Elements || extent == Extent::LargeTensors || extent == Extent::Matrices;
 }
 
 /// Numbers in a state of a tensor of that shape; 0: it has none.

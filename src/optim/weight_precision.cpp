@@ -26,6 +26,8 @@ class WrappedRule : public UpdateRule {
   void conclude(int pass, const Part& tensor, const UpdateArgs& args) const final {
     rule_->conclude(pass, inner(tensor), args);
   }
+  [[nodiscard]] std::optional<NewtonSchulz> orthogonalizes() const noexcept final { return rule_->orthogonalizes(); }
+  void direct(const Part& part, const UpdateArgs& args) const final { rule_->direct(inner(part), args); }
 
  protected:
   void add_state(StateSpec state) { states_.push_back(std::move(state)); }

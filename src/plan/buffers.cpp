@@ -75,25 +75,49 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   reduced_.push_back(trained ? add(reduced) : -1);
 }
 
+// Slices of `most` elements; or of as many whole tensors as that allows, where updates need these.
+void BufferTable::cut(const Chunk& chunk, std::int64_t own_elements, std::int64_t most) {
+  own_elements_.push_back(own_elements);
+  slice_elements_.push_back(most);
+  num_slices_.push_back(chunk.trained ? static_cast<int>((own_elements + most - 1) / most) : 0);
+  std::vector<std::int64_t>& starts = slice_starts_.emplace_back();
+  if (!chunk.trained || !updates_whole_tensors(chunk)) return;
+  for (const ParameterSlot& parameter : chunk.parameters) {
+    const std::int64_t end = parameter.first_element + parameter.num_elements;
+    if (starts.empty() || end - starts.back() > most) starts.push_back(parameter.first_element);
+  }
+  num_slices_.back() = static_cast<int>(starts.size());
+  slice_elements_.back() = 0;
+  for (int s = 0; s < num_slices_.back(); ++s)
+    slice_elements_.back() =
+        std::max(slice_elements_.back(), slice(static_cast<int>(slice_starts_.size()) - 1, s).count);
+}
+
+ElementRange BufferTable::slice(int chunk, int slice) const {
+  const std::vector<std::int64_t>& starts = slice_starts_[chunk];
+  const std::int64_t size = slice_elements_[chunk], end = own_elements_[chunk];
+  if (starts.empty()) return {slice * size, std::min(size, end - slice * size)};
+  const bool last = slice + 1 == static_cast<int>(starts.size());
+  return {starts[slice], (last ? end : starts[slice + 1]) - starts[slice]};
+}
+
 void BufferTable::add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk) {
   const std::int64_t elements = recipe.sharding.elements_per_rank(trace.chunks[chunk].num_elements);
-  std::int64_t slice =
+  const std::int64_t most =
       std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
-  slice = round_up(slice, kSliceGranularity);
-  slice_elements_.push_back(slice);
-  num_slices_.push_back(trace.chunks[chunk].trained ? static_cast<int>((elements + slice - 1) / slice) : 0);
+  cut(trace.chunks[chunk], elements, round_up(most, kSliceGranularity));
   auto& slices = moments_.emplace_back();
   const std::vector<StateBytes>& states = recipe.rules[trace.chunks[chunk].rule].states;
   num_moments_.push_back(static_cast<int>(states.size()));
   for (int s = 0; s < num_slices_.back(); ++s) {
-    const std::int64_t first = s * slice;
+    const ElementRange range = slice(chunk, s);
     for (int m = 0; m < num_moments_.back(); ++m) {
       const StateBytes& state = states[m];
       if (state.per_block == 0) {
         slices.push_back(s == 0 ? add_whole_moment(chunk, m, state.per_chunk[chunk]) : slices[m]);
         continue;
       }
-      Buffer buffer = chunk_buffer(BufferKind::Moment, chunk, first, std::min(slice, elements - first), true);
+      Buffer buffer = chunk_buffer(BufferKind::Moment, chunk, range.first, range.count, true);
       buffer.bytes = round_up((buffer.num_elements + kStateBlock - 1) / kStateBlock * state.per_block, kPage);
       buffer.moment = m;
       buffer.slice = s;

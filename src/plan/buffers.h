@@ -28,7 +28,12 @@ class BufferTable {
     return moments_[chunk][static_cast<std::size_t>(slice * num_moments_[chunk] + moment)];
   }
   [[nodiscard]] int num_slices(int chunk) const { return num_slices_[chunk]; }
+  /// Of the longest slice.
   [[nodiscard]] std::int64_t slice_elements(int chunk) const { return slice_elements_[chunk]; }
+  /// Elements of the rank's own part of the chunk.
+  [[nodiscard]] ElementRange slice(int chunk, int slice) const;
+  /// Plan::slice_starts.
+  [[nodiscard]] const std::vector<std::int64_t>& slice_starts(int chunk) const { return slice_starts_[chunk]; }
   [[nodiscard]] BufferId boundary(int boundary, int micro_batch) const { return boundaries_[boundary][micro_batch]; }
   [[nodiscard]] BufferId boundary_gradient(int micro_batch) const { return boundary_gradients_[micro_batch]; }
   /// What the forward of a block saves for one micro-batch, by class.
@@ -42,6 +47,7 @@ class BufferTable {
   BufferId add(Buffer buffer);
   BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
   void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
+  void cut(const Chunk& chunk, std::int64_t own_elements, std::int64_t most);
   void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
@@ -50,7 +56,8 @@ class BufferTable {
   std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
   std::vector<int> num_moments_, num_slices_;
-  std::vector<std::int64_t> slice_elements_;
+  std::vector<std::int64_t> slice_elements_, own_elements_;
+  std::vector<std::vector<std::int64_t>> slice_starts_;
 };
 
 }  // namespace sluice::plan

@@ -92,13 +92,12 @@ class UpdateCheck {
   void all_slices() {
     for (const auto& [chunk, gradient] : gradients_) {
       if (chunk >= static_cast<int>(plan_.slice_elements.size()) || plan_.slice_elements[chunk] <= 0) continue;
-      std::int64_t elements = 0;
+      std::int64_t elements = 0;  // of all ranks
       for (const Buffer& buffer : plan_.buffers) {
         if (buffer.kind != BufferKind::Weight || buffer.chunk != chunk) continue;
-        elements = buffer.shard ? buffer.num_elements : plan_.sharding.elements_per_rank(buffer.num_elements);
+        elements = buffer.num_elements * (buffer.shard ? plan_.sharding.num_ranks : 1);
       }
-      const std::int64_t size = plan_.slice_elements[chunk];
-      for (int slice = 0; slice * size < elements; ++slice) {
+      for (int slice = 0; slice_range(plan_, chunk, slice, elements).count > 0; ++slice) {
         if (!updated_.contains({chunk, slice}))
           report_.add("chunk " + std::to_string(chunk) + ": its slice " + std::to_string(slice) + " is never updated");
       }

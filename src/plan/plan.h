@@ -146,6 +146,8 @@ struct Plan {
   int rank = 0;             ///< whose `first_element`s these are, counted in its group
   bool loss_in_segments = false;             ///< the loss block's backward goes by segments
   std::vector<std::int64_t> slice_elements;  ///< per chunk: elements of its update slices (the last may be shorter)
+  /// Per chunk: where its slices begin, where they follow its tensors and slice_elements is the longest; else empty.
+  std::vector<std::vector<std::int64_t>> slice_starts;
 };
 
 }  // namespace sluice::plan

@@ -193,6 +193,7 @@ void PlanBuilder::finish(Plan& plan, Draft draft, const StepRows& step, const St
   plan.variant = step.variant;
   plan.buffers = step.buffers;
   plan.slice_elements = step.slice_elements;
+  plan.slice_starts = step.slice_starts;
   plan.num_micro_batches = request_.recipe.num_micro_batches;
   plan.group_size = choices.group_size;
   plan.boundary_stride = choices.boundary_stride;
@@ -216,11 +217,21 @@ RowTimes PlanBuilder::row_times(const StepRows& step) const {
   return times;
 }
 
+Seconds PlanBuilder::compute_seconds(const ComputeTrace& compute) const {
+  const auto [found, is_new] = compute_seconds_.try_emplace(&compute, 0);
+  if (is_new) found->second = predict_compute(compute, machine_);
+  return found->second;
+}
+
 Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
   const auto at_rate = [](Bytes bytes, BytesPerSecond rate) {
     return rate > 0 ? static_cast<double>(bytes) / rate : 0.0;
   };
-  if (row.kind == ActionKind::Update) return at_rate(row.bytes, machine_.update_memory);
+  if (row.kind == ActionKind::Update) {
+    Seconds seconds = at_rate(row.bytes, machine_.update_memory);
+    for (const ComputeTrace* compute : row.of_tensors) seconds += compute_seconds(*compute);
+    return seconds;
+  }
   if (row.kind == ActionKind::ReduceNorm)
     return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
   if (row.lane == Lane::Communication) {
@@ -232,9 +243,7 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
            at_rate(touched, machine_.compute.memory);
   }
   if (row.compute == nullptr) return 0;
-  const auto [found, is_new] = compute_seconds_.try_emplace(row.compute, 0);
-  if (is_new) found->second = predict_compute(*row.compute, machine_);
-  Seconds seconds = found->second;
+  Seconds seconds = compute_seconds(*row.compute);
   for (const Use& use : row.uses) {  // sums of gradients start from zero
     const Buffer& buffer = step.buffers[use.buffer];
     if (buffer.kind == BufferKind::Gradient && use.access == Access::Write)

@@ -45,6 +45,7 @@ class PlanBuilder {
   bool never_fits(const Residency& residency) const;
   void finish(Plan& plan, Draft draft, const StepRows& step, const StepChoices& choices) const;
   RowTimes row_times(const StepRows& step) const;
+  Seconds compute_seconds(const ComputeTrace& compute) const;
   Seconds row_seconds(const StepRows& step, const Row& row) const;
 
   const StepTrace& trace_;

@@ -94,6 +94,11 @@ ElementRange own_range(const Plan& plan, std::int64_t num_elements) {
 
 ElementRange slice_range(const Plan& plan, int chunk, int slice, std::int64_t num_elements) {
   const ElementRange own = own_range(plan, num_elements);
+  if (const auto c = static_cast<std::size_t>(chunk); c < plan.slice_starts.size() && !plan.slice_starts[c].empty()) {
+    const std::vector<std::int64_t>& starts = plan.slice_starts[c];
+    const auto start = [&](int s) { return s < static_cast<int>(starts.size()) ? starts[s] : own.count; };
+    return {start(slice), start(slice + 1) - start(slice)};
+  }
   const std::int64_t first = std::min(slice * plan.slice_elements[chunk], own.count);
   return {own.first + first, std::min(plan.slice_elements[chunk], own.count - first)};
 }

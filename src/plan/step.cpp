@@ -100,10 +100,13 @@ class StepEmitter {
 
   StepRows finish(Variant variant) && {
     std::vector<std::int64_t> slices;
-    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk)
+    std::vector<std::vector<std::int64_t>> starts;
+    for (int chunk = 0; chunk < static_cast<int>(trace_.chunks.size()); ++chunk) {
       slices.push_back(buffers_.slice_elements(chunk));
+      starts.push_back(buffers_.slice_starts(chunk));
+    }
     if (recipe_.sharding.is_parallel() && choices_.overlap) rows_ = overlap_exchanges(std::move(rows_));
-    return {variant, buffers_.buffers(), std::move(rows_), std::move(slices)};
+    return {variant, buffers_.buffers(), std::move(rows_), std::move(slices), std::move(starts)};
   }
 
  private:
@@ -353,11 +356,12 @@ class StepEmitter {
     Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
     if (rule.measuring_passes > 0) row.pass = pass;
     row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
-    const Access of_gradient = recipe_.clamps ? Access::ReadWrite : Access::Read;
-    row.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, of_gradient});
-    const std::int64_t first = slice * buffers_.slice_elements(chunk);
-    const std::int64_t count = std::min(buffers_.slice_elements(chunk), own_elements(chunk) - first);
+    const ElementRange range = buffers_.slice(chunk, slice);
+    const std::int64_t count = range.count;
     row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
+    add_whole_tensors(row, trace_.chunks[chunk], range);
+    const Access of_gradient = recipe_.clamps || !row.of_tensors.empty() ? Access::ReadWrite : Access::Read;
+    row.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, of_gradient});
     for (int m = 0; m < static_cast<int>(rule.states.size()); ++m) {
       const bool sliced = rule.states[m].per_block > 0;
       const BufferId buffer = buffers_.moment(chunk, m, slice);
@@ -366,6 +370,16 @@ class StepEmitter {
       if (sliced) row.bytes += count / kStateBlock * rule.states[m].per_block * (applies ? 2 : 1);
     }
     rows_.push_back(std::move(row));
+  }
+
+  // Computed in the gradient's memory, which is written once more and read twice.
+  void add_whole_tensors(Row& row, const Chunk& chunk, const ElementRange& slice) const {
+    for (const ParameterSlot& parameter : chunk.parameters) {
+      const bool here = parameter.first_element >= slice.first && parameter.first_element < slice.first + slice.count;
+      if (!here || parameter.update < 0) continue;
+      row.of_tensors.push_back(&trace_.updates[parameter.update]);
+      row.bytes += 3 * parameter.num_elements * Bytes{sizeof(float)};
+    }
   }
 
   // A backward works in the memory of what was saved.

@@ -80,7 +80,9 @@ struct Row {
   int block = -1, micro_batch = -1, segment = -1, chunk = -1, slice = -1, pass = -1;
   int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
-  const ComputeTrace* compute = nullptr;   ///< Forward, Backward; lives in the StepTrace
+  const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
+  /// Update: of the tensors that it needs whole, one after the other.
+  std::vector<const ComputeTrace*> of_tensors = {};
   Among among = Among::All;                ///< Action::among
   NumberFormat wire = NumberFormat::Fp32;  ///< Action::wire
   Bytes bytes = 0;                         ///< touched by Update and ReduceNorm, or sent to other ranks
@@ -90,7 +92,8 @@ struct StepRows {
   Variant variant = Variant::Train;
   std::vector<Buffer> buffers;  ///< the same ids in every variant of the same choices
   std::vector<Row> rows;
-  std::vector<std::int64_t> slice_elements;  ///< per chunk
+  std::vector<std::int64_t> slice_elements;             ///< per chunk
+  std::vector<std::vector<std::int64_t>> slice_starts;  ///< per chunk, as Plan has them
 };
 
 /// The rows of one variant. A variant other than Train is no cycle: it begins and ends in `entry`, which stands as a

@@ -21,6 +21,10 @@ std::int64_t StepTrace::num_trained() const {
   return total;
 }
 
+bool updates_whole_tensors(const Chunk& chunk) {
+  return std::ranges::any_of(chunk.parameters, [](const ParameterSlot& parameter) { return parameter.update >= 0; });
+}
+
 int first_backward(const StepTrace& trace) {
   const auto trains = [&](const Block& block) {
     return std::ranges::any_of(block.chunks, [&](int chunk) { return trace.chunks[chunk].trained; });

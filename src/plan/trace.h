@@ -76,6 +76,8 @@ struct ParameterSlot {
   std::int64_t first_element = 0;  ///< a multiple of 256 elements: no block of a tensor is cut
   std::int64_t num_elements = 0;
   std::int64_t part_of_tensor = 0;  ///< element of the published tensor where this part of it begins
+  std::int64_t num_joined = 1;      ///< so many linear maps' matrices stand side by side in it, of equal width
+  int update = -1;                  ///< what an update computes of the whole tensor: StepTrace::updates; -1: nothing
 };
 
 /// One parameter group of one block: the unit of storage. Elements are fp32; chunk sizes are multiples of 8192 bytes.
@@ -113,6 +115,7 @@ struct StepTrace {
   std::vector<Block> blocks;  ///< in forward order; the last one computes the loss
   std::vector<Chunk> chunks;
   std::vector<BlockTrace> traces;
+  std::vector<ComputeTrace> updates = {};  ///< what updates compute beside their loops, of tensors that they need whole
   std::vector<Bytes> boundary_bytes;  ///< per boundary and micro-batch
   std::int64_t tokens_per_micro_batch = 0;
   std::vector<std::int64_t> pass_tokens;  ///< generation: how many tokens pass at once, one plan each; else empty
@@ -120,6 +123,9 @@ struct StepTrace {
   [[nodiscard]] std::int64_t num_parameters() const;  ///< real elements, padding left out, tied chunks once
   [[nodiscard]] std::int64_t num_trained() const;     ///< of them those of chunks that are trained
 };
+
+/// Whether the chunk's updates need any of its tensors whole: then no slice cuts a tensor.
+[[nodiscard]] bool updates_whole_tensors(const Chunk& chunk);
 
 /// The lowest block with a trained chunk, where backwards end: below it no gradient is wanted. The number of blocks
 /// when everything is frozen.

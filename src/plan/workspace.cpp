@@ -37,14 +37,14 @@ std::vector<Bytes> replay_workspace(const StepRows& step) {
   std::map<const ComputeTrace*, Bytes> peaks;
   std::vector<Bytes> result;
   result.reserve(step.rows.size());
+  const auto peak = [&](const ComputeTrace* compute) {
+    const auto [found, is_new] = peaks.emplace(compute, 0);
+    if (is_new) found->second = peak_of(*compute);
+    return found->second;
+  };
   for (const Row& row : step.rows) {
-    if (row.compute == nullptr) {
-      result.push_back(0);
-      continue;
-    }
-    const auto [found, is_new] = peaks.emplace(row.compute, 0);
-    if (is_new) found->second = peak_of(*row.compute);
-    result.push_back(found->second);
+    result.push_back(row.compute == nullptr ? 0 : peak(row.compute));
+    for (const ComputeTrace* compute : row.of_tensors) result.back() = std::max(result.back(), peak(compute));
   }
   return result;
 }

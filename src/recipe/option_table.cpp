@@ -61,10 +61,16 @@ OptionRow pairs_row(const char* name, std::map<std::string, std::string> Setting
   OptionRow row = make_row(name, std::move(text), ValueKind::TextList);
   row.set = [name, field](Settings& settings, std::string_view typed) {
     (settings.*field).clear();
+    std::string* last = nullptr;
     for (const std::string& part : split_list(typed)) {
       const std::size_t equals = part.find('=');
+      if (equals == std::string::npos && last != nullptr) {  // a value that is a list
+        *last += "," + part;
+        continue;
+      }
       if (equals == 0 || equals == std::string::npos) throw_bad_value(name, "key=value", part);
-      (settings.*field)[part.substr(0, equals)] = part.substr(equals + 1);
+      last = &(settings.*field)[part.substr(0, equals)];
+      *last = part.substr(equals + 1);
     }
   };
   row.print = [field](const Settings& settings) -> std::optional<std::string> {

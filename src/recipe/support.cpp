@@ -16,7 +16,7 @@ namespace {
 /// Rules that people ask for by these names and that have no row in optim's catalog.
 constexpr auto kOtherRules = std::to_array<std::string_view>(
     {"adamax", "paged-adamw-8bit", "paged-adamw-32bit", "adamw-mini", "ademamix", "adadelta", "came", "galore-adamw",
-     "galore", "muon", "nadam", "prodigy", "schedule-free-adamw", "shampoo", "soap"});
+     "galore", "nadam", "prodigy", "schedule-free-adamw", "shampoo", "soap"});
 
 /// Schedules of transformers that follow the loss, which no iteration tells.
 constexpr auto kOtherSchedules = std::to_array<std::string_view>({"reduce_lr_on_plateau", "greedy"});
@@ -83,7 +83,8 @@ double base_lr(const Settings& settings) { return settings.base_lr.value_or(sett
 // Bf16 moments are those of either rule that can have them.
 optim::RuleOptions base_rule_options(const Settings& settings) {
   optim::RuleOptions options{.values = settings.base_optimizer_options,
-                             .stochastic_rounding = settings.stochastic_rounding.value_or(true)};
+                             .stochastic_rounding = settings.stochastic_rounding.value_or(true),
+                             .lr = base_lr(settings)};
   const optim::RuleFactory& factory = find_row(optim::rule_catalog(), "optimizer", settings.base_optimizer).make;
   if (settings.moments_dtype == DType::Bf16 && factory.bf16_states) options.moments = optim::StateFormat::Bf16;
   return options;
@@ -233,7 +234,7 @@ std::optional<std::string> rule_of_whole_tensors(const Settings& settings) {
   const auto looks = [](const std::string& name, const optim::RuleOptions& options) {
     const auto rule = optim::make_rule(name, options);
     const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-    return rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole);
+    return rule->measuring().passes > 0 || rule->orthogonalizes() || std::ranges::any_of(rule->states(), whole);
   };
   check_rule_name(settings.optimizer);
   if (looks(settings.optimizer, rule_options(settings))) return "--optimizer " + settings.optimizer;
@@ -303,7 +304,7 @@ std::optional<format::AdapterConfig> adapter_config(const Settings& settings, st
 }
 
 optim::RuleOptions rule_options(const Settings& settings) {
-  optim::RuleOptions options{.values = settings.optimizer_options};
+  optim::RuleOptions options{.values = settings.optimizer_options, .lr = settings.lr};
   if (settings.moments_dtype == DType::Bf16) options.moments = optim::StateFormat::Bf16;
   options.stochastic_rounding = settings.stochastic_rounding.value_or(true);
   for (const RuleFlag& flag : rule_flags(settings)) {
@@ -338,14 +339,29 @@ optim::RuleSet update_rules(const Settings& settings) {
   const auto add = [&](std::unique_ptr<optim::UpdateRule> rule, const optim::WeightPrecision& precision) {
     rules.push_back({.rule = optim::with_weight_precision(std::move(rule), precision), .precision = precision});
   };
+  const auto add_rest = [&](int of, std::unique_ptr<optim::UpdateRule> rest) {
+    if (rest == nullptr) return;
+    const optim::WeightPrecision precision = rules[of].precision;
+    rules[of].rest = static_cast<int>(rules.size());
+    rules.push_back({.rule = optim::with_weight_precision(std::move(rest), precision),
+                     .precision = precision,
+                     .lr_factor = rules[of].lr_factor,
+                     .weight_decay = rules[of].weight_decay,
+                     .groups = rules[of].groups});
+  };
   add(optim::make_rule(settings.optimizer, rule_options(settings)), weight_precision(settings));
   rules.back().groups = groups_of(settings, settings.lr);
-  if (settings.base_optimizer.empty()) return rules;
+  if (settings.base_optimizer.empty()) {
+    add_rest(0, optim::make_rest_rule(settings.optimizer, rule_options(settings)));
+    return rules;
+  }
   const double lr = base_lr(settings);
   add(optim::make_rule(settings.base_optimizer, base_rule_options(settings)), model_precision(settings));
   rules.back().groups = groups_of(settings, lr);
   if (settings.lr != 0) rules.back().lr_factor = lr / settings.lr;
   rules.back().weight_decay = settings.base_weight_decay;
+  add_rest(0, optim::make_rest_rule(settings.optimizer, rule_options(settings)));
+  add_rest(kBaseRule, optim::make_rest_rule(settings.base_optimizer, base_rule_options(settings)));
   return rules;
 }
 

@@ -52,6 +52,7 @@ std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
     }
     add(block.evaluate);
   }
+  for (const plan::ComputeTrace& compute : trace.updates) add(compute);
   return shapes;
 }
 

@@ -128,6 +128,9 @@ RunModel make_run_model(const recipe::Settings& settings, const format::ModelCon
     if (run.adapter->dropout > 0) log_warning("the adapter's config asks for dropout: it is not applied");
   }
   model::freeze(run.model, settings.freeze);
+  for (int rule = 0; rule < static_cast<int>(rules.size()); ++rule) {
+    if (rules[rule].rest) model::set_rule_of_ends(run.model, rule, *rules[rule].rest);
+  }
   return run;
 }
 

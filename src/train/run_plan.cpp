@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "exec/newton_schulz.h"
 #include "model/model.h"
 #include "model/tracer.h"
 #include "optim/rule.h"
@@ -74,6 +75,12 @@ plan::StepTrace traced(plan::Machine& machine, const model::Model& model, const 
   if (here) prepare_process(settings);
   at::set_num_threads(machine.num_threads);
   plan::StepTrace trace = model::trace_model(model, {settings.micro_batch_size, settings.seq_len});
+  exec::trace_updates(trace, recipe::update_rules(settings));
+  if (!trace.updates.empty() && !here && machine.update_tier > 0)
+    throw ConfigError(
+        "config", "--optimizer " + settings.optimizer + " on " + settings.machine + " is not available in this version",
+        "its matrix products would run on the host, whose rate for them no machine file tells",
+        "use a machine without an accelerator, or another optimizer");
   if (is_warmed(trace, settings)) {
     warm_products(trace);
     machine.process_overhead = process_overhead(!settings.spill_dir.empty());

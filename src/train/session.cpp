@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "exec/newton_schulz.h"
 #include "exec/state_layout.h"
 #include "format/presets.h"
 #include "model/cpu_allocator.h"
@@ -103,6 +104,11 @@ plan::StepTrace traced(const recipe::Settings& settings, const model::Model& mod
   return trace;
 }
 
+plan::StepTrace with_updates(plan::StepTrace trace, const optim::RuleSet& rules) {
+  exec::trace_updates(trace, rules);
+  return trace;
+}
+
 // The planner is not trusted: what runs has been proven from the rules alone.
 void prove(const plan::PlanSet& plans, const plan::Machine& machine) {
   std::vector<const plan::Plan*> all = {&plans.train, &plans.flush};
@@ -176,7 +182,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
       config(std::move(model_config)),
       run_model(make_run_model(settings, config)),
       rules(recipe::update_rules(run)),
-      trace(purpose.trace(model)),
+      trace(with_updates(purpose.trace(model), rules)),
       budget((warm_products(trace), measure_budget(run))),
       machine(local_machine(run, budget)),
       request(plan_request(run, rules, trace)) {

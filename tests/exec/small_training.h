@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "exec/executor.h"
+#include "exec/newton_schulz.h"
 #include "exec/state.h"
 #include "exec/state_layout.h"
 #include "model/adapt.h"
@@ -197,8 +198,13 @@ struct TracedWork {
     rules.push_back({.rule = optim::make_rule(wanted.rule, wanted.options), .groups = wanted.groups});
     if (!wanted.base_rule.empty())
       rules.push_back({.rule = optim::make_rule(wanted.base_rule, {}), .lr_factor = 0.25, .weight_decay = 0.05});
+    if (auto rest = optim::make_rest_rule(wanted.rule, wanted.options)) {
+      model::set_rule_of_ends(model, 0, static_cast<int>(rules.size()));
+      rules.push_back({.rule = std::move(rest), .groups = wanted.groups});
+    }
     model::install_cpu_allocator();
     trace = model::trace_model(model, {kRows, kLength});
+    trace_updates(trace, rules);
   }
 
   [[nodiscard]] plan::StepTrace padded(const Place& place) const {

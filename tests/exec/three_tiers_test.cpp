@@ -99,6 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Workloads, ThreeTiers,
                                          Workload{.tied = false, .num_layers = 3, .accumulation = 2},
                                          Workload{.tied = true, .num_layers = 3, .accumulation = 2, .adapter = true},
                                          Workload{.num_layers = 3, .freeze = {"*.layers.0.*", "*.q_proj.*"}},
+                                         Workload{.num_layers = 3, .accumulation = 2, .rule = "muon"},
                                          Workload{
                                              .tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward}));
 

@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "optim/newton_schulz.h"
+
 namespace sluice::optim {
 namespace {
 
@@ -172,13 +174,34 @@ void adalomo(Reference& r, const OptionValues& o, Values g, const UpdateArgs& a)
   step_along(r, direction, lr);
 }
 
+/// torch.optim.Muon for matrices, torch.optim.AdamW for vectors.
+void muon(Reference& r, const OptionValues& o, Values g, const UpdateArgs& a) {
+  if (r.shape.size() < 2) {
+    constexpr OptionSpec kAdam[] = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}};
+    return adamw(r, OptionValues("optimizer", "adamw", kAdam, {}), std::move(g), a);
+  }
+  Values& m = r.state("momentum_buffer");
+  const double mu = o["momentum"];
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    m[i] = mu * m[i] + (1 - mu) * g[i];
+    g[i] = o["nesterov"] != 0 ? (1 - mu) * g[i] + mu * m[i] : m[i];
+  }
+  const Values abc = o.numbers("ns_coefficients");
+  const NewtonSchulz iteration{abc[0], abc[1], abc[2], static_cast<int>(o["ns_steps"]), o["eps"]};
+  const auto rows = static_cast<double>(r.shape[0]), columns = static_cast<double>(g.size()) / rows;
+  const double factor = o.choice("adjust_lr_fn") == "original" ? std::sqrt(std::max(1.0, rows / columns))
+                                                               : 0.2 * std::sqrt(std::max(rows, columns));
+  decay(r, a.lr * a.weight_decay);
+  step_along(r, orthogonalized(iteration, g, static_cast<std::size_t>(r.shape[0])), a.lr * factor);
+}
+
 }  // namespace
 
 const std::map<std::string, ReferenceStep, std::less<>>& reference_rules() {
   static const std::map<std::string, ReferenceStep, std::less<>> kRules = {
       {"adafactor", adafactor}, {"adagrad", adagrad}, {"adalomo", adalomo}, {"adam", adam},
       {"adamw", adamw},         {"lamb", lamb},       {"lars", lars},       {"lion", lion},
-      {"lomo", lomo},           {"rmsprop", rmsprop}, {"sgd", sgd}};
+      {"lomo", lomo},           {"muon", muon},       {"rmsprop", rmsprop}, {"sgd", sgd}};
   return kRules;
 }
 

@@ -2,6 +2,7 @@
 // bit where torch has a kernel of the same arithmetic, closely where the order of a sum differs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <fstream>
@@ -41,8 +42,11 @@ Golden read_case(std::istream& in) {
   in >> golden.rule >> golden.args.lr >> golden.args.weight_decay >> shape >> steps >> states >> pairs >> std::ws;
   std::istringstream sizes(shape), options(pairs == "-" ? "" : pairs);
   for (std::string size; std::getline(sizes, size, 'x');) golden.shape.push_back(std::stoll(size));
-  for (std::string pair; std::getline(options, pair, ',');)
-    golden.options[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
+  for (std::string pair; std::getline(options, pair, ',');) {
+    std::string text = pair.substr(pair.find('=') + 1);
+    std::ranges::replace(text, ';', ',');
+    golden.options[pair.substr(0, pair.find('='))] = text;
+  }
   golden.initial = read_line(in);
   for (std::size_t step = 0; step < steps; ++step) golden.gradients.push_back(read_line(in));
   for (std::size_t step = 0; step < steps; ++step) {
@@ -65,6 +69,17 @@ void expect_equal(const Words& got, const Words& expected, bool exact, const std
   }
 }
 
+/// A reference that rounds to bf16 in five steps of three products, each by up to 2^-9: a hundredth or two of the step.
+void expect_rough(const Words& got, const Words& expected, const Words& initial, const std::string& what) {
+  double error = 0, step = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    error += std::pow(got[i] - expected[i], 2);
+    step += std::pow(expected[i] - initial[i], 2);
+  }
+  EXPECT_LT(std::sqrt(error / step), 0.02) << what;
+  EXPECT_GT(error, 0) << what << ": nothing was rounded";
+}
+
 TEST(RuleGolden, GivesTheReferencesNumbersStepByStep) {
   std::ifstream in(std::string(SLUICE_TEST_DATA) + "/optim/rules.txt");
   std::set<std::string> seen;
@@ -78,6 +93,7 @@ TEST(RuleGolden, GivesTheReferencesNumbersStepByStep) {
       tensor.update(*rule, golden.gradients[step], golden.args);
       // torch's rmsprop takes MKL's square root, which is not always the nearest number.
       const bool exact = rule->measuring().passes == 0 && golden.rule != "rmsprop";
+      const bool products = rule->orthogonalizes() && golden.shape.size() >= 2;
       const std::string what = golden.rule + " step " + std::to_string(golden.args.step);
       std::size_t written = 0;
       for (std::size_t s = 0; s < rule->states().size(); ++s) {
@@ -87,7 +103,11 @@ TEST(RuleGolden, GivesTheReferencesNumbersStepByStep) {
         expect_equal(state, golden.after[step][written], exact, what + " " + rule->states()[s].name);
       }
       ASSERT_EQ(written + 1, golden.after[step].size()) << what;
-      expect_equal(tensor.parameter, golden.after[step][0], exact, what + " parameter");
+      if (word == "rough") {
+        expect_rough(tensor.parameter, golden.after[step][0], golden.initial, what);
+      } else {
+        expect_equal(tensor.parameter, golden.after[step][0], exact && !products, what + " parameter");
+      }
     }
   }
   for (const RuleRow& row : rule_catalog()) {

@@ -70,6 +70,8 @@ std::vector<Case> all_rules() {
   add("adafactor", {{"beta1", "0.9"}, {"scale_parameter", "true"}});
   add("adafactor", {{"relative_step", "true"}, {"warmup_init", "true"}, {"clip_threshold", "0.5"}});
   add("adalomo", {{"decay_rate", "-0.5"}, {"eps1", "1e-6"}});
+  add("muon", {{"nesterov", "false"}, {"momentum", "0.4"}, {"adjust_lr_fn", "match_rms_adamw"}});
+  add("muon", {{"ns_coefficients", "2,-1.5,0.5"}, {"ns_steps", "3"}});
   return rules;
 }
 
@@ -247,6 +249,28 @@ TEST(UpdateRule, TakesTheBetasOfTheStepInPlaceOfItsOwn) {
   }
 }
 
+TEST(Muon, GivesWhatIsNoMatrixToAdamwAtARateOfItsOwn) {
+  const RuleOptions options{.values = {{"adamw_lr", "0.02"}, {"beta1", "0.8"}, {"adamw_eps", "1e-6"}}, .lr = 0.1};
+  const auto muon = make_rule("muon", options), rest = make_rest_rule("muon", options);
+  const auto adamw = make_rule("adamw", {.values = {{"beta1", "0.8"}, {"eps", "1e-6"}}});
+  ASSERT_NE(rest, nullptr);
+  EXPECT_EQ(make_rest_rule("adamw", {}), nullptr);
+  const Shape matrix = {20, 30};
+  Tensor vector(*muon, noise(600, 1)), table(*rest, noise(600, 1), matrix), expected(*adamw, noise(600, 1));
+  for (int step = 1; step <= 3; ++step) {
+    const Words gradient = noise(600, 5 + static_cast<unsigned>(step));
+    UpdateArgs args{.lr = 0.05, .weight_decay = 0.1, .step = step};  // a schedule's half
+    vector.update(*muon, gradient, args);
+    table.update(*rest, gradient, args);
+    args.lr = 0.01;
+    expected.update(*adamw, gradient, args);
+  }
+  for (std::size_t i = 0; i < 600; ++i) {
+    EXPECT_NEAR(vector.parameter[i], expected.parameter[i], 1e-6);
+    EXPECT_NEAR(table.parameter[i], expected.parameter[i], 1e-6);
+  }
+}
+
 TEST(RuleCatalog, MarksTheRulesThatUpdateInBackward) {
   for (const RuleRow& row : rule_catalog())
     EXPECT_EQ(row.make.in_backward, row.name == "lomo" || row.name == "adalomo") << row.name;
@@ -270,6 +294,7 @@ TEST(RuleCatalog, NamesStatesAsTorchDoes) {
   EXPECT_EQ(names("lars"), "momentum_buffer ");
   EXPECT_EQ(names("adafactor", {{"beta1", "0.9"}}), "exp_avg_sq_row exp_avg_sq_col exp_avg_sq exp_avg ");
   EXPECT_EQ(names("lomo"), "");
+  EXPECT_EQ(names("muon"), "momentum_buffer exp_avg exp_avg_sq ");
 }
 
 TEST(RuleCatalog, RefusesUnknownNamesAndOptionsOutOfRange) {
@@ -285,6 +310,12 @@ TEST(RuleCatalog, RefusesUnknownNamesAndOptionsOutOfRange) {
   refused("sgd", {{"nesterov", "true"}});
   refused("sgd", {{"momentum", "0.9"}, {"dampening", "0.1"}, {"nesterov", "true"}});
   refused("adafactor", {{"warmup_init", "true"}});
+  refused("muon", {{"ns_coefficients", "3,4"}});
+  refused("muon", {{"ns_coefficients", "3,4,x"}});
+  refused("muon", {{"ns_steps", "100"}});
+  refused("muon", {{"ns_steps", "2.5"}});
+  refused("muon", {{"adjust_lr_fn", "other"}});
+  refused("muon", {{"adamw_lr", "0.1"}});
   EXPECT_THROW(make_rule("lomo", {.moments = StateFormat::Bf16}), ConfigError);
 }
 

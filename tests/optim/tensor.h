@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "optim/newton_schulz.h"
 #include "optim/rule.h"
 
 namespace sluice::optim {
@@ -56,6 +57,10 @@ class Tensor {
 
   /// All passes in runs of `run` elements, a multiple of kBlock (or, without sums and blocks, any number); 0: whole.
   void update(const UpdateRule& rule, const Words& gradient, const UpdateArgs& args, std::size_t run = 0) {
+    if (rule.orthogonalizes() && num_elements(Extent::Matrices, shape_) > 0) {
+      update_whole(rule, gradient, args, run);
+      return;
+    }
     const Measuring measuring = rule.measuring();
     scalars_.assign(measuring.scalars, 0);
     rows_.assign(measuring.rows ? num_elements(Extent::Rows, shape_) : 0, 0);
@@ -69,6 +74,15 @@ class Tensor {
   }
 
  private:
+  void update_whole(const UpdateRule& rule, const Words& gradient, const UpdateArgs& args, std::size_t run) {
+    direction_.resize(gradient.size());
+    for_each_run(rule, gradient, run, [&](const Part& part) { rule.direct(part, args); });
+    const std::vector<double> step = orthogonalized(*rule.orthogonalizes(), {direction_.begin(), direction_.end()},
+                                                    static_cast<std::size_t>(shape_[0]));
+    std::ranges::copy(step, direction_.begin());
+    for_each_run(rule, gradient, run, [&](const Part& part) { rule.update(part, args); });
+  }
+
   static std::size_t width(const StateSpec& spec) {
     switch (spec.format) {
       case StateFormat::Fp32:
@@ -109,12 +123,14 @@ class Tensor {
              .shape = shape_,
              .first = static_cast<std::int64_t>(first),
              .first_in_model = static_cast<std::int64_t>(first),
-             .totals = {scalars_, rows_, columns_, factors_}});
+             .totals = {scalars_, rows_, columns_, factors_},
+             .direction = direction_.empty() ? std::span<float>() : std::span(direction_).subspan(first, count)});
   }
 
   Shape shape_;
   std::vector<double> scalars_, rows_, columns_;
   Words factors_;
+  Words direction_;  // of a matrix that is updated whole
 };
 
 }  // namespace sluice::optim

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "plan/checker.h"
+#include "plan/op_time.h"
 #include "plan/simulator.h"
 #include "random_model.h"
 
@@ -105,6 +106,41 @@ TEST_P(PlannerOnRandomModels, PlansFrozenChunksWithoutStateOrWriteBack) {
         EXPECT_TRUE(chunk < 0 || trace.chunks[chunk].trained) << "writes what is frozen to the disk";
       }
     }
+  }
+}
+
+TEST_P(PlannerOnRandomModels, CutsNoTensorThatUpdatesNeedWholeAndGivesThemTheirWorkspace) {
+  RandomModel random(static_cast<unsigned>(GetParam()));
+  const StepTrace trace = random.whole_tensor_trace();
+  Machine machine = random.machine(GetParam() % 3 == 2);
+  PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  for (RuleNeeds& rule : request.recipe.rules) rule.measuring_passes = 0;
+  const Bytes floor = smallest_arena(trace, machine, request);
+  for (const Bytes capacity : {floor, floor * 3 / 2, Bytes{1} << 40}) {
+    machine.tiers[0].capacity = capacity / 4096 * 4096;
+    const PlanResult result = make_plan(trace, machine, request);
+    ASSERT_TRUE(result.plans);
+    for (const Plan* plan : variants(*result.plans))
+      EXPECT_EQ(first_of(check_plan(*plan, machine, plan == &result.plans->train ? nullptr : &result.plans->train)), "")
+          << name(plan->variant) << ", capacity " << capacity;
+    std::int64_t updated = 0;
+    for (const Action& action : result.plans->train.actions) {
+      if (action.kind != ActionKind::Update) continue;
+      const Chunk& chunk = trace.chunks[action.chunk];
+      const ElementRange slice = slice_range(result.plans->train, action.chunk, action.slice, chunk.num_elements);
+      updated += slice.count;
+      for (const ParameterSlot& parameter : chunk.parameters) {
+        const std::int64_t first = parameter.first_element - slice.first, last = first + parameter.num_elements;
+        if (parameter.update < 0 || last <= 0 || first >= slice.count) continue;
+        EXPECT_TRUE(first >= 0 && last <= slice.count) << "a slice cuts " << parameter.name;
+        EXPECT_GT(action.workspace, 0);
+        EXPECT_EQ(action.slots[1].access, Access::ReadWrite);
+        EXPECT_GT(action.duration, predict_compute(trace.updates[parameter.update], machine));
+      }
+    }
+    std::int64_t all = 0;
+    for (const Chunk& chunk : trace.chunks) all += chunk.num_elements;
+    EXPECT_EQ(updated, all);
   }
 }
 

@@ -53,6 +53,26 @@ class RandomModel {
     return trace;
   }
 
+  /// Chunks of several tensors, some of which updates need whole.
+  StepTrace whole_tensor_trace() {
+    StepTrace trace = this->trace();
+    trace.updates = {computation(), computation()};
+    for (Chunk& chunk : trace.chunks) {
+      const std::int64_t blocks = chunk.num_elements / kStateBlock;
+      chunk.parameters.clear();
+      for (std::int64_t first = 0; first < blocks;) {
+        const std::int64_t count = std::min<std::int64_t>(pick(1, 1 + static_cast<int>(blocks)), blocks - first);
+        chunk.parameters.push_back({.name = "p" + std::to_string(first),
+                                    .shape = {count * kStateBlock},
+                                    .first_element = first * kStateBlock,
+                                    .num_elements = count * kStateBlock,
+                                    .update = pick(-1, 1)});
+        first += count;
+      }
+    }
+    return trace;
+  }
+
   StepTrace generation_trace() {
     StepTrace trace = this->trace();
     trace.pass_tokens = {pick(2, 64), 1};

@@ -52,7 +52,7 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
-                         testing::Values(NamedValue{"optimizer", "muon"}, NamedValue{"optimizer", "galore"},
+                         testing::Values(NamedValue{"optimizer", "galore"},
                                          NamedValue{"optimizer", "soap"}, NamedValue{"optimizer", "adamw-mini"},
                                          NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
                                          NamedValue{"moments-dtype", "fp16"}, NamedValue{"compute-dtype", "bf16"},

@@ -14,7 +14,9 @@ const std::vector<std::string>& formats() {
                                                     "--weights-dtype bf16",
                                                     "--weights-dtype bf16 --master-dtype split",
                                                     "--weights-dtype bf16 --master-dtype none",
-                                                    "--weights-dtype fp16 --moments-dtype bf16"};
+                                                    "--weights-dtype fp16 --moments-dtype bf16",
+                                                    "--optimizer muon",
+                                                    "--optimizer muon --weights-dtype bf16 --master-dtype split"};
   return kFormats;
 }
 

@@ -7,8 +7,11 @@ Per case a line `case NAME lr weight_decay SHAPE steps states OPTIONS` (SHAPE as
 each state. Vectors are computed longer than they are written, because torch rounds the last few elements of a tensor
 otherwise.
 
+torch's Muon makes its products in bf16. Cases named `case` are the same code in fp32, cases named `rough` are as it is.
+
 usage: optim_golden.py [FOLDER]
 """
+import contextlib
 import math
 import pathlib
 import sys
@@ -100,6 +103,17 @@ class Lamb(WholeTensor):
         p.add_(step, alpha=-o["lr"] * ratio)
 
 
+@contextlib.contextmanager
+def products_in_fp32():
+    """Muon's code rounds with Tensor.bfloat16 and goes on in that type."""
+    rounding = torch.Tensor.bfloat16
+    torch.Tensor.bfloat16 = torch.Tensor.clone
+    try:
+        yield
+    finally:
+        torch.Tensor.bfloat16 = rounding
+
+
 def make_optimizer(name, parameter, lr, weight_decay, o):
     o = dict(o)
     common = dict(lr=lr, weight_decay=weight_decay)
@@ -126,6 +140,10 @@ def make_optimizer(name, parameter, lr, weight_decay, o):
         return Adafactor([parameter], eps=eps, **common, **o), factored + ["exp_avg"] * ("beta1" in o)
     if name == "adalomo":
         return AdaLomo([parameter], **{"clip_threshold": 1.0, **common, **o}), factored
+    if name == "muon":
+        if "ns_coefficients" in o:
+            o["ns_coefficients"] = tuple(map(float, o["ns_coefficients"].split(";")))
+        return torch.optim.Muon([parameter], **common, **o), ["momentum_buffer"]
     if name == "lars":
         return Lars([parameter], **{"momentum": 0.9, "trust_coefficient": 1e-3, **common, **o}), ["momentum_buffer"]
     if name == "lamb":
@@ -150,15 +168,17 @@ def gradients(generator):
 
 
 def text(value):
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    if isinstance(value, bool):
+        return {True: "true", False: "false"}[value]
+    return value if isinstance(value, str) else repr(value)
 
 
-def run_case(out, name, lr, weight_decay, options, parameter, grads, count=None):
+def run_case(out, name, lr, weight_decay, options, parameter, grads, count=None, word="case"):
     parameter = torch.nn.Parameter(parameter)
     optimizer, states = make_optimizer(name, parameter, lr, weight_decay, options)
     pairs = ",".join(f"{k}={text(v)}" for k, v in options.items()) or "-"
     shape = str(count) if count else "x".join(map(str, parameter.shape))
-    out.write(f"case {name} {lr!r} {weight_decay!r} {shape} {len(grads)} {len(states)} {pairs}\n")
+    out.write(f"{word} {name} {lr!r} {weight_decay!r} {shape} {len(grads)} {len(states)} {pairs}\n")
     out.write(words(parameter, count) + "\n")
     for grad in grads:
         out.write(words(grad, count) + "\n")
@@ -176,12 +196,12 @@ def vector_case(out, name, lr, weight_decay, **options):
     run_case(out, name, lr, weight_decay, options, parameter, gradients(generator), ELEMENTS)
 
 
-def tensor_case(out, name, lr, weight_decay, shape, **options):
+def tensor_case(out, name, lr, weight_decay, shape, word="case", **options):
     generator = torch.Generator().manual_seed(len(name) * 100 + len(str(options)) + sum(shape))
     parameter = torch.randn(shape, generator=generator) * 0.5
     grads = [torch.randn(shape, generator=generator) * 10.0**i for i in (-2, 0, -1)]
     grads[1][0] = 0.0
-    run_case(out, name, lr, weight_decay, options, parameter, grads)
+    run_case(out, name, lr, weight_decay, options, parameter, grads, word=word)
 
 
 def main():
@@ -219,6 +239,12 @@ def main():
         tensor_case(out, "lars", 0.1, 0.0, matrix, momentum=0.5)
         tensor_case(out, "lars", 0.1, 0.01, matrix, trust_coefficient=0.02)
         tensor_case(out, "lamb", 1e-2, 0.0, matrix, beta1=0.8, eps=1e-5)
+        with products_in_fp32():
+            tensor_case(out, "muon", 0.02, 0.1, matrix)
+            tensor_case(out, "muon", 0.02, 0.0, (13, 7), adjust_lr_fn="match_rms_adamw")
+            tensor_case(out, "muon", 0.1, 0.1, (8, 8), nesterov=False, momentum=0.5, eps=1e-3)
+            tensor_case(out, "muon", 0.1, 0.1, (6, 9), ns_steps=3, ns_coefficients="2.0;-1.5;0.5")
+        tensor_case(out, "muon", 0.02, 0.1, (14, 22), word="rough")
 
 
 main()
