@@ -83,7 +83,7 @@ void DynamicMap::decode(const std::uint8_t* codes, std::size_t count, float scal
 
 void DynamicMap::encode(const float* numbers, std::size_t count, float scale, std::uint8_t* codes) const {
   std::size_t done = 0;
-  if (usable_isa() == Isa::Avx512Vbmi && std::isfinite(scale)) {
+  if (usable_isa() == Isa::Avx512Vbmi) {
     done = count / kWideRun * kWideRun;
     encode_wide(ranks_, border_planes_.data(), with_sign_, {numbers, done}, scale, codes);
   }
@@ -134,28 +134,9 @@ void DynamicMap::fill_ranks() {
     ranks_.slopes[i] = static_cast<float>(per_unit * std::pow(10.0, 6.0 - static_cast<double>(i)));
     ranks_.offsets[i] = static_cast<float>(first_rank - 0.1 * per_unit - 0.5);
   }
-  fill_binades();
   for (int place = 0; place < 256; ++place) {
     const bool negative = with_sign_ && place >= 128;
     ranks_.borders[place] = last_of_rank(negative ? place - 128 : place, negative);
-  }
-}
-
-void DynamicMap::fill_binades() {
-  const auto least_at = [&](double x) {
-    std::size_t least = 0;
-    for (std::size_t d = 1; d < kDecades; ++d) {
-      const auto line = [&](std::size_t i) { return x * ranks_.slopes[i] + ranks_.offsets[i]; };
-      if (line(d) < line(least)) least = d;
-    }
-    return least;
-  };
-  for (int i = 0; i < 32; ++i) {
-    const std::size_t low = least_at(std::ldexp(1.0, i - 31)), high = least_at(std::ldexp(1.0, i - 30));
-    ranks_.lower.slopes[i] = ranks_.slopes[low];
-    ranks_.lower.offsets[i] = ranks_.offsets[low];
-    ranks_.upper.slopes[i] = ranks_.slopes[high];
-    ranks_.upper.offsets[i] = ranks_.offsets[high];
   }
 }
 

@@ -31,12 +31,6 @@ class DynamicMap {
   /// below. Whether it is one below is a comparison with one border.
   struct Ranks {
     std::array<float, kDecades> slopes, offsets;
-    /// The least line at the lower and at the upper end of every binade from 2^-31 on, at the exponent's last five
-    /// bits: decades are longer than binades, so that these two are least in between.
-    struct Binades {
-      alignas(64) std::array<float, 32> slopes, offsets;
-    };
-    Binades lower, upper;
     /// The last magnitude that has the rank; of negative numbers 128 places on.
     std::array<float, 256> borders;
     int code_of_zero;
@@ -45,7 +39,6 @@ class DynamicMap {
  private:
   void fill_values();
   void fill_ranks();
-  void fill_binades();
   [[nodiscard]] float last_of_rank(int rank, bool negative) const;
 
   bool with_sign_;

@@ -2,9 +2,6 @@
 
 #include <immintrin.h>
 
-#include <array>
-#include <cmath>
-
 // Some compilers' own headers leave a register unset on purpose and then warn of it.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -53,58 +50,6 @@ struct Table {
   return _mm512_packus_epi16(_mm512_packus_epi32(numbers[0], numbers[1]), _mm512_packus_epi32(numbers[2], numbers[3]));
 }
 
-/// Division by one number, rounded as a division is, in five operations that do not wait for a divider: a quotient by
-/// the reciprocal in two parts is one of the two nearest numbers, its remainder is exact, and that corrects it
-/// (Markstein, IBM J. Res. Dev. 34, 1990). The power of two keeps remainders of normal quotients above 1e-8 in range.
-struct Divisor {
-  __m512 power, number, high, low;
-
-  [[gnu::target("avx512vbmi"), gnu::always_inline]] explicit Divisor(float divisor) {
-    const float scaling = divisor < 0x1p-40F ? 0x1p100F : divisor > 0x1p60F ? 0x1p-80F : 1.0F;
-    const float scaled = divisor * scaling, reciprocal = 1.0F / scaled;
-    power = _mm512_set1_ps(scaling);
-    number = _mm512_set1_ps(scaled);
-    high = _mm512_set1_ps(reciprocal);
-    low = _mm512_set1_ps(std::fma(-reciprocal, scaled, 1.0F) / scaled);
-  }
-
-  [[gnu::target("avx512vbmi"), gnu::always_inline]] __m512 under(__m512 dividend) const {
-    const __m512 x = _mm512_mul_ps(dividend, power);
-    const __m512 near = _mm512_fmadd_ps(x, high, _mm512_mul_ps(x, low));
-    return _mm512_fmadd_ps(_mm512_fnmadd_ps(near, number, x), high, near);
-  }
-};
-
-/// A table of 32 floats.
-struct ShortTable {
-  __m512 first, second;
-  [[gnu::target("avx512vbmi"), gnu::always_inline]] explicit ShortTable(const std::array<float, 32>& floats)
-      : first(_mm512_load_ps(floats.data())), second(_mm512_load_ps(floats.data() + 16)) {}
-  /// The last five bits of an index count.
-  [[gnu::target("avx512vbmi"), gnu::always_inline]] __m512 at(__m512i places) const {
-    return _mm512_permutex2var_ps(first, places, second);
-  }
-};
-
-/// The rank of a magnitude or one less.
-struct RankLines {
-  ShortTable lower_slopes, lower_offsets, upper_slopes, upper_offsets;
-
-  [[gnu::target("avx512vbmi"), gnu::always_inline]] explicit RankLines(const DynamicMap::Ranks& ranks)
-      : lower_slopes(ranks.lower.slopes),
-        lower_offsets(ranks.lower.offsets),
-        upper_slopes(ranks.upper.slopes),
-        upper_offsets(ranks.upper.offsets) {}
-
-  [[gnu::target("avx512vbmi"), gnu::always_inline]] __m512i at(__m512 magnitude) const {
-    const __m512i bits = _mm512_castps_si512(_mm512_max_ps(magnitude, _mm512_set1_ps(0x1p-31F)));
-    const __m512i binade = _mm512_srli_epi32(bits, 23);
-    const __m512 lower = _mm512_fmadd_ps(magnitude, lower_slopes.at(binade), lower_offsets.at(binade));
-    const __m512 upper = _mm512_fmadd_ps(magnitude, upper_slopes.at(binade), upper_offsets.at(binade));
-    return _mm512_cvttps_epi32(_mm512_min_ps(lower, upper));
-  }
-};
-
 }  // namespace
 
 [[gnu::target("avx512vbmi")]] void decode_wide(const std::uint8_t* planes, const std::uint8_t* codes, std::size_t count,
@@ -122,18 +67,23 @@ struct RankLines {
                                                bool with_sign, std::span<const float> numbers, float scale,
                                                std::uint8_t* codes) {
   const Table borders(planes);
-  const RankLines lines(ranks);
-  const Divisor divisor(scale);
+  const __m512 divisor = _mm512_set1_ps(scale);
   const __m512i sign_place = _mm512_set1_epi32(with_sign ? 128 : 0), one = _mm512_set1_epi32(1);
   const __m512i zero_code = _mm512_set1_epi8(static_cast<char>(ranks.code_of_zero));
   for (std::size_t i = 0; i < numbers.size(); i += kWideRun) {
     Four rank, place;
     __m512 magnitude[4];
     for (int k = 0; k < 4; ++k) {
-      const __m512 number = _mm512_loadu_ps(numbers.data() + i + 16 * k);
-      magnitude[k] = divisor.under(_mm512_abs_ps(number));
-      rank[k] = lines.at(magnitude[k]);
-      const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(_mm512_castps_si512(number), 24), sign_place);
+      const __m512 x = _mm512_div_ps(_mm512_loadu_ps(numbers.data() + i + 16 * k), divisor);
+      magnitude[k] = _mm512_abs_ps(x);
+      __m512 least = _mm512_set1_ps(255);
+      for (std::size_t d = 0; d < DynamicMap::kDecades; ++d) {
+        const __m512 line =
+            _mm512_fmadd_ps(magnitude[k], _mm512_set1_ps(ranks.slopes[d]), _mm512_set1_ps(ranks.offsets[d]));
+        least = _mm512_min_ps(line, least);  // NaN is not
+      }
+      rank[k] = _mm512_cvttps_epi32(least);
+      const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(_mm512_castps_si512(x), 24), sign_place);
       place[k] = _mm512_or_si512(rank[k], sign);
     }
     const __m512i places = packed(place);

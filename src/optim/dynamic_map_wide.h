@@ -15,7 +15,7 @@ inline constexpr std::size_t kWideRun = 64;
 
 /// DynamicMap::decode. `planes`: of its values.
 void decode_wide(const std::uint8_t* planes, const std::uint8_t* codes, std::size_t count, float scale, float* numbers);
-/// DynamicMap::encode with a finite scale. `planes`: of the borders.
+/// DynamicMap::encode. `planes`: of the borders.
 void encode_wide(const DynamicMap::Ranks& ranks, const std::uint8_t* planes, bool with_sign,
                  std::span<const float> numbers, float scale, std::uint8_t* codes);
 

@@ -212,7 +212,7 @@ TEST(DynamicMap, FindsTheNearestNumberWithEveryInstructionSet) {
   limit_isa(Isa::Avx512Vbmi);
 }
 
-// Quotients are rounded as a division rounds them, whatever takes its place, from the least scale to the largest.
+// Quotients are rounded as a division rounds them, from the least scale to the largest.
 TEST(DynamicMap, DividesByTheScaleExactlyWithEveryInstructionSet) {
   constexpr std::size_t kNearBorders = 255 * 27;
   for (const DynamicMap* map : {&signed_dynamic_map(), &unsigned_dynamic_map()}) {
