@@ -30,6 +30,10 @@ put("safetensors", "overlap", safetensors({"a": row("U8", [2], 0, 2), "b": row("
 put("safetensors", "wrap", safetensors({"a": row("F32", [2**32, 2**32], 0, 0)}, 0))
 put("safetensors", "twice", safetensors('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1))
 
+put("hjson", "json", '{"a": [1, -2.5e-3, true, null, "x\\"\\u00e4\\n"], "b": {"c": {}}, "d": 5e8}\n')
+put("hjson", "by_hand", "# one\nstage: 3 // three\n'path': /local_nvme # 1\nlist: [1, 2,\n3\n] /* end */\n"
+    "text: '''\n  one\n    two\n  '''\ninner: {on: true,}\n")
+put("hjson", "broken", '{"a": {"b": [1, 2, "c')
 put("shard_index", "two", json.dumps({"metadata": {"total_size": 12}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}))
 put("shard_index", "escape", json.dumps({"weight_map": {"a": "../secret"}}))
 put("shard_index", "twice", '{"weight_map":{"a":"x","a":"y"}}')

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "format/gguf.h"
 #include "format/gguf_model.h"
 #include "format/gguf_tokenizer.h"
+#include "format/hjson.h"
 #include "format/model_config.h"
 #include "format/model_dir.h"
 #include "format/safetensors.h"
@@ -26,6 +28,15 @@ inline void fuzz_safetensors(std::string bytes) {
       piece.resize(static_cast<std::size_t>(std::min<Bytes>(tensor.size, 64)));
       file.read(tensor, tensor.size - static_cast<Bytes>(piece.size()), piece);
     }
+  } catch (const Error&) {
+  }
+}
+
+/// What was read is JSON, which reads back to the same.
+inline void fuzz_hjson(const std::string& text) {
+  try {
+    const nlohmann::ordered_json object = parse_hjson_object(text, "input");
+    if (parse_hjson_object(object.dump(), "input", {.max_bytes = 64 * MiB}) != object) __builtin_trap();
   } catch (const Error&) {
   }
 }

@@ -96,7 +96,7 @@ constexpr DeepSpeedKey kKeys[] = {
     {"optimizer.params.comm_backend_name", "text", NoEffect, "`--collective` names the library"},
     {"optimizer.params.muon_lr", "number", Refused, "use lr, and --param-group for what has a rate of its own"},
     {"optimizer.params.adam_lr", "number", Refused, "use lr, and --param-group for what has a rate of its own"},
-    {"optimizer.params.ns_method", "text", Refused, "muon has one way to make a matrix orthogonal", {}, "standard"},
+    {"optimizer.params.ns_method", "text", NoEffect, "the methods differ in rounding and speed alone"},
     {"zero_allow_untested_optimizer", "bool", NoEffect, "every rule is tested at the stages that it is allowed at"},
     {"zero_force_ds_cpu_optimizer", "bool", NoEffect, "updates run on the CPU"},
 

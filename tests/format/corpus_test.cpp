@@ -26,6 +26,7 @@ void replay(const std::string& name, Target target) {
 TEST(FuzzCorpus, Safetensors) { replay("safetensors", fuzz_safetensors); }
 TEST(FuzzCorpus, ShardIndex) { replay("shard_index", fuzz_shard_index); }
 TEST(FuzzCorpus, ModelConfig) { replay("model_config", fuzz_model_config); }
+TEST(FuzzCorpus, Hjson) { replay("hjson", fuzz_hjson); }
 TEST(FuzzCorpus, Gguf) { replay("gguf", fuzz_gguf); }
 
 }  // namespace
