@@ -82,7 +82,7 @@ struct Row {
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
   /// Update: of the tensors that it needs whole, one after the other.
   std::vector<const ComputeTrace*> of_tensors = {};
-  Bytes bytes = 0;                        ///< touched by Update and ReduceNorm, or sent to other ranks
+  Bytes bytes = 0;  ///< touched by Update and ReduceNorm, or sent to other ranks
 };
 
 struct StepRows {
