@@ -1,5 +1,6 @@
 // The update rules of a run, and what each makes of the run's rate and decay. One alone for most; two where adapters
-// and their base are trained by different rules. Chunks of parameters name theirs by its number.
+// and their base are trained by different rules; and behind each that is for hidden layers alone, one for the rest.
+// Chunks of parameters name theirs by its number.
 #pragma once
 #include <memory>
 #include <optional>

@@ -116,7 +116,7 @@ struct StepTrace {
   std::vector<Chunk> chunks;
   std::vector<BlockTrace> traces;
   std::vector<ComputeTrace> updates = {};  ///< what updates compute beside their loops, of tensors that they need whole
-  std::vector<Bytes> boundary_bytes;  ///< per boundary and micro-batch
+  std::vector<Bytes> boundary_bytes;       ///< per boundary and micro-batch
   std::int64_t tokens_per_micro_batch = 0;
   std::vector<std::int64_t> pass_tokens;  ///< generation: how many tokens pass at once, one plan each; else empty
   std::vector<Bytes> cache_bytes;         ///< generation: per block keys and values; of the loss block its logits

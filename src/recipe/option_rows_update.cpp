@@ -180,8 +180,9 @@ std::vector<OptionRow> update_rows() {
                 .help = "of adamw, adam, adagrad, rmsprop",
                 .aliases = {"adam_epsilon", "adam_eps"},
                 .absent = kRulesOwn}),
-      real_row("momentum", &Settings::momentum, kNotNegative,
-               {.argument = "X", .help = "of sgd, rmsprop, lars, muon", .aliases = {"sgd_momentum"}, .absent = kRulesOwn}),
+      real_row(
+          "momentum", &Settings::momentum, kNotNegative,
+          {.argument = "X", .help = "of sgd, rmsprop, lars, muon", .aliases = {"sgd_momentum"}, .absent = kRulesOwn}),
       choice_row(
           "decay", &Settings::decay, std::span<const Spelling<Decay>>(kDecays),
           {.argument = "matrices|all", .help = "which tensors decay: those with two or more dimensions, or all"}),

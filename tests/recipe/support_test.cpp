@@ -52,11 +52,11 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
-                         testing::Values(NamedValue{"optimizer", "galore"},
-                                         NamedValue{"optimizer", "soap"}, NamedValue{"optimizer", "adamw-mini"},
-                                         NamedValue{"device", "cuda"}, NamedValue{"device", "cuda:1"},
-                                         NamedValue{"moments-dtype", "fp16"}, NamedValue{"compute-dtype", "bf16"},
-                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
+                         testing::Values(NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
+                                         NamedValue{"optimizer", "adamw-mini"}, NamedValue{"device", "cuda"},
+                                         NamedValue{"device", "cuda:1"}, NamedValue{"moments-dtype", "fp16"},
+                                         NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
+                                         NamedValue{"stochastic-rounding", "true"},
 
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
                                          NamedValue{"adapter", "qlora"}, NamedValue{"lora-dropout", "0.1"}),

@@ -22,7 +22,7 @@ TEST_F(MuonOracleProgram, TrainsMatricesOfLayersByMuonAndTheRestByAdamwAsTorchDo
       const auto result =
           run("train --model " + from + "base --data " + from + "data.safetensors --output " + path("out") +
               " --no-shuffle --seq-len 16 --micro-batch-size 2 --grad-accumulation 2 --max-steps 4 --threads 2"
-              " --resume never --optimizer muon --lr 0.02 --optimizer-option adamw_lr=3e-3"
+              " --resume never --optimizer muon --lr 0.02 --optimizer-option adamw_lr=3e-3,adamw_eps=1e-4"
               " --optimizer-option ns_coefficients=3.4445,-4.775,2.0315 --weight-decay 0.1 --max-grad-norm 0.7"
               " --lr-schedule constant " +
               how);

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 STEPS, ACCUMULATION, ROWS, LENGTH = 4, 2, 2, 16
-LR, ADAMW_LR, DECAY, BOUND = 0.02, 3e-3, 0.1, 0.7
+# A bias of keys has gradient 0 but for rounding, which a small eps would make steps of.
+LR, ADAMW_LR, EPS, DECAY, BOUND = 0.02, 3e-3, 1e-4, 0.1, 0.7
 
 
 def llama():
@@ -63,7 +64,7 @@ def make(model, folder):
             tables.append(parameter)
     muon = torch.optim.Muon([part for each in hidden for part in each.parts], lr=LR, weight_decay=DECAY)
     adamw = torch.optim.AdamW([{"params": tables, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}],
-                              lr=ADAMW_LR)
+                              lr=ADAMW_LR, eps=EPS)
     losses, norms = [], []
     for step in range(STEPS):
         first = step * ACCUMULATION * ROWS
