@@ -22,4 +22,7 @@ std::vector<format::AdaptedModule> add_adapters(Model& model, const format::Adap
 /// ConfigError when a pattern matches nothing or nothing is left to train.
 void freeze(Model& model, std::span<const std::string> patterns);
 
+/// Linear maps of layers that are frozen are stored in NF4: a chunk of its own for those of each block.
+void store_in_nf4(Model& model);
+
 }  // namespace sluice::model

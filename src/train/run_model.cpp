@@ -128,6 +128,12 @@ RunModel make_run_model(const recipe::Settings& settings, const format::ModelCon
     if (run.adapter->dropout > 0) log_warning("the adapter's config asks for dropout: it is not applied");
   }
   model::freeze(run.model, settings.freeze);
+  if (settings.base_dtype == recipe::BaseFormat::Nf4) {
+    if (run.adapter->dora)
+      throw ConfigError("adapter", "--base-dtype nf4 is not available for DoRA",
+                        "expected LoRA, got " + settings.adapter_path, "use --base-dtype stored");
+    model::store_in_nf4(run.model);
+  }
   return run;
 }
 

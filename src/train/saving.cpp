@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 const char* dtype_of(const optim::WeightPrecision& precision) {
   switch (precision.weights) {
     case NumberFormat::Fp32:
+    case NumberFormat::Nf4:  // of what is trained, never
       break;
     case NumberFormat::Bf16:
       return "BF16";
