@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/half.h"
 #include "base/isa.h"
+#include "base/nf4.h"
 
 namespace sluice {
 namespace {
@@ -99,20 +100,37 @@ const char* name(NumberFormat format) {
       return "bf16";
     case NumberFormat::Fp16:
       return "fp16";
+    case NumberFormat::Nf4:
+      return "nf4";
   }
   return "?";
 }
 
+Bytes stored_bytes(NumberFormat format, std::int64_t count) {
+  switch (format) {
+    case NumberFormat::Fp32:
+      break;
+    case NumberFormat::Bf16:
+    case NumberFormat::Fp16:
+      return count * Bytes{sizeof(std::uint16_t)};
+    case NumberFormat::Nf4:
+      return nf4_bytes(count);
+  }
+  return count * Bytes{sizeof(float)};
+}
+
 void round_to(NumberFormat format, std::span<float> numbers) {
+  SLUICE_CHECK(format != NumberFormat::Nf4);
   if (format == NumberFormat::Bf16) run_widest(RoundLoop<Bf16>{numbers.data()}, numbers.size());
   if (format == NumberFormat::Fp16) run_widest(RoundLoop<Fp16>{numbers.data()}, numbers.size());
 }
 
-void widen_in_place(NumberFormat format, std::span<float> numbers) {
+void widen(NumberFormat format, const std::byte* stored, std::span<float> numbers) {
   auto* const wide = reinterpret_cast<std::byte*>(numbers.data());
-  const std::byte* const half = wide + numbers.size_bytes() / 2;
-  if (format == NumberFormat::Bf16) run_widest(WidenLoop<Bf16>{wide, half}, numbers.size());
-  if (format == NumberFormat::Fp16) run_widest(WidenLoop<Fp16>{wide, half}, numbers.size());
+  if (format == NumberFormat::Fp32 && wide != stored) std::memmove(wide, stored, numbers.size_bytes());
+  if (format == NumberFormat::Bf16) run_widest(WidenLoop<Bf16>{wide, stored}, numbers.size());
+  if (format == NumberFormat::Fp16) run_widest(WidenLoop<Fp16>{wide, stored}, numbers.size());
+  if (format == NumberFormat::Nf4) unpack_nf4(stored, numbers);
 }
 
 void narrow_in_place(NumberFormat format, std::span<float> numbers) {
@@ -123,7 +141,7 @@ void narrow_in_place(NumberFormat format, std::span<float> numbers) {
 }
 
 void narrow(NumberFormat format, std::span<const float> from, std::span<std::uint16_t> to) {
-  SLUICE_CHECK(format != NumberFormat::Fp32 && from.size() == to.size());
+  SLUICE_CHECK((format == NumberFormat::Bf16 || format == NumberFormat::Fp16) && from.size() == to.size());
   if (format == NumberFormat::Bf16) run_widest(NarrowLoop<Bf16>{from.data(), to.data()}, from.size());
   if (format == NumberFormat::Fp16) run_widest(NarrowLoop<Fp16>{from.data(), to.data()}, from.size());
 }

@@ -1,23 +1,30 @@
-// Numbers of 16 bits where they are stored and fp32 where they are used: how a run of them changes its width.
+// Numbers of fewer bits where they are stored and fp32 where they are used: how a run of them changes its width.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "base/units.h"
+
 namespace sluice {
 
-enum class NumberFormat { Fp32, Bf16, Fp16 };
+/// Nf4 (nf4.h) is for whole tensors that nothing writes again: numbers alone do not say how to round to it.
+enum class NumberFormat { Fp32, Bf16, Fp16, Nf4 };
 
-/// "fp32", "bf16", "fp16".
+/// "fp32", "bf16", "fp16", "nf4".
 [[nodiscard]] const char* name(NumberFormat format);
+
+/// Bytes of so many numbers. Of Nf4 they are whole records.
+[[nodiscard]] Bytes stored_bytes(NumberFormat format, std::int64_t count);
 
 /// The nearest number that `format` has (ties to even), in place. Infinity where the format's range ends; NaN stays.
 void round_to(NumberFormat format, std::span<float> numbers);
 
-/// Makes fp32 of numbers of 16 bits in place: they fill the upper half of the bytes of `numbers`. Exact.
-void widen_in_place(NumberFormat format, std::span<float> numbers);
+/// Makes fp32 of stored numbers, exact. `stored` may lie in the memory of `numbers`, if its bytes end where that does
+/// or, of Nf4, up to a page before.
+void widen(NumberFormat format, const std::byte* stored, std::span<float> numbers);
 
-/// The other way: the numbers, rounded like `round_to`, fill the upper half of the bytes of `numbers`.
+/// The other way for 16 bits: the numbers, rounded like `round_to`, fill the upper half of the bytes of `numbers`.
 void narrow_in_place(NumberFormat format, std::span<float> numbers);
 
 /// The same into other memory (`to` as long as `from`, no overlap). Exact for numbers that `format` has; else

@@ -13,6 +13,7 @@ namespace {
 collective::ElementType element_type(NumberFormat wire) {
   switch (wire) {
     case NumberFormat::Fp32:
+    case NumberFormat::Nf4:  // of what is sent, never
       break;
     case NumberFormat::Bf16:
       return collective::ElementType::Bf16;
@@ -36,7 +37,7 @@ struct Wire {
     return {numbers.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), format};
   }
   void narrow() const { narrow_in_place(format, numbers); }
-  void widen() const { widen_in_place(format, numbers); }
+  void widen() const { sluice::widen(format, data(), numbers); }
   // `narrowed`: as many numbers in narrow form, anywhere in the memory around.
   void widen(const std::byte* narrowed) const {
     if (!is_narrow()) return;

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/narrow.h"
+#include "base/nf4.h"
 
 namespace sluice::exec {
 namespace {
@@ -82,7 +83,7 @@ void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t firs
 void State::write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
   for (const Place& place : waits_at_[buffer]) std::memcpy(address(place) + offset, source.data(), source.size());
   if (!stored_[buffer]) return;
-  if (buffers_[buffer].on_disk == NumberFormat::Fp32) {
+  if (buffers_[buffer].stored == NumberFormat::Fp32) {
     channel_->write(objects_[buffer], offset, source);
   } else {
     write_narrow(buffer, offset, source);
@@ -95,7 +96,7 @@ void State::write_narrow(plan::BufferId buffer, Bytes offset, std::span<const st
   constexpr std::size_t kNumbers = tier::kStripeBytes / sizeof(std::uint16_t);
   for (std::size_t first = 0; first < wide.size(); first += kNumbers) {
     const std::span to(reinterpret_cast<std::uint16_t*>(stripe_.get()), std::min(kNumbers, wide.size() - first));
-    narrow(buffers_[buffer].on_disk, wide.subspan(first, to.size()), to);
+    narrow(buffers_[buffer].stored, wide.subspan(first, to.size()), to);
     channel_->write(objects_[buffer], offset / 2 + static_cast<Bytes>(first * sizeof(std::uint16_t)),
                     std::as_bytes(to));
   }
@@ -104,12 +105,41 @@ void State::write_narrow(plan::BufferId buffer, Bytes offset, std::span<const st
 void State::read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination) {
   if (!waits_at_[buffer].empty()) {
     std::memcpy(destination.data(), address(waits_at_[buffer].front()) + offset, destination.size());
-  } else if (buffers_[buffer].on_disk == NumberFormat::Fp32) {
+  } else if (buffers_[buffer].stored == NumberFormat::Fp32) {
     read_store(static_cast<std::size_t>(buffer), offset, destination);
   } else {
-    read_store(static_cast<std::size_t>(buffer), offset / 2, destination.last(destination.size() / 2));
-    widen_in_place(buffers_[buffer].on_disk,
-                   {reinterpret_cast<float*>(destination.data()), destination.size() / sizeof(float)});
+    SLUICE_CHECK(buffers_[buffer].stored != NumberFormat::Nf4, "NF4 weights are saved by nobody");
+    const std::span<std::byte> half = destination.last(destination.size() / 2);
+    read_store(static_cast<std::size_t>(buffer), offset / 2, half);
+    widen(buffers_[buffer].stored, half.data(),
+          {reinterpret_cast<float*>(destination.data()), destination.size() / sizeof(float)});
+  }
+}
+
+void State::write_stored(int chunk, Bytes offset, std::span<const std::byte> source) {
+  const auto found = std::ranges::find_if(buffers_, [&](const plan::Buffer& buffer) {
+    return buffer.kind == plan::BufferKind::Weight && buffer.chunk == chunk;
+  });
+  const auto buffer = static_cast<plan::BufferId>(found - buffers_.begin());
+  SLUICE_CHECK(found->stored == NumberFormat::Nf4, "stored bytes of ", name(found->stored), " weights");
+  const Bytes first = offset / kNf4Bytes * kNf4Elements;
+  const auto count = static_cast<Bytes>(source.size()) / kNf4Bytes * kNf4Elements;
+  SLUICE_CHECK(offset % kNf4Bytes == 0 && static_cast<Bytes>(source.size()) == nf4_bytes(count), "a cut record");
+  for (const Place& place : waits_at_[buffer])
+    widen(found->stored, source.data(),
+          {reinterpret_cast<float*>(address(place)) + first, static_cast<std::size_t>(count)});
+  if (!stored_[buffer]) return;
+  const Bytes end = nf4_bytes(found->num_elements);
+  for (Bytes done = 0; done < static_cast<Bytes>(source.size());) {
+    const Bytes in_stripe = (offset + done) % tier::kStripeBytes;
+    const Bytes length = std::min(tier::kStripeBytes - in_stripe, static_cast<Bytes>(source.size()) - done);
+    std::memcpy(stripe_.get() + in_stripe, source.data() + done, static_cast<std::size_t>(length));
+    done += length;
+    const Bytes filled = in_stripe + length, begin = offset + done - filled;
+    if (filled < tier::kStripeBytes && offset + done < end) return;
+    const Bytes whole = std::min(tier::kStripeBytes, found->bytes_on_disk() - begin);  // the last has a page's padding
+    std::fill(stripe_.get() + filled, stripe_.get() + whole, std::byte{0});
+    channel_->write(objects_[buffer], begin, {stripe_.get(), static_cast<std::size_t>(whole)});
   }
 }
 

@@ -25,12 +25,16 @@ class State {
   /// Bytes of a persistent buffer. `offset` is a multiple of tier::kStripeBytes and the length too, unless it ends the
   /// buffer; `source` is 4096-aligned.
   void write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source);
-  /// Any range.
+  /// Any range; of weights in NF4 none.
   void read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination);
   /// The same for elements of a chunk's weights, or of a moment with one fp32 number per element; `first` is a multiple
   /// of kPiece.
   void write(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<const float> source);
   void read(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::span<float> destination);
+
+  /// Stored bytes of a chunk's weights in Buffer::stored, from `offset` on: what numbers alone do not say. From the
+  /// first byte to the last without a gap, all of a chunk before anything else.
+  void write_stored(int chunk, Bytes offset, std::span<const std::byte> source);
 
   /// Elements; in 16 bits they are a stripe.
   static constexpr std::int64_t kPiece = tier::kStripeBytes / static_cast<std::int64_t>(sizeof(std::uint16_t));

@@ -75,15 +75,25 @@ void check_others(const Model& model, const format::AdapterConfig& config) {
                     "use these names in --lora-targets, or all-linear");
 }
 
-using IsTrained = std::function<bool(const ParameterSpec&)>;
+/// Parameters of a chunk that become one of their own, and what is said of that one.
+struct Split {
+  std::function<bool(const ChunkSpec&, const ParameterSpec&)> takes;
+  std::function<void(ChunkSpec&)> change;
+  std::string suffix;
+};
 
-// The trained part of a chunk comes first and keeps its name. Parameters keep their order within each part.
-std::vector<ChunkSpec> split(const ChunkSpec& chunk, const IsTrained& is_trained, std::vector<ParameterPlace>& places) {
+// What stays comes first and keeps its name. Parameters keep their order within each part.
+std::vector<ChunkSpec> split(const ChunkSpec& chunk, const Split& by, std::vector<ParameterPlace>& places) {
   std::vector<ChunkSpec> parts;
-  for (const bool trained : {true, false}) {
-    ChunkSpec part{chunk.name + (trained || !chunk.trained ? "" : ".frozen"), {}, trained, chunk.rule};
+  for (const bool taken : {false, true}) {
+    ChunkSpec part = chunk;
+    part.parameters.clear();
+    if (taken) {
+      by.change(part);
+      part.name += by.suffix;
+    }
     for (std::size_t i = 0; i < chunk.parameters.size(); ++i) {
-      if ((chunk.trained && is_trained(chunk.parameters[i])) != trained) continue;
+      if (by.takes(chunk, chunk.parameters[i]) != taken) continue;
       places[i] = {static_cast<int>(parts.size()), static_cast<int>(part.parameters.size())};
       part.parameters.push_back(chunk.parameters[i]);
     }
@@ -93,14 +103,14 @@ std::vector<ChunkSpec> split(const ChunkSpec& chunk, const IsTrained& is_trained
   return parts;
 }
 
-// Chunks of which all is trained or all is frozen.
-void regroup(Model& model, const IsTrained& is_trained) {
+// Chunks of which all is taken or all stays.
+void regroup(Model& model, const Split& by) {
   std::vector<ChunkSpec> chunks;
   std::vector<std::vector<ParameterPlace>> moved;  // by old chunk and parameter
   std::vector<std::vector<int>> parts_of;          // by old chunk
   for (const ChunkSpec& chunk : model.chunks) {
     auto& places = moved.emplace_back(chunk.parameters.size());
-    std::vector<ChunkSpec> parts = split(chunk, is_trained, places);
+    std::vector<ChunkSpec> parts = split(chunk, by, places);
     for (ParameterPlace& place : places) place.chunk += static_cast<int>(chunks.size());
     auto& indices = parts_of.emplace_back();
     for (ChunkSpec& part : parts) {
@@ -184,7 +194,19 @@ void freeze(Model& model, std::span<const std::string> patterns) {
                       "`sluice inspect` lists them; * stands for any characters");
   }
   if (!any_left) throw ConfigError("freeze", "nothing is left to train", "", "freeze less");
-  regroup(model, [&](const ParameterSpec& spec) { return !frozen.at(spec.name); });
+  regroup(model, {.takes = [&](const ChunkSpec& chunk,
+                               const ParameterSpec& spec) { return chunk.trained && frozen.at(spec.name); },
+                  .change = [](ChunkSpec& part) { part.trained = false; },
+                  .suffix = ".frozen"});
+}
+
+void store_in_nf4(Model& model) {
+  regroup(model, {.takes =
+                      [](const ChunkSpec& chunk, const ParameterSpec& spec) {
+                        return !chunk.trained && spec.matrix != ParameterSpec::Matrix::None;
+                      },
+                  .change = [](ChunkSpec& part) { part.stored = NumberFormat::Nf4; },
+                  .suffix = ".nf4"});
 }
 
 }  // namespace sluice::model

@@ -25,4 +25,7 @@ void set_rule_of_ends(Model& model, int from, int to);
 /// ConfigError when a pattern matches nothing or nothing is left to train.
 void freeze(Model& model, std::span<const std::string> patterns);
 
+/// Linear maps of layers that are frozen are stored in NF4: a chunk of its own for those of each block.
+void store_in_nf4(Model& model);
+
 }  // namespace sluice::model

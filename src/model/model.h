@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ struct ChunkSpec {
   std::string name;
   std::vector<ParameterSpec> parameters;
   bool trained = true;
-  int rule = 0;  ///< of the run's update rules
+  int rule = 0;                             ///< of the run's update rules
+  std::optional<NumberFormat> stored = {};  ///< plan::Chunk::stored
 };
 
 /// Where a parameter stands: which of the chunks, and which of that chunk's parameters.

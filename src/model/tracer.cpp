@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/nf4.h"
 #include "model/compute.h"
 #include "model/init.h"
 #include "model/saved_layout.h"
@@ -78,8 +79,11 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   chunk.name = spec.name;
   chunk.trained = spec.trained;
   chunk.rule = spec.rule;
+  chunk.stored = spec.stored;
+  const bool records = spec.stored == NumberFormat::Nf4;
+  const std::int64_t alignment = records ? kNf4Elements : kElementsPerBlock;
   for (const auto& parameter : spec.parameters) {
-    const std::int64_t first = round_up(chunk.num_elements, kElementsPerBlock);
+    const std::int64_t first = round_up(chunk.num_elements, alignment);
     chunk.parameters.push_back({.name = parameter.name,
                                 .shape = parameter.shape,
                                 .first_element = first,
@@ -88,7 +92,7 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
                                 .num_joined = parameter.num_joined});
     chunk.num_elements = first + parameter.num_elements();
   }
-  chunk.num_elements = round_up(chunk.num_elements, kElementsPerPage);
+  chunk.num_elements = round_up(chunk.num_elements, records ? kNf4Elements : kElementsPerPage);
   return chunk;
 }
 

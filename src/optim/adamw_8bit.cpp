@@ -7,8 +7,8 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/dynamic_map.h"
 #include "base/isa.h"
-#include "optim/dynamic_map.h"
 #include "optim/factories.h"
 
 namespace sluice::optim {

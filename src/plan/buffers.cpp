@@ -64,8 +64,9 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   const std::int64_t elements = trace.chunks[chunk].num_elements, own = sharding.elements_per_rank(elements);
   Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, sharding.weights() ? own : elements, true);
   weight.shard = sharding.weights();
-  weight.on_disk = trained ? recipe.rules[trace.chunks[chunk].rule].weights : recipe.frozen;
-  if (weight.on_disk != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
+  const NumberFormat usual = trained ? recipe.rules[trace.chunks[chunk].rule].weights : recipe.frozen;
+  weight.stored = trace.chunks[chunk].stored.value_or(usual);
+  if (weight.stored != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
   weights_.push_back(add(weight));
   if (sharding.weights()) gathered_.push_back(add(chunk_buffer(BufferKind::Gathered, chunk, 0, elements, false)));
   gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);

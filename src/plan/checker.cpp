@@ -22,7 +22,7 @@ std::string CheckReport::action_text(std::int32_t action) const {
 }
 
 int disk_tier(const Machine& machine) {
-  if (machine.tiers.empty() || machine.tiers.back().kind != TierKind::Disk) return -1;
+  if (machine.tiers.empty() || !is_store(machine.tiers.back().kind)) return -1;
   return static_cast<int>(machine.tiers.size()) - 1;
 }
 

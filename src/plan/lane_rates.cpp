@@ -19,7 +19,7 @@ LaneRates::LaneRates(const Machine& machine) : contention_(machine.contention) {
   for (std::size_t t = 0; t + 1 < machine.tiers.size(); ++t) {
     const Tier& tier = machine.tiers[t];
     if (!tier.shared_link) continue;
-    const bool disk = machine.tiers[t + 1].kind == TierKind::Disk;
+    const bool disk = is_store(machine.tiers[t + 1].kind);
     const int up = disk ? kRead : static_cast<int>(Lane::HostToDevice);
     const int down = disk ? kWrite : static_cast<int>(Lane::DeviceToHost);
     links_[up] = {down, share_of(tier.up_both, tier.up)};

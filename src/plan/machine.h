@@ -10,9 +10,12 @@
 
 namespace sluice::plan {
 
-/// Places ordered from fastest to largest. A CPU run has {Host, Disk}, a GPU run {Device, Host, Disk}.
-enum class TierKind { Device, Host, Disk };
+/// Places ordered from fastest to largest. A CPU run has {Host, Disk}, a GPU run {Device, Host, Disk}. Packed is RAM,
+/// too: a store where weights wait in the format in which they are stored (packed_ram.h).
+enum class TierKind { Device, Host, Packed, Disk };
 [[nodiscard]] const char* name(TierKind kind);
+/// Whether copies there are objects of a store, stored in fewer bits where a buffer says so; else they lie in an arena.
+[[nodiscard]] constexpr bool is_store(TierKind kind) { return kind == TierKind::Packed || kind == TierKind::Disk; }
 
 /// One place and the link to the next lower one (the last has none).
 struct Tier {
@@ -84,8 +87,8 @@ struct Machine {
   [[nodiscard]] Bytes process_ram(std::span<const Bytes> bytes) const {
     Bytes total = process_overhead;
     for (std::size_t tier = 0; tier < tiers.size(); ++tier) {
-      const bool in_ram =
-          tiers[tier].kind == TierKind::Host || (tiers[tier].kind == TierKind::Device && emulated_device);
+      const bool in_ram = tiers[tier].kind == TierKind::Host || tiers[tier].kind == TierKind::Packed ||
+                          (tiers[tier].kind == TierKind::Device && emulated_device);
       if (in_ram) total += bytes[tier];
     }
     return total;

@@ -34,8 +34,8 @@ class MovePlanner {
   int num_rows() const { return static_cast<int>(step_.rows.size()); }
   Bytes bytes(BufferId buffer) const { return step_.buffers[buffer].bytes; }
   Bytes moved(const Move& move) const {
-    const bool disk = machine_.tiers[move.upper + 1].kind == TierKind::Disk;
-    return disk ? step_.buffers[move.buffer].bytes_on_disk() : bytes(move.buffer);
+    return is_store(machine_.tiers[move.upper + 1].kind) ? step_.buffers[move.buffer].bytes_on_disk()
+                                                         : bytes(move.buffer);
   }
 
   Seconds transfer(const Move& move) const {
@@ -204,7 +204,7 @@ class MovePlanner {
   void add_move(const Move& move, int row) {
     DraftAction draft;
     Action& action = draft.action;
-    const bool store = machine_.tiers[move.upper + 1].kind == TierKind::Disk;
+    const bool store = is_store(machine_.tiers[move.upper + 1].kind);
     action.kind = move.up ? ActionKind::Fetch : ActionKind::WriteBack;
     action.lane =
         store ? (move.up ? Lane::DiskRead : Lane::DiskWrite) : (move.up ? Lane::HostToDevice : Lane::DeviceToHost);

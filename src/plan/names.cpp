@@ -9,6 +9,8 @@ const char* name(TierKind kind) {
       return "device";
     case TierKind::Host:
       return "host";
+    case TierKind::Packed:
+      return "packed";
     case TierKind::Disk:
       return "disk";
   }

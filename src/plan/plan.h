@@ -30,15 +30,17 @@ struct Buffer {
   /// The range is of the rank's own part of the chunk; `first_element` counts from that part's start until
   /// `take_shard` has made the plan a rank's.
   bool shard = false;
-  int boundary = -1;                          ///< Boundary
-  int micro_batch = -1;                       ///< Boundary, BoundaryGradient, Saved, Scratch
-  int block = -1;                             ///< Saved, Scratch, Cache: whose
-  int saved_class = -1;                       ///< Saved
-  Bytes bytes = 0;                            ///< a multiple of 4096 (8192: of weights of 16 bits)
-  NumberFormat on_disk = NumberFormat::Fp32;  ///< Weight: there 16 bits may stand for an fp32 number
-  bool persistent = false;                    ///< belongs to the training state: lives across steps (weights, moments)
-  /// Bytes of a copy on the disk tier.
-  [[nodiscard]] Bytes bytes_on_disk() const { return on_disk == NumberFormat::Fp32 ? bytes : bytes / 2; }
+  int boundary = -1;                         ///< Boundary
+  int micro_batch = -1;                      ///< Boundary, BoundaryGradient, Saved, Scratch
+  int block = -1;                            ///< Saved, Scratch, Cache: whose
+  int saved_class = -1;                      ///< Saved
+  Bytes bytes = 0;                           ///< a multiple of 4096 (8192: of weights of 16 bits)
+  NumberFormat stored = NumberFormat::Fp32;  ///< Weight: on disk fewer bits may stand for an fp32 number
+  bool persistent = false;                   ///< belongs to the training state: lives across steps (weights, moments)
+  /// Bytes of a copy on the disk tier, a multiple of 4096.
+  [[nodiscard]] Bytes bytes_on_disk() const {
+    return stored == NumberFormat::Fp32 ? bytes : round_up(stored_bytes(stored, bytes / Bytes{sizeof(float)}), 4096);
+  }
 };
 
 /// The closed set of things that can happen (design, section 1).

@@ -55,7 +55,7 @@ Bytes stored_bytes(const PlanSet& plans) {
 }  // namespace
 
 PlanBuilder::PlanBuilder(const StepTrace& trace, const Machine& machine, const PlanRequest& request)
-    : trace_(trace), machine_(machine), request_(request), has_store_(machine.tiers.back().kind == TierKind::Disk) {
+    : trace_(trace), machine_(machine), request_(request), has_store_(is_store(machine.tiers.back().kind)) {
   arenas_ = static_cast<int>(machine.tiers.size()) - (has_store_ ? 1 : 0);
   if (generates()) {
     for (int pass = 0; pass < num_passes(); ++pass) keep_clear(Variant::Generate, {.pass = pass});

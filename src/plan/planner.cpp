@@ -49,7 +49,7 @@ class Planner {
     return result;
   }
 
-  Bytes smallest() const { return smallest_frugal(1.0).arena_peak[0]; }
+  PlanSet smallest() const { return smallest_frugal(1.0); }
 
  private:
   // Below an accelerator plans are large: two attempts in a row that are slower than the one before end the search.
@@ -366,6 +366,10 @@ Bytes PlanSet::workspace_peak() const {
 }
 
 Bytes smallest_arena(const StepTrace& trace, const Machine& machine, const PlanRequest& request) {
+  return smallest_plans(trace, machine, request).arena_peak[0];
+}
+
+PlanSet smallest_plans(const StepTrace& trace, const Machine& machine, const PlanRequest& request) {
   return Planner(trace, machine, request).smallest();
 }
 

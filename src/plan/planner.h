@@ -53,6 +53,9 @@ struct PlanResult {
 
 [[nodiscard]] PlanResult make_plan(const StepTrace& trace, const Machine& machine, const PlanRequest& request);
 
+/// The plans that need least of tier 0, whatever the tiers have; not simulated.
+[[nodiscard]] PlanSet smallest_plans(const StepTrace& trace, const Machine& machine, const PlanRequest& request);
+
 /// The smallest tier-0 capacity for which make_plan succeeds: the peak of the most frugal plan. Every capacity at or
 /// above it has a plan.
 [[nodiscard]] Bytes smallest_arena(const StepTrace& trace, const Machine& machine, const PlanRequest& request);

@@ -124,11 +124,12 @@ Seconds end_of(const Plan& plan, std::span<const Span> period, bool all_lanes) {
 }
 
 void add_totals(const Plan& plan, const Machine& machine, Timeline& timeline) {
+  const bool disk = machine.tiers.back().kind == TierKind::Disk;
   for (const Span& span : timeline.spans) {
     const Action& action = plan.actions[span.action];
     if (action.lane == Lane::Compute) timeline.compute += span.end - span.start;
-    if (action.lane == Lane::DiskRead) timeline.disk_read += action.bytes;
-    if (action.lane == Lane::DiskWrite) timeline.disk_written += action.bytes;
+    if (disk && action.lane == Lane::DiskRead) timeline.disk_read += action.bytes;
+    if (disk && action.lane == Lane::DiskWrite) timeline.disk_written += action.bytes;
   }
   timeline.stall = std::max(0.0, timeline.total - timeline.compute);
   timeline.tier_peak.assign(machine.tiers.size(), 0);
@@ -139,7 +140,7 @@ void add_totals(const Plan& plan, const Machine& machine, Timeline& timeline) {
   for (const Action& action : plan.actions) {
     timeline.tier_peak[0] = std::max(timeline.tier_peak[0], action.workspace);
   }
-  if (machine.tiers.back().kind == TierKind::Disk) timeline.tier_peak.back() = plan.arena_peak.back();
+  if (is_store(machine.tiers.back().kind)) timeline.tier_peak.back() = plan.arena_peak.back();
 }
 
 }  // namespace

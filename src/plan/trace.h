@@ -3,10 +3,12 @@
 // model.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/narrow.h"
 #include "base/units.h"
 
 namespace sluice::plan {
@@ -73,7 +75,7 @@ struct BlockTrace {
 struct ParameterSlot {
   std::string name;
   std::vector<std::int64_t> shape;
-  std::int64_t first_element = 0;  ///< a multiple of 256 elements: no block of a tensor is cut
+  std::int64_t first_element = 0;  ///< a multiple of 256 elements (Nf4: of a record): no block is cut
   std::int64_t num_elements = 0;
   std::int64_t part_of_tensor = 0;  ///< element of the published tensor where this part of it begins
   std::int64_t num_joined = 1;      ///< so many linear maps' matrices stand side by side in it, of equal width
@@ -84,9 +86,10 @@ struct ParameterSlot {
 struct Chunk {
   std::string name;
   std::vector<ParameterSlot> parameters;
-  std::int64_t num_elements = 0;  ///< padding included
-  bool trained = true;            ///< false: frozen, has no gradient, no moments and is never written back
-  int rule = 0;                   ///< which of the run's update rules is its own
+  std::int64_t num_elements = 0;            ///< padding included
+  bool trained = true;                      ///< false: frozen, has no gradient, no moments and is never written back
+  int rule = 0;                             ///< which of the run's update rules is its own
+  std::optional<NumberFormat> stored = {};  ///< how it is stored, if not as the recipe says
 };
 
 /// A block: which chunks it reads (and, when trained, adds gradients to) and which boundaries it reads and writes.

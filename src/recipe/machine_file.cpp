@@ -23,6 +23,8 @@ const char* kind_text(plan::TierKind kind) {
       return "device";
     case plan::TierKind::Host:
       return "host";
+    case plan::TierKind::Packed:  // a plan's own: no machine has it
+      break;
     case plan::TierKind::Disk:
       return "disk";
   }

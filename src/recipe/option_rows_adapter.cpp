@@ -1,5 +1,6 @@
 // Rows of what is trained: frozen parameters and low-rank adapters, with the spellings of PEFT, axolotl and
 // LLaMA-Factory.
+#include <array>
 #include <limits>
 
 #include "recipe/option_rows.h"
@@ -10,15 +11,19 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr unsigned kAdapted = kComputing | kExport;
 
+constexpr std::array<Spelling<BaseFormat>, 2> kBaseFormats = {
+    {{BaseFormat::Stored, "stored"}, {BaseFormat::Nf4, "nf4"}}};
+
 OptionRow adapter_row() {
   OptionRow row = text_row("adapter", &Settings::adapter,
-                           {.argument = "lora|rslora|dora",
+                           {.argument = "lora|qlora|rslora|dora",
                             .help = "freeze the model and train low-rank adapters of its linear maps",
                             .aliases = {"finetuning_type", "peft_type"},
                             .absent = "all parameters are trained"});
   row.set = [](Settings& settings, std::string_view text) {
     const std::string name = fold_name(text);
-    settings.adapter = name == "none" || name == "full" ? "" : name;
+    settings.adapter = name == "none" || name == "full" ? "" : name == "qlora" ? "lora" : name;
+    if (name == "qlora") settings.base_dtype = BaseFormat::Nf4;
   };
   return row;
 }
@@ -48,6 +53,16 @@ OptionRow target_linear_row() {
   return row;
 }
 
+/// The switch of transformers' and axolotl's files.
+OptionRow load_in_4bit_row() {
+  OptionRow row = make_row("load-in-4bit", {.verbs = kComputing, .hidden = true}, ValueKind::Switch);
+  row.set = [](Settings& settings, std::string_view text) {
+    if (parse_switch(text, "load-in-4bit")) settings.base_dtype = BaseFormat::Nf4;
+  };
+  row.print = [](const Settings&) { return std::nullopt; };
+  return row;
+}
+
 }  // namespace
 
 std::vector<OptionRow> adapter_rows() {
@@ -63,6 +78,12 @@ std::vector<OptionRow> adapter_rows() {
                 .help = "folder of an adapter (PEFT's files) of --model: trained on, evaluated, sampled or merged",
                 .aliases = {"lora_model_dir", "adapter_name_or_path"},
                 .absent = "none"}),
+      choice_row("base-dtype", &Settings::base_dtype, std::span<const Spelling<BaseFormat>>(kBaseFormats),
+                 {.verbs = kComputing,
+                  .argument = "stored|nf4",
+                  .help = "linear maps of an adapter's frozen base: as other weights, or 4 bits each (qlora: nf4)",
+                  .aliases = {"bnb_4bit_quant_type"}}),
+      load_in_4bit_row(),
       integer_row("lora-rank", &Settings::lora_rank, {1, 65536},
                   {.argument = "N", .help = "rank of each adapter", .aliases = {"lora_r"}, .absent = "8"}),
       real_row("lora-alpha", &Settings::lora_alpha, {0, kInfinity, true, true},

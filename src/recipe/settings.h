@@ -17,6 +17,8 @@
 namespace sluice::recipe {
 
 using DType = NumberFormat;
+/// Of the linear maps of an adapter's frozen base: as the other weights, or in NF4.
+enum class BaseFormat { Stored, Nf4 };
 enum class UpdateMode { Auto, Backward, NextForward, Sweep };
 enum class ClipMode { Global, TwoPass, Block, Value };
 enum class Decay { Matrices, All };
@@ -98,6 +100,7 @@ struct Settings {
   std::string base_optimizer;                ///< rule of the base, trained beside its adapter; empty: it is frozen
   std::optional<double> base_lr, base_weight_decay;  ///< absent: those of the adapter
   std::map<std::string, std::string> base_optimizer_options;
+  BaseFormat base_dtype = BaseFormat::Stored;
 
   // Precision.
   std::optional<DType> weights_dtype;         ///< absent: as stored, where a run knows its file

@@ -153,13 +153,24 @@ void check_precision(const Settings& settings) {
     refuse("--stochastic-rounding", "it with --moments-dtype bf16, or with bf16 weights and --master-dtype none");
 }
 
+void check_base_format(const Settings& settings) {
+  if (settings.base_dtype == BaseFormat::Stored) return;
+  if (!has_adapter(settings))
+    throw ConfigError("config", "--base-dtype nf4 without an adapter", "expected --adapter or --adapter-path, got none",
+                      "NF4 is for a base that nothing changes");
+  if (!settings.base_optimizer.empty())
+    throw ConfigError("config", "--base-dtype nf4 contradicts --base-optimizer",
+                      "expected a frozen base, got one under " + settings.base_optimizer, "leave one of them out");
+  if (settings.adapter == "dora" || settings.use_dora.value_or(false))
+    refuse("--adapter dora with --base-dtype nf4", "--adapter lora or rslora, or --base-dtype stored");
+  if (sharding(settings).weights()) refuse("--base-dtype nf4 with --zero-stage 3", "--zero-stage 0 to 2");
+}
+
 void check_adapter(const Settings& settings) {
   const std::string& kind = settings.adapter;
-  if (kind == "qlora")
-    refuse("--adapter qlora", "--adapter lora, rslora or dora, or none of them to train all parameters");
   if (kind == "freeze") refuse("finetuning_type freeze", "--freeze with patterns of names");
   if (!kind.empty() && kind != "lora" && kind != "rslora" && kind != "dora")
-    throw ConfigError("config", "unknown adapter '" + kind + "'", "expected lora, rslora or dora");
+    throw ConfigError("config", "unknown adapter '" + kind + "'", "expected lora, qlora, rslora or dora");
   if (settings.lora_dropout > 0) refuse("--lora-dropout " + print_real(settings.lora_dropout), "--lora-dropout 0");
   const bool shaped = settings.lora_rank || settings.lora_alpha || !settings.lora_targets.empty() ||
                       !settings.lora_rank_pattern.empty() || !settings.lora_alpha_pattern.empty();
@@ -249,6 +260,7 @@ void check_supported(const Settings& settings) {
   check_clipping(settings);
   check_precision(settings);
   check_adapter(settings);
+  check_base_format(settings);
   check_execution(settings);
   check_evaluation(settings);
 }

@@ -28,14 +28,15 @@ class DiskMover final : public Mover {
     SLUICE_CHECK(object >= 0, "a disk move of a buffer without an object");
     const std::span bytes(address(arenas_, in_arena), static_cast<std::size_t>(buffer.bytes));
     if (fetch) {
-      channel_->read(object, 0, bytes.last(static_cast<std::size_t>(buffer.bytes_on_disk())));
-      widen_in_place(buffer.on_disk, numbers(bytes));
+      const std::span<std::byte> stored = bytes.last(static_cast<std::size_t>(buffer.bytes_on_disk()));
+      channel_->read(object, 0, stored);
+      widen(buffer.stored, stored.data(), numbers(bytes));
       return;
     }
-    if (buffer.on_disk == NumberFormat::Fp32) {
+    if (buffer.stored == NumberFormat::Fp32) {
       channel_->write(object, 0, bytes);
     } else {
-      write_narrow(object, buffer.on_disk, numbers(bytes));
+      write_narrow(object, buffer.stored, numbers(bytes));
     }
   }
 

@@ -1,4 +1,5 @@
-// A store in memory: for tests of everything above the tiers, and the reference of the store contract.
+// A store in memory: where weights wait packed without a disk (plan/packed_ram.h), for tests of everything above the
+// tiers, and the reference of the store contract.
 #pragma once
 #include <memory>
 

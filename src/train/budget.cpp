@@ -94,15 +94,17 @@ Bytes settled_overhead(bool with_disk) {
   return round_up(tier::read_process_memory().resident + (kGrowth + (with_disk ? kDiskGrowth : 0)) / 2, 4096);
 }
 
-Bytes narrow_staging(const recipe::Settings& settings) {
+Bytes packed_overhead(const recipe::Settings& settings) { return kDiskGrowth + narrow_staging(settings, true); }
+
+Bytes narrow_staging(const recipe::Settings& settings, bool has_store) {
   const bool narrow = settings.weights_dtype.value_or(recipe::DType::Fp32) != recipe::DType::Fp32;
-  return narrow && !settings.spill_dir.empty() ? tier::kNarrowStaging : 0;
+  return narrow && has_store ? tier::kNarrowStaging : 0;
 }
 
 Budget measure_budget(const recipe::Settings& settings) {
   Budget budget;
   budget.overhead = process_overhead(!settings.spill_dir.empty());
-  budget.overhead += narrow_staging(settings);
+  budget.overhead += narrow_staging(settings, !settings.spill_dir.empty());
   const Bytes resident = tier::read_process_memory().resident;
   budget.device = recipe::emulated_bytes(settings);
   const Bytes free = (resident + tier::available_host_memory()) / 10 * 9 - budget.device;

@@ -32,8 +32,11 @@ void warm_products(const plan::StepTrace& trace);
 /// The same once the plan is made, nearer to the truth: most of what appears later is there. Before arenas are touched.
 [[nodiscard]] Bytes settled_overhead(bool with_disk);
 
-/// What the disk tier takes besides to write weights of 16 bits; 0 where it never does.
-[[nodiscard]] Bytes narrow_staging(const recipe::Settings& settings);
+/// What a store takes besides to write weights of 16 bits; 0 where it never does.
+[[nodiscard]] Bytes narrow_staging(const recipe::Settings& settings, bool has_store);
+
+/// What weights that wait packed in RAM take beside them.
+[[nodiscard]] Bytes packed_overhead(const recipe::Settings& settings);
 
 /// Reads the process and the limits of the machine. Call when what lives beside the arena is there (data opened,
 /// tokenizer gone). Throws CapacityError when the process alone is over the budget.

@@ -1,9 +1,11 @@
 #include "train/loading.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "base/error.h"
+#include "base/nf4.h"
 #include "exec/state_layout.h"
 #include "model/init.h"
 #include "optim/weight_precision.h"
@@ -52,6 +54,41 @@ void stream_weights(Session& session, int chunk, std::span<float> staging, const
     optim::round_loaded(precision, part);
     session.state->write(plan::BufferKind::Weight, chunk, -1, first, part);
   }
+}
+
+// The same of linear maps in NF4, which needs a mean over each tensor before: they are read twice.
+void stream_nf4(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
+  const plan::Chunk& layout = session.trace.chunks[chunk];
+  const auto piece = static_cast<std::int64_t>(staging.size()) / kNf4Group * kNf4Group;
+  Bytes written = 0;
+  std::array<std::byte, nf4_bytes(kNf4Group)> records;
+  const auto write = [&](std::int64_t num_elements) {
+    const auto bytes = static_cast<std::size_t>(nf4_bytes(num_elements));
+    session.state->write_stored(chunk, written, std::span(records).first(bytes));
+    written += static_cast<Bytes>(bytes);
+  };
+  for (std::size_t p = 0; p < layout.parameters.size(); ++p) {
+    const std::int64_t size = layout.parameters[p].num_elements;
+    const auto for_pieces = [&](const auto& visit) {
+      for (std::int64_t first = 0; first < size; first += piece) {
+        const auto part = staging.first(static_cast<std::size_t>(std::min(piece, size - first)));
+        loaded.read(chunk, p, first, part);
+        visit(std::span<const float>(part));
+      }
+    };
+    Nf4Mean mean;
+    for_pieces([&](std::span<const float> part) { mean.add(part); });
+    for_pieces([&](std::span<const float> part) {
+      for (std::size_t first = 0; first < part.size(); first += kNf4Group) {
+        const auto group = part.subspan(first, std::min<std::size_t>(kNf4Group, part.size() - first));
+        const auto count = static_cast<std::int64_t>(group.size());
+        pack_nf4(group, mean.value(), std::span(records).first(static_cast<std::size_t>(nf4_bytes(count))));
+        write(count);
+      }
+    });
+  }
+  records.fill(std::byte{0});  // padding
+  while (written < nf4_bytes(layout.num_elements)) write(kNf4Elements);
 }
 
 }  // namespace
@@ -152,7 +189,8 @@ void load_state(Session& session, const format::WeightSource* weights, const for
   if (weights != nullptr) format::check_weights(session.config, *weights, expected_tensors(session.trace));
   const Loaded loaded(session, weights);
   for (int chunk = 0; chunk < static_cast<int>(session.trace.chunks.size()); ++chunk)
-    stream_weights(session, chunk, staging, loaded);
+    (session.trace.chunks[chunk].stored == NumberFormat::Nf4 ? stream_nf4 : stream_weights)(session, chunk, staging,
+                                                                                            loaded);
   load_moments(session, loaded, states, staging);
 }
 

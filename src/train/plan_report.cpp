@@ -7,6 +7,7 @@
 
 #include "base/formatted.h"
 #include "plan/describe.h"
+#include "plan/packed_ram.h"
 
 namespace sluice::train {
 namespace {
@@ -25,8 +26,12 @@ BudgetRow budget_row(std::string label, Bytes budget, const plan::PlanSet& plans
   return {std::move(label), budget, plans.predicted.total, plans.predicted.disk_read, plans.predicted.disk_written};
 }
 
+struct LeastMemory {
+  Bytes budget = 0, beside_packed = 0;
+};
+
 std::vector<BudgetRow> plan_budgets(const plan::StepTrace& trace, plan::Machine machine,
-                                    const plan::PlanRequest& request, Bytes smallest) {
+                                    const plan::PlanRequest& request, const LeastMemory& least) {
   const Bytes beside = beside_arena(machine);
   std::vector<BudgetRow> rows;
   machine.tiers[0].capacity = kUnlimited;
@@ -35,10 +40,11 @@ std::vector<BudgetRow> plan_budgets(const plan::StepTrace& trace, plan::Machine 
   constexpr std::array<std::pair<const char*, double>, 5> kFactors = {
       {{"smallest", 1.0}, {"1.25 x", 1.25}, {"1.5 x", 1.5}, {"2 x", 2.0}, {"4 x", 4.0}}};
   for (const auto& [label, factor] : kFactors) {
-    const auto budget = round_up(static_cast<Bytes>(static_cast<double>(smallest) * factor), 4096);
+    const auto budget = round_up(static_cast<Bytes>(static_cast<double>(least.budget) * factor), 4096);
     if (budget >= most) break;
     machine.tiers[0].capacity = budget - beside;
-    const plan::PlanResult result = plan::make_plan(trace, machine, request);
+    plan::Machine of_budget = machine;
+    const plan::PlanResult result = plan::make_plan_in_ram(trace, of_budget, request, least.beside_packed);
     if (result.plans) rows.push_back(budget_row(label, budget, *result.plans));
   }
   if (whole.plans) rows.push_back(budget_row("all in memory", most, *whole.plans));
@@ -187,21 +193,22 @@ Json state_json(const plan::Plan& train) {
 }
 
 PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
-                           const plan::PlanRequest& request) {
+                           const plan::PlanRequest& request, Bytes beside_packed) {
   PlanForecast forecast{.model = std::move(model),
                         .machine = machine,
                         .num_parameters = trace.num_parameters(),
                         .num_trained = trace.num_trained(),
                         .tokens_per_step = trace.tokens_per_micro_batch * request.recipe.num_micro_batches,
                         .activations = {},
-                        .result = plan::make_plan(trace, machine, request),
+                        .result = {},
                         .budgets = {}};
-  forecast.smallest_budget = beside_arena(machine) + plan::smallest_arena(trace, machine, request);
+  forecast.result = plan::make_plan_in_ram(trace, forecast.machine, request, beside_packed);
+  forecast.smallest_budget = beside_arena(machine) + plan::smallest_in_ram(trace, machine, request, beside_packed);
   if (!forecast.result.plans) return forecast;
   const plan::Plan& train = forecast.result.plans->train;
   forecast.activations = plan::summarize_activations(train, trace);
   if (train.actions.size() <= kQuickActions)
-    forecast.budgets = plan_budgets(trace, machine, request, forecast.smallest_budget);
+    forecast.budgets = plan_budgets(trace, machine, request, {forecast.smallest_budget, beside_packed});
   return forecast;
 }
 

@@ -42,9 +42,9 @@ struct PlanForecast {
 /// What weights, gradients and moments cost over all tiers: "weight", "gradient" (the most at once) and "moment".
 [[nodiscard]] nlohmann::ordered_json state_json(const plan::Plan& train);
 
-/// Plans `trace` on `machine` and, where that is quick, for a few other budgets.
+/// Plans `trace` on `machine` and, where that is quick, for a few other budgets. `beside_packed`: plan/packed_ram.h.
 [[nodiscard]] PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
-                                         const plan::PlanRequest& request);
+                                         const plan::PlanRequest& request, Bytes beside_packed = 0);
 
 /// A table for people, ending in a newline.
 [[nodiscard]] std::string to_text(const PlanForecast& forecast, const recipe::Settings& settings);

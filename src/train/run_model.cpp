@@ -131,6 +131,12 @@ RunModel make_run_model(const recipe::Settings& settings, const format::ModelCon
   for (int rule = 0; rule < static_cast<int>(rules.size()); ++rule) {
     if (rules[rule].rest) model::set_rule_of_ends(run.model, rule, *rules[rule].rest);
   }
+  if (settings.base_dtype == recipe::BaseFormat::Nf4) {
+    if (run.adapter->dora)
+      throw ConfigError("adapter", "--base-dtype nf4 is not available for DoRA",
+                        "expected LoRA, got " + settings.adapter_path, "use --base-dtype stored");
+    model::store_in_nf4(run.model);
+  }
   return run;
 }
 

@@ -104,9 +104,9 @@ void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
 // With the plan made, the process is known better than before it.
 void settle(PlanForecast& forecast, const recipe::Settings& settings) {
   plan::Machine& machine = forecast.machine;
-  const int disk = machine.tier_index(plan::TierKind::Disk), host = machine.tier_index(plan::TierKind::Host);
-  const Bytes settled =
-      settled_overhead(disk >= 0 && forecast.result.plans->arena_peak[disk] > 0) + narrow_staging(settings);
+  const int host = machine.tier_index(plan::TierKind::Host);
+  const bool stores = is_store(machine.tiers.back().kind) && forecast.result.plans->arena_peak.back() > 0;
+  const Bytes settled = settled_overhead(stores) + narrow_staging(settings, stores);
   const Bytes less = std::max<Bytes>(machine.process_overhead - settled, 0);
   machine.process_overhead -= less;
   machine.tiers[host].capacity += less;
@@ -130,14 +130,14 @@ int run_plan(const recipe::Settings& asked) {
   plan::PlanRequest request = plan_request(settings, recipe::update_rules(settings), trace);
   request.with_evaluate = recipe::has_held_out(settings);
   plan::pad_for_shards(trace, request.recipe.sharding);
-  PlanForecast forecast = make_forecast(settings.model, trace, machine, request);
+  PlanForecast forecast = make_forecast(settings.model, trace, machine, request, packed_overhead(settings));
   const plan::PlanResult& result = forecast.result;
   const bool disk_short =
       !result.plans && machine.tiers.size() > 1 &&
       (result.least_written_per_day || machine.tiers[result.short_tier].kind == plan::TierKind::Disk);
   if (disk_short && settings.spill_dir.empty()) {
     machine.tiers.pop_back();  // nobody asked for the disk: perhaps memory alone is enough
-    PlanForecast without = make_forecast(settings.model, trace, machine, request);
+    PlanForecast without = make_forecast(settings.model, trace, machine, request, packed_overhead(settings));
     if (without.result.plans) forecast = std::move(without);
   }
   if (result.plans && is_warmed(trace, settings)) settle(forecast, settings);

@@ -59,6 +59,7 @@ Json plan_json(const Session& session) {
   const plan::PlanSet& plans = session.plans;
   Json json = {{"device_peak_bytes", session.planned(TierKind::Device)},
                {"host_peak_bytes", session.planned(TierKind::Host)},
+               {"packed_peak_bytes", session.planned(TierKind::Packed)},
                {"rss_bytes", session.planned_process()},
                {"disk_peak_bytes", session.planned(TierKind::Disk)},
                {"step_seconds", plans.predicted.total},
@@ -98,6 +99,8 @@ std::string plan_summary(const Session& session) {
                      format_bytes(session.planned_process()) + " of " + format_bytes(session.budget.all()) +
                      " (arena " + format_bytes(session.planned(TierKind::Host));
   if (session.budget.device > 0) text += ", emulated device " + format_bytes(session.planned(TierKind::Device));
+  if (session.machine.tier_index(TierKind::Packed) >= 0)
+    text += ", packed " + format_bytes(session.planned(TierKind::Packed));
   text += ")";
   if (session.machine.tier_index(TierKind::Disk) >= 0) {
     text += "; disk " + format_bytes(session.planned(TierKind::Disk)) + ", " + format_bytes(plans.predicted.disk_read) +
@@ -144,8 +147,8 @@ Bytes RunRecords::arena_peak(TierKind kind) const {
 
 void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutcome& outcome) {
   const tier::ProcessMemory process = tier::read_process_memory();
-  const Bytes read = session_.store ? session_.store->bytes_read() : 0;
-  const Bytes written = session_.store ? session_.store->bytes_written() : 0;
+  const Bytes read = has_disk() ? session_.store->bytes_read() : 0;
+  const Bytes written = has_disk() ? session_.store->bytes_written() : 0;
   const double tokens_per_second = static_cast<double>(outcome.tokens) / outcome.seconds;
   Json line = {{"event", "step"},
                {"step", step},
@@ -167,6 +170,7 @@ void RunRecords::step(std::int64_t step, std::int64_t max_steps, const StepOutco
                {"minor_faults", outcome.minor_faults},
                {"skipped", outcome.skipped}};
   measured_ = session_.executor->timeline();
+  if (!has_disk()) measured_.disk_read = measured_.disk_written = 0;
   if (session_.ranks->are_many()) {
     line.update(exchanges_json(session_.plans.train, measured_));
     line["sent_bytes"] = outcome.sent;
@@ -262,8 +266,8 @@ RunReport RunRecords::report() const {
   report.memory.push_back({"process RAM", session_.planned_process(), process.peak_resident, session_.budget.all()});
   report.at_peak = plan::parts_at_peak(plans.train, 0);
   if (session_.store)
-    report.memory.push_back(
-        {"disk", plans.arena_peak.back(), session_.store->info().used, session_.store->info().capacity});
+    report.memory.push_back({has_disk() ? "disk" : "packed weights", plans.arena_peak.back(),
+                             session_.store->info().used, session_.store->info().capacity});
   report.lower_bound = plans.bound;
   report.forecasts = forecasts();
   report.rank_waits = steady_rank_waits();
@@ -317,13 +321,15 @@ void RunRecords::end(const std::filesystem::path& output, std::int64_t steps) {
                   {"predicted_rss_bytes", session_.planned_process()},
                   {"rss_bytes", process.peak_resident},
                   {"predicted_disk_peak_bytes", session_.planned(TierKind::Disk)},
-                  {"disk_peak_bytes", session_.store ? session_.store->info().used : 0},
+                  {"disk_peak_bytes", has_disk() ? session_.store->info().used : 0},
+                  {"predicted_packed_peak_bytes", session_.planned(TierKind::Packed)},
+                  {"packed_peak_bytes", session_.store && !has_disk() ? session_.store->info().used : 0},
                   {"predicted_step_seconds", plans.predicted.total},
                   {"refined_step_seconds", refined_.total},
                   {"forecasts", forecasts_json(forecasts())},
                   {"step_seconds", measured},
-                  {"disk_read_bytes", session_.store ? session_.store->bytes_read() : 0},
-                  {"disk_write_bytes", session_.store ? session_.store->bytes_written() : 0}});
+                  {"disk_read_bytes", has_disk() ? session_.store->bytes_read() : 0},
+                  {"disk_write_bytes", has_disk() ? session_.store->bytes_written() : 0}});
   const std::vector<plan::NamedTimeline> timelines = {{"predicted", plans.predicted}, {"measured", measured_}};
   write_text(output / "trace.json", plan::chrome_trace(plans.train, timelines, &session_.trace));
   write_text(output / "report.html", html_report(report()));

@@ -39,6 +39,7 @@ class RunRecords {
 
  private:
   Bytes arena_peak(plan::TierKind kind) const;
+  bool has_disk() const { return session_.machine.tier_index(plan::TierKind::Disk) >= 0; }
   void learn(std::int64_t steps_here, std::int64_t max_steps);
   std::vector<StepFigures> forecasts() const;
   /// Per rank, of a steady step; empty for one rank.

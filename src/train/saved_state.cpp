@@ -12,6 +12,7 @@ namespace sluice::train {
 const char* dtype_of(const optim::WeightPrecision& precision) {
   switch (precision.weights) {
     case NumberFormat::Fp32:
+    case NumberFormat::Nf4:  // of what is trained, never
       break;
     case NumberFormat::Bf16:
       return "BF16";

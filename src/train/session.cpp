@@ -12,12 +12,14 @@
 #include "model/cpu_allocator.h"
 #include "model/tracer.h"
 #include "plan/checker.h"
+#include "plan/packed_ram.h"
 #include "recipe/clipping.h"
 #include "recipe/device.h"
 #include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
 #include "tier/limits.h"
+#include "tier/null_store.h"
 #include "train/make_folders.h"
 #include "train/quick_machine.h"
 
@@ -198,14 +200,14 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
   }
   plan::pad_for_shards(trace, request.recipe.sharding);
   agree_on_machine(machine, *ranks);
-  plan::PlanResult result = plan::make_plan(trace, machine, request);
+  plan::PlanResult result = plan::make_plan_in_ram(trace, machine, request, packed_overhead(run));
   if (!result.plans) throw_does_not_fit(result, machine);
   plans = std::move(*result.plans);
   prove(plans, machine);
   agree_on_plans(plans, *ranks);
   plan::take_shard(plans, ranks->rank());
-  machine.process_overhead =
-      std::min(machine.process_overhead, settled_overhead(planned(plan::TierKind::Disk) > 0) + narrow_staging(run));
+  const bool stores = is_store(machine.tiers.back().kind) && plans.arena_peak.back() > 0;
+  machine.process_overhead = std::min(machine.process_overhead, settled_overhead(stores) + narrow_staging(run, stores));
 }
 
 plan::ElementRange Session::weights_here(int chunk) const {
@@ -221,7 +223,7 @@ Bytes Session::planned(plan::TierKind kind) const {
 void Session::reserve() {
   std::vector<tier::Arena*> memory;
   for (std::size_t tier = 0; tier < machine.tiers.size(); ++tier) {
-    if (machine.tiers[tier].kind == plan::TierKind::Disk) continue;
+    if (is_store(machine.tiers[tier].kind)) continue;
     arenas.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans.arena_peak[tier], 1), 4096)));
     arenas.back()->touch(arenas.back()->capacity());
     memory.push_back(arenas.back().get());
@@ -235,6 +237,8 @@ void Session::reserve() {
     disk.capacity = settings.disk_memory.value_or(0);
     store = tier::make_disk_store(disk);
   }
+  if (const int packed = machine.tier_index(plan::TierKind::Packed); packed >= 0)
+    store = tier::make_null_store(plans.arena_peak[packed]);
   state = std::make_unique<exec::State>(plans, memory, store.get());
   executor = std::make_unique<exec::Executor>(
       exec::ExecutorOptions{.model = &model,

@@ -32,7 +32,7 @@ TEST_P(Narrow, WidensEveryNumberInPlaceToTheSameBitsOnEveryIsa) {
       const auto bits = static_cast<std::uint16_t>(i);
       std::memcpy(upper + 2 * i, &bits, 2);
     }
-    widen_in_place(GetParam(), numbers);
+    sluice::widen(GetParam(), upper, numbers);
     for (std::size_t i = 0; i < kAll; ++i) {
       const float expected = widen(static_cast<std::uint16_t>(i));
       ASSERT_EQ(std::bit_cast<std::uint32_t>(numbers[i]), std::bit_cast<std::uint32_t>(expected)) << i;
@@ -47,7 +47,7 @@ TEST_P(Narrow, WidensRunsOfAnyLengthWithoutTreadingOnWhatIsNotReadYet) {
     std::vector<std::uint16_t> bits(count);
     for (std::size_t i = 0; i < count; ++i) bits[i] = static_cast<std::uint16_t>(0x3c00 + i);
     if (count > 0) std::memcpy(reinterpret_cast<std::byte*>(numbers.data()) + 2 * count, bits.data(), 2 * count);
-    widen_in_place(GetParam(), numbers);
+    sluice::widen(GetParam(), reinterpret_cast<const std::byte*>(numbers.data()) + 2 * count, numbers);
     for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(numbers[i], widen(bits[i])) << i << " of " << count;
   }
 }

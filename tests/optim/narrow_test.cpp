@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "base/dynamic_map.h"
 #include "base/isa.h"
-#include "optim/dynamic_map.h"
 #include "optim/tensor.h"
 
 namespace sluice::optim {

@@ -105,6 +105,7 @@ Settings everything() {
                      {"base-optimizer", "lomo"},
                      {"base-lr", "5e-3"},
                      {"base-weight-decay", "0"},
+                     {"base-dtype", "nf4"},
                      {"base-optimizer-option", "clip_threshold=2"},
                      {"weights-dtype", "bf16"},
                      {"master-dtype", "split"},

@@ -57,14 +57,31 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                                          NamedValue{"device", "cuda:1"}, NamedValue{"moments-dtype", "fp16"},
                                          NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
                                          NamedValue{"stochastic-rounding", "true"},
-
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
-                                         NamedValue{"adapter", "qlora"}, NamedValue{"lora-dropout", "0.1"}),
+                                         NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
                            std::string name = parameter.param.name + "_" + parameter.param.value;
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
                            return name;
                          });
+
+TEST(Support, TakesNf4ForTheFrozenBaseOfAnAdapterAlone) {
+  const auto nf4 = [](std::vector<NamedValue> more) {
+    more.emplace_back(NamedValue{"base-dtype", "nf4"});
+    return refusal(more);
+  };
+  EXPECT_EQ(refusal({{"adapter", "qlora"}}), "");
+  EXPECT_EQ(nf4({{"adapter", "rslora"}}), "");
+  EXPECT_NE(nf4({}).find("without an adapter"), std::string::npos);
+  EXPECT_NE(nf4({{"adapter", "lora"}, {"base-optimizer", "lomo"}}).find("frozen"), std::string::npos);
+  EXPECT_NE(nf4({{"adapter", "dora"}}).find("not available"), std::string::npos);
+  EXPECT_NE(nf4({{"adapter", "lora"}, {"nproc", "2"}, {"zero-stage", "3"}}).find("--zero-stage 0 to 2"),
+            std::string::npos);
+  const Settings qlora = read_settings(std::vector<NamedValue>{{"adapter", "qlora"}});
+  EXPECT_EQ(qlora.adapter, "lora");
+  EXPECT_EQ(qlora.base_dtype, BaseFormat::Nf4);
+  EXPECT_EQ(read_settings(std::vector<NamedValue>{{"load_in_4bit", "true"}}).base_dtype, BaseFormat::Nf4);
+}
 
 TEST(Support, KeepsTheBestOnlyWhereSomethingIsHeldOut) {
   EXPECT_NE(refusal({{"keep-best", "true"}}).find("--keep-best needs held-out data"), std::string::npos);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <span>
 
+#include "base/nf4.h"
 #include "format/weight_source.h"
 #include "train/training_program.h"
 
@@ -233,6 +234,68 @@ TEST_F(AdapterProgram, TrainsAroundFrozenParameters) {
     EXPECT_EQ(before == after, frozen) << tensor.name;
   }
   EXPECT_EQ(num_frozen, 1 + 9 + 3);
+}
+
+constexpr const char* kQlora = "--adapter qlora --lora-rank 4 --lora-alpha 16 --lora-targets all-linear ";
+constexpr std::int64_t kLinearElements = 4 * (2 * 128 * 128 + 2 * 64 * 128 + 3 * 352 * 128);
+
+TEST_F(AdapterProgram, GivesTheSameBitsOnABaseInNf4InTheLeastBudgetAndAfterAKill) {
+  ASSERT_EQ(adapt("whole", kQlora).exit_code, 0);
+  ASSERT_EQ(adapt("lora", kLora).exit_code, 0);
+  EXPECT_NE(steps("whole").at(1)[0], steps("lora").at(1)[0]);
+  for (const int step : {1, 6})
+    EXPECT_NEAR(steps("whole").at(step)[0].get<double>(), steps("lora").at(step)[0].get<double>(), 0.02) << step;
+  EXPECT_EQ(format::open_weights(path("whole/adapter_model.safetensors"))->tensors().size(), 4U * 7 * 2);
+  const std::string expected = adapter_of("whole");
+  const auto at_least = [&](const std::string& output, const char* flags) {
+    const auto result = adapt(output, flags + spill() + budget(least_budget(flags)));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+  };
+  at_least("small", kQlora);
+  EXPECT_TRUE(adapter_of("small") == expected);
+  at_least("small-lora", kLora);
+  const Json end = events("small", "end").at(0), of_lora = events("small-lora", "end").at(0);
+  for (const char* figure : {"host_peak_bytes", "disk_peak_bytes"})
+    EXPECT_EQ(end.at("predicted_" + std::string(figure)), end.at(figure)) << figure;
+  const Bytes saved = of_lora.at("disk_peak_bytes").get<Bytes>() - end.at("disk_peak_bytes").get<Bytes>();
+  EXPECT_GT(saved, kLinearElements) << "3.5 bytes of each, less what one of them may hold in memory";
+  (void)adapt("killed", std::string(kQlora) + "--save-steps 2", "SLUICE_FAIL=checkpoint.rename@2=KILL");
+  ASSERT_EQ(adapt("killed", std::string(kQlora) + "--save-steps 2").exit_code, 0);
+  EXPECT_TRUE(adapter_of("killed") == expected);
+}
+
+// What the run computes with is what packing and unpacking makes of the base's file.
+TEST_F(AdapterProgram, ComputesWithTheNumbersOfNf4InLinearMapsAlone) {
+  ASSERT_EQ(adapt("lora", kLora).exit_code, 0);
+  const auto base = format::open_weights(path("base/model.safetensors"));
+  std::vector<format::TensorInfo> tensors(base->tensors().begin(), base->tensors().end());
+  fs::create_directories(path("rounded"));
+  fs::copy(path("base/config.json"), path("rounded/config.json"));
+  format::SafetensorsWriter writer(path("rounded/model.safetensors"), tensors);
+  for (const format::TensorInfo& tensor : tensors) {
+    std::vector<float> values(static_cast<std::size_t>(tensor.num_elements()));
+    base->read(tensor.name, 0, values);
+    if (tensor.name.find("_proj") != std::string::npos) {
+      Nf4Mean mean;
+      mean.add(values);
+      std::vector<std::byte> records(static_cast<std::size_t>(nf4_bytes(tensor.num_elements())));
+      pack_nf4(values, mean.value(), records);
+      unpack_nf4(records.data(), values);
+    }
+    writer.append(tensor.name, std::as_bytes(std::span(values)));
+  }
+  writer.publish();
+  const std::string adapter = " --adapter-path " + path("lora");
+  const double rounded = held_out_loss("--model " + path("rounded") + adapter);
+  EXPECT_EQ(held_out_loss("--model " + path("base") + adapter + " --base-dtype nf4"), rounded);
+  EXPECT_NE(held_out_loss("--model " + path("base") + adapter), rounded);
+}
+
+TEST_F(AdapterProgram, RefusesNf4WhereTheBaseIsTrainedOrMeasured) {
+  expect_failure(train("x", "--base-dtype nf4"), 2, "without an adapter");
+  expect_failure(adapt("x", std::string(kLora) + "--base-optimizer lomo --base-dtype nf4"), 2, "--base-optimizer");
+  ASSERT_EQ(adapt("dora", std::string(kDora) + "--max-steps 1").exit_code, 0);
+  expect_failure(adapt("x", "--adapter-path " + path("dora") + " --base-dtype nf4"), 2, "DoRA");
 }
 
 }  // namespace

@@ -122,5 +122,34 @@ TEST_F(TrainingProgram, RefusesFormatsThatARuleDoesNotHave) {
   expect_failure(train("out", "--moments-dtype fp16"), 2, "--moments-dtype fp16");
 }
 
+// 47 million parameters: two bytes of each are more than what lanes and staging take.
+TEST_F(TrainingProgram, WaitsPackedInRamWhereMemoryIsShortAndThereIsNoDisk) {
+  Json config = tiny_config();
+  config.update({{"hidden_size", 512}, {"intermediate_size", 1408}, {"num_hidden_layers", 16}});
+  scratch_.write("model/config.json", config.dump(1));
+  const std::string narrow =
+      "--optimizer lomo --max-grad-norm 0 --weights-dtype bf16 --master-dtype none --max-steps 2 ";
+  const std::string expected = weights_after("whole", narrow);
+  const Json whole = events("whole", "end").at(0);
+  EXPECT_EQ(whole.at("packed_peak_bytes"), 0);
+  const auto least = [&](const std::string& flags) {
+    const auto refused = train("plan", flags + "--dry-run " + budget(program_alone(flags) + 2 * MiB + kSpread));
+    std::smatch found;
+    EXPECT_TRUE(std::regex_search(refused.err, found, std::regex(R"(\(([0-9]+) bytes)"))) << refused.err;
+    return found.empty() ? 0 : std::stoll(found[1]);
+  };
+  const std::string wide = "--optimizer lomo --max-grad-norm 0 --max-steps 2 ";
+  const Bytes of_narrow = least(narrow), of_wide = least(wide);
+  EXPECT_LT(of_narrow, of_wide - 16 * MiB);
+  EXPECT_TRUE(weights_after("packed", narrow + budget(of_narrow + kSpread)) == expected);
+  EXPECT_EQ(steps("packed"), steps("whole"));
+  const Json end = events("packed", "end").at(0);
+  EXPECT_GT(end.at("packed_peak_bytes"), 80 * MiB);
+  EXPECT_EQ(end.at("predicted_packed_peak_bytes"), end.at("packed_peak_bytes"));
+  EXPECT_EQ(end.at("predicted_host_peak_bytes"), end.at("host_peak_bytes"));
+  EXPECT_LE(end.at("rss_bytes"), of_narrow + kSpread);
+  EXPECT_EQ(end.at("disk_write_bytes"), 0);
+}
+
 }  // namespace
 }  // namespace sluice::train

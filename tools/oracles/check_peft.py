@@ -19,6 +19,7 @@ BASES = {"llama": dict(LLAMA, attention_bias=True, tie_word_embeddings=True),
          "gpt2": dict(GPT2, bos_token_id=1, eos_token_id=2)}
 KINDS = {
     "lora": ("--adapter lora --lora-targets all-linear", dict(target_modules="all-linear")),
+    "qlora": ("--adapter qlora --lora-targets all-linear", None),
     "rslora": ("--adapter rslora --lora-rank-pattern o_proj=2 --lora-alpha-pattern q_proj=3",
                dict(use_rslora=True, rank_pattern={"o_proj": 2}, alpha_pattern={"q_proj": 3})),
     "dora": ("--adapter dora --lora-targets all-linear", dict(use_dora=True, target_modules="all-linear")),

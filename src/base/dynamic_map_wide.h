@@ -1,14 +1,14 @@
 // The dynamic map's loops where a processor looks up bytes in its registers (AVX-512 VBMI): a table of 256 floats is
 // four tables of bytes, sixty-four lookups in three instructions each. Gathers would take fifteen times as long.
-// Private to optim.
+// Private to dynamic_map.cpp.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include "optim/dynamic_map.h"
+#include "base/dynamic_map.h"
 
-namespace sluice::optim {
+namespace sluice {
 
 /// Elements that the loops take at a time: every count is a multiple of it.
 inline constexpr std::size_t kWideRun = 64;
@@ -19,4 +19,4 @@ void decode_wide(const std::uint8_t* planes, const std::uint8_t* codes, std::siz
 void encode_wide(const DynamicMap::Ranks& ranks, const std::uint8_t* planes, bool with_sign,
                  std::span<const float> numbers, float scale, std::uint8_t* codes);
 
-}  // namespace sluice::optim
+}  // namespace sluice

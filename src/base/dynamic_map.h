@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace sluice::optim {
+namespace sluice {
 
 /// The numbers in ascending order, and for each float the code of the nearest. Same bits with every instruction set.
 class DynamicMap {
@@ -55,4 +55,4 @@ const DynamicMap& signed_dynamic_map();
 /// For second moments.
 const DynamicMap& unsigned_dynamic_map();
 
-}  // namespace sluice::optim
+}  // namespace sluice

@@ -1,4 +1,4 @@
-#include "optim/dynamic_map.h"
+#include "base/dynamic_map.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/dynamic_map_wide.h"
 #include "base/isa.h"
-#include "optim/dynamic_map_wide.h"
 
-namespace sluice::optim {
+namespace sluice {
 
 namespace {
 
@@ -174,4 +174,4 @@ const DynamicMap& unsigned_dynamic_map() {
   return kMap;
 }
 
-}  // namespace sluice::optim
+}  // namespace sluice

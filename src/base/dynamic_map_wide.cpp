@@ -1,4 +1,4 @@
-#include "optim/dynamic_map_wide.h"
+#include "base/dynamic_map_wide.h"
 
 #include <immintrin.h>
 
@@ -6,7 +6,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 
-namespace sluice::optim {
+namespace sluice {
 namespace {
 
 /// Sixty-four elements as four vectors of sixteen.
@@ -99,4 +99,4 @@ struct Table {
   }
 }
 
-}  // namespace sluice::optim
+}  // namespace sluice
