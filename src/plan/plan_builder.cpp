@@ -4,6 +4,7 @@
 
 #include "plan/arena.h"
 #include "plan/buffers.h"
+#include "plan/exchange_time.h"
 #include "plan/op_time.h"
 #include "plan/simulator.h"
 #include "plan/workspace.h"
@@ -224,8 +225,8 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
   if (row.kind == ActionKind::ReduceNorm)
     return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
   if (row.lane == Lane::Communication) {
-    const int messages = (request_.recipe.sharding.num_ranks - 1) * (row.kind == ActionKind::AllReduce ? 2 : 1);
-    return at_rate(row.bytes, machine_.network.rate) + messages * machine_.network.latency;
+    const int rounds = row.kind == ActionKind::AllReduce ? 2 : 1;
+    return exchange_seconds(machine_.network, request_.recipe.sharding.num_ranks, row.bytes, rounds);
   }
   if (row.compute == nullptr) return 0;
   const auto [found, is_new] = compute_seconds_.try_emplace(row.compute, 0);

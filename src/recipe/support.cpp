@@ -182,7 +182,7 @@ void check_sharding(const Settings& settings) {
 void check_execution(const Settings& settings) {
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
-  if (settings.nproc.value_or(1) <= 1) return;
+  if (num_ranks(settings) <= 1) return;
   if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
   check_sharding(settings);
 }
@@ -207,8 +207,10 @@ void check_evaluation(const Settings& settings) {
 
 }  // namespace
 
+int num_ranks(const Settings& settings) { return settings.nodes.value_or(1) * settings.nproc.value_or(1); }
+
 plan::Sharding sharding(const Settings& settings) {
-  return {.num_ranks = settings.nproc.value_or(1), .stage = settings.zero_stage.value_or(1)};
+  return {.num_ranks = num_ranks(settings), .stage = settings.zero_stage.value_or(1)};
 }
 
 void check_supported(const Settings& settings) {

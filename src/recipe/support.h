@@ -24,7 +24,9 @@ void check_required(const Settings& settings, std::string_view verb);
 /// Whether the run has data that it does not train on.
 [[nodiscard]] bool has_held_out(const Settings& settings);
 
-/// `--zero-stage` over `--nproc` ranks.
+/// `--nproc` on each of `--nodes`.
+[[nodiscard]] int num_ranks(const Settings& settings);
+/// `--zero-stage` over all ranks.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
 
 /// `--activations` as the planner names it.

@@ -117,6 +117,7 @@ Settings everything() {
                      {"activations", "spill"},
                      {"schedule", "horizontal"},
                      {"nproc", "2"},
+                     {"nodes", "8"},
                      {"collective", "gloo"},
                      {"collective-timeout", "30s"},
                      {"zero-stage", "3"},
