@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "cli/engine_loader.h"
 #include "cli/verb.h"
+#include "collective/loopback.h"
 #include "recipe/machine_file.h"
 #include "recipe/parse_value.h"
 #include "tier/io_engine.h"
@@ -166,6 +167,14 @@ void measure_compute(plan::Machine& machine, const fs::path& folder, bool use_en
   print_row("the process itself", format_bytes(measured.process_overhead));
 }
 
+void measure_network(plan::Network& network) {
+  std::cout << "network\n";
+  const collective::LoopbackRates rates = collective::measure_loopback();
+  network.within_node = {rates.rate, rates.latency};
+  print_row("loopback", rate_text(rates.rate, "GB/s each way, ") + format_seconds(rates.latency) + " a message");
+  print_row("to other machines", rate_text(network.between_nodes.rate, "GB/s: not measured, write it into the file"));
+}
+
 std::string host_name() {
   std::array<char, 256> text = {};
   return gethostname(text.data(), text.size() - 1) == 0 ? text.data() : "this-machine";
@@ -208,6 +217,7 @@ int run_doctor(const Arguments& arguments) {
     host.latency = disk.rates.latency;
   }
   measure_compute(machine, disk.measured_folder, !arguments.has("no-compute"), advice);
+  measure_network(machine.network);
   machine.tiers[0].capacity = std::max<Bytes>(memory - memory / 10 - machine.process_overhead, 0);
   const fs::path file = arguments.value("output").value_or(recipe::machine_file_path().string());
   recipe::write_machine_file(file, machine);

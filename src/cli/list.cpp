@@ -46,6 +46,13 @@ void list_models() {
   print_row("DIR, FILE.gguf", "any model of the families " + families);
 }
 
+void list_machines() {
+  for (const auto& row : recipe::machine_catalog()) {
+    print_row(row.name, row.summary);
+    print_row("", "  " + recipe::describe_figures(row.make));
+  }
+}
+
 void list_collectives() {
   for (const auto& row : collective::library_catalog()) {
     print_row(row.name, std::string(row.summary) + (row.make.is_installed() ? "" : " (not in this build)"));
@@ -64,7 +71,7 @@ constexpr std::array<Kind, 11> kKinds = {{
     {"datasets", "data formats", [] { print_rows(data::dataset_rows()); }},
     {"tasks", "published tasks for `sluice data convert`", [] { print_rows(data::task_rows()); }},
     {"deepspeed", "keys of a DeepSpeed file for `--deepspeed`", [] { std::cout << recipe::deepspeed_keys_table(); }},
-    {"machines", "machines for `sluice plan --machine`", [] { print_rows(recipe::machine_catalog()); }},
+    {"machines", "machines for `sluice plan --machine`", list_machines},
 }};
 
 }  // namespace

@@ -57,10 +57,17 @@ struct Contention {
   double read_beside_compute = 1, write_beside_compute = 1;
 };
 
-/// What joins the ranks of a run: each sends at `rate` while it receives.
-struct Network {
+/// From one rank to others: it sends at `rate` while it receives as much.
+struct RankLink {
   BytesPerSecond rate = 2e9;
   Seconds latency = 5e-5;  ///< of a message
+};
+
+/// What joins the ranks of a run.
+struct Network {
+  RankLink within_node = {};
+  RankLink between_nodes = {.rate = 1.25e9};  ///< one rank's share of what its node sends while all its ranks do
+  int ranks_per_node = 0;                     ///< of this run; 0: all of them are on one node
 };
 
 struct Machine {

@@ -93,6 +93,17 @@ Bytes most_alive(const Plan& plan, BufferKind kind) {
   return always + (curve.empty() ? 0 : *std::ranges::max_element(curve));
 }
 
+StateElements state_elements(const Plan& train) {
+  StateElements elements;
+  for (const Buffer& buffer : train.buffers) {
+    if (buffer.kind == BufferKind::Weight) elements.weights += buffer.num_elements;
+    if (buffer.kind != BufferKind::Gradient) continue;
+    if (buffer.shard == train.sharding.gradients()) elements.gradients += buffer.num_elements;
+    if (!buffer.shard) elements.updated += train.sharding.elements_per_rank(buffer.num_elements);
+  }
+  return elements;
+}
+
 std::string describe_parts(const MemoryParts& parts) {
   std::vector<std::pair<Bytes, std::string>> rows = {{parts.workspace, "workspace"}};
   for (const auto& [kind, bytes] : parts.buffers) rows.emplace_back(bytes, name(kind));

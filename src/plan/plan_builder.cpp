@@ -4,6 +4,7 @@
 
 #include "plan/arena.h"
 #include "plan/buffers.h"
+#include "plan/exchange_time.h"
 #include "plan/op_time.h"
 #include "plan/simulator.h"
 #include "plan/workspace.h"
@@ -50,6 +51,13 @@ Bytes stored_bytes(const PlanSet& plans) {
   Bytes total = 0;
   for (std::size_t i = 0; i < buffers.size(); ++i) total += stored[i] ? buffers[i].bytes_on_disk() : 0;
   return total;
+}
+
+// Ranks that hold the same part are a group apart, so fewer of them share a node.
+Network links_among(Network network, const Sharding& sharding, Among among) {
+  if (among == Among::Replicas && network.ranks_per_node > 0)
+    network.ranks_per_node = std::max(1, network.ranks_per_node / sharding.ranks_per_group());
+  return network;
 }
 
 }  // namespace
@@ -235,11 +243,12 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
   if (row.kind == ActionKind::ReduceNorm)
     return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
   if (row.lane == Lane::Communication) {
-    const int messages =
-        (request_.recipe.sharding.members(row.among) - 1) * (row.kind == ActionKind::AllReduce ? 2 : 1);
     const bool narrow = row.wire != NumberFormat::Fp32;  // made 16 bits wide, and fp32 again
     const Bytes touched = narrow ? 3 * step.buffers[row.uses.front().buffer].bytes : 0;
-    return at_rate(row.bytes, machine_.network.rate) + messages * machine_.network.latency +
+    const Sharding& sharding = request_.recipe.sharding;
+    const Network links = links_among(machine_.network, sharding, row.among);
+    const int rounds = row.kind == ActionKind::AllReduce ? 2 : 1;
+    return exchange_seconds(links, sharding.members(row.among), row.bytes, rounds) +
            at_rate(touched, machine_.compute.memory);
   }
   if (row.compute == nullptr) return 0;

@@ -65,6 +65,28 @@ plan::Tier read_tier(const nlohmann::json& json, const std::string& where) {
   return tier;
 }
 
+Json link_json(const plan::RankLink& link) {
+  return {{"bytes_per_second", link.rate}, {"latency_seconds", link.latency}};
+}
+
+plan::RankLink read_link(const nlohmann::json& json, const std::string& where) {
+  ObjectReader reader(json, where);
+  const plan::RankLink link{.rate = reader.number("bytes_per_second", 1),
+                            .latency = reader.number("latency_seconds", 0, 60)};
+  reader.finish();
+  return link;
+}
+
+// How many ranks a node has is the run's, not the machine's.
+plan::Network read_network(const nlohmann::json& json, const std::string& where) {
+  ObjectReader reader(json, where);
+  plan::Network network;
+  network.within_node = read_link(reader.find("within_node"), where + ".within_node");
+  network.between_nodes = read_link(reader.find("between_nodes"), where + ".between_nodes");
+  reader.finish();
+  return network;
+}
+
 /// Tiers must go from fast to large and be linked; updates run where block math runs or one tier below.
 void check_tiers(const plan::Machine& machine, const std::string& origin) {
   const auto& tiers = machine.tiers;
@@ -106,6 +128,8 @@ std::string machine_to_json(const plan::Machine& machine) {
   json["update_bytes_per_second"] = machine.update_memory;
   json["norm_bytes_per_second"] = machine.norm_memory;
   json["update_tier"] = machine.update_tier;
+  json["network"] = {{"within_node", link_json(machine.network.within_node)},
+                     {"between_nodes", link_json(machine.network.between_nodes)}};
   json["threads"] = machine.num_threads;
   json["process_overhead_bytes"] = machine.process_overhead;
   return json.dump(2) + "\n";
@@ -127,6 +151,7 @@ plan::Machine machine_from_json(std::string_view text, std::string_view origin) 
   machine.update_memory = reader.number("update_bytes_per_second", 1);
   machine.norm_memory = reader.number_or("norm_bytes_per_second", 0, 0);
   machine.update_tier = reader.integer("update_tier", 0, static_cast<int>(tiers.size()) - 1);
+  if (reader.has("network")) machine.network = read_network(reader.find("network"), where + ".network");
   machine.num_threads = reader.integer("threads", 1, 4096);
   machine.process_overhead = reader.bytes("process_overhead_bytes");
   reader.finish();

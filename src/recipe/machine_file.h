@@ -11,20 +11,32 @@
 
 namespace sluice::recipe {
 
-/// Published figures of a machine, from which its rates follow by fixed shares (machine_catalog.cpp). Zero
-/// device_bytes: a CPU machine.
-struct MachineFigures {
-  Bytes device_bytes = 0;
-  Flops device_flops = 0;  ///< dense 16-bit matrix products with 32-bit accumulation
-  BytesPerSecond device_bandwidth = 0;
-  BytesPerSecond link_bandwidth = 0;  ///< host to device, one direction
-  Bytes host_bytes = 0;
+/// Published figures of an accelerator card. Rates of matrix products are dense, with 32-bit accumulation.
+struct CardFigures {
+  Bytes memory = 0;  ///< 0: no card
+  BytesPerSecond bandwidth = 0;
+  Flops fp32 = 0;
+  Flops tf32 = 0;            ///< 0: it has no such mode
+  Flops half = 0;            ///< bf16 or fp16
+  BytesPerSecond link = 0;   ///< to the host, one direction
+  BytesPerSecond peers = 0;  ///< to the other cards of its node together, one direction; 0: through the host
+};
+
+/// Published figures of the computer around it: of a node with several cards, one card's share.
+struct HostFigures {
+  Bytes memory = 0;
   int num_cores = 1;
   Flops core_flops = 0;  ///< fp32, one core
-  BytesPerSecond host_bandwidth = 0;
-  Bytes disk_bytes = 0;
-  BytesPerSecond disk_read = 0;
-  BytesPerSecond disk_write = 0;
+  BytesPerSecond bandwidth = 0;
+  Bytes disk = 0;
+  BytesPerSecond disk_read = 0, disk_write = 0;
+  BytesPerSecond network = 0;  ///< to other nodes, one direction
+};
+
+/// What a shipped machine's rates follow from, by fixed shares (make_machine.cpp).
+struct MachineFigures {
+  CardFigures card = {};
+  HostFigures host = {};
 };
 
 using MachineRow = CatalogRow<MachineFigures>;
@@ -32,7 +44,16 @@ using MachineRow = CatalogRow<MachineFigures>;
 /// All shipped machines, as `sluice list machines` prints them.
 std::span<const MachineRow> machine_catalog();
 
+/// {Device, Host, Disk}, or {Host, Disk} without a card. Products on a card are those of fp32 numbers, in TF32 where it
+/// has that.
 plan::Machine make_machine(std::string_view name, const MachineFigures& figures);
+
+/// Makes the machine one rank's of a node with `ranks_per_node` of them. What has a card is one rank's already; ranks
+/// on a machine without one divide its memory, disk, cores and rates among them.
+void take_rank_share(plan::Machine& machine, int ranks_per_node);
+
+/// "12.00 GiB at 360 GB/s; 12.7 fp32, 25.5 16-bit TFLOP/s; 25.0 GB/s to the host; ...", for `sluice list machines`.
+std::string describe_figures(const MachineFigures& figures);
 
 /// A CPU machine with cautious rates for where nothing was measured: {Host, Disk}. Whoever knows better replaces
 /// capacities and threads.

@@ -116,7 +116,8 @@ struct Settings {
   // Execution.
   ActivationMode activations = ActivationMode::Auto;
   ScheduleOrder schedule = ScheduleOrder::Vertical;
-  std::optional<int> nproc;
+  std::optional<int> nproc;  ///< ranks of each node
+  std::optional<int> nodes;  ///< of `plan`
   int restarts = 0;
   std::string collective;
   std::optional<Seconds> collective_timeout;

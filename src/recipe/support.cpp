@@ -197,7 +197,7 @@ void check_restarts(const Settings& settings) {
 }
 
 void check_groups_of_ranks(const Settings& settings) {
-  const int ranks = settings.nproc.value_or(1), size = settings.zero_shard_size.value_or(0);
+  const int ranks = num_ranks(settings), size = settings.zero_shard_size.value_or(0);
   if (ranks <= 1 && (size > 0 || settings.reduce_dtype))
     return log_warning("--zero-shard-size and --reduce-dtype have no effect on one rank");
   if (size == 0 || ranks % size == 0) return;
@@ -209,7 +209,7 @@ void check_execution(const Settings& settings) {
   check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   check_groups_of_ranks(settings);
-  if (settings.nproc.value_or(1) <= 1) return;
+  if (num_ranks(settings) <= 1) return;
   if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
   check_sharding(settings);
 }
@@ -234,8 +234,10 @@ void check_evaluation(const Settings& settings) {
 
 }  // namespace
 
+int num_ranks(const Settings& settings) { return settings.nodes.value_or(1) * settings.nproc.value_or(1); }
+
 plan::Sharding sharding(const Settings& settings) {
-  return {.num_ranks = settings.nproc.value_or(1),
+  return {.num_ranks = num_ranks(settings),
           .stage = settings.zero_stage.value_or(1),
           .group_size = settings.zero_shard_size.value_or(0)};
 }

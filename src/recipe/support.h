@@ -24,7 +24,9 @@ void check_required(const Settings& settings, std::string_view verb);
 /// Whether the run has data that it does not train on.
 [[nodiscard]] bool has_held_out(const Settings& settings);
 
-/// `--zero-stage` over `--nproc` ranks, in groups of `--zero-shard-size`.
+/// `--nproc` on each of `--nodes`.
+[[nodiscard]] int num_ranks(const Settings& settings);
+/// `--zero-stage` over all ranks, in groups of `--zero-shard-size`.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
 
 /// The flag and the name of a rule that looks at whole tensors, so that stages 1 to 3 cannot divide its states;

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdarg>
+#include <future>
 #include <utility>
 
 #include "base/formatted.h"
 #include "plan/describe.h"
 #include "plan/packed_ram.h"
+#include "plan/sharding.h"
 
 namespace sluice::train {
 namespace {
@@ -51,6 +53,47 @@ std::vector<BudgetRow> plan_budgets(const plan::StepTrace& trace, plan::Machine 
   return rows;
 }
 
+/// The plan of one stage, and what it was made of.
+struct StagePlan {
+  plan::StepTrace trace;
+  plan::Machine machine, planned_on;  // the latter may have a tier of packed weights besides
+  plan::PlanRequest request;
+  plan::PlanResult result;
+};
+
+StagePlan plan_stage(const PlanQuestion& question, int stage) {
+  StagePlan answer{question.trace, question.machine, question.machine, question.request, {}};
+  answer.request.recipe.sharding.stage = stage;
+  plan::pad_for_shards(answer.trace, answer.request.recipe.sharding);
+  answer.result = plan::make_plan_in_ram(answer.trace, answer.planned_on, answer.request, question.beside_packed);
+  const plan::PlanResult& result = answer.result;
+  const bool disk_short =
+      !result.plans && answer.machine.tiers.size() > 1 &&
+      (result.least_written_per_day || answer.machine.tiers[result.short_tier].kind == plan::TierKind::Disk);
+  if (!disk_short || !question.may_drop_disk) return answer;
+  plan::Machine without_disk = answer.machine;
+  without_disk.tiers.pop_back();
+  plan::Machine planned_on = without_disk;
+  plan::PlanResult again = plan::make_plan_in_ram(answer.trace, planned_on, answer.request, question.beside_packed);
+  if (again.plans) {
+    answer.machine = std::move(without_disk);
+    answer.planned_on = std::move(planned_on);
+    answer.result = std::move(again);
+  }
+  return answer;
+}
+
+// What was asked for; where that does not fit, the fastest that does.
+std::size_t chosen_stage(std::span<const StageRow> rows, int asked) {
+  std::size_t chosen = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (rows[i].sharding.stage == asked) chosen = i;
+  if (rows[chosen].fits) return chosen;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (rows[i].fits && (!rows[chosen].fits || rows[i].step_seconds < rows[chosen].step_seconds)) chosen = i;
+  return chosen;
+}
+
 // 0 for a tier that the machine does not have.
 Bytes planned_peak(const PlanForecast& forecast, plan::TierKind kind) {
   const int tier = forecast.machine.tier_index(kind);
@@ -79,7 +122,7 @@ std::vector<Bytes> capacities(const plan::Machine& machine) {
 
 void add_memory(std::string& text, const PlanForecast& forecast) {
   const plan::PlanSet* plans = forecast.result.plans ? &*forecast.result.plans : nullptr;
-  text += "memory\n";
+  text += forecast.stages.size() > 1 ? "memory at stage " + std::to_string(forecast.sharding.stage) + "\n" : "memory\n";
   add_line(text, "  %-22s %14s %14s", "", "planned", "available");
   for (std::size_t tier = 0; tier < forecast.machine.tiers.size(); ++tier) {
     const Bytes capacity = forecast.machine.tiers[tier].capacity;
@@ -118,6 +161,12 @@ void add_step(std::string& text, const PlanForecast& forecast, const recipe::Set
               " tokens/s");
   const double gap = plans.bound > 0 ? (step.total / plans.bound - 1) * 100 : 0;
   add_row(text, "lower bound", format_seconds(plans.bound) + " (the plan is " + formatted("%.1f", gap) + " % above)");
+  if (forecast.sharding.is_parallel()) {
+    const plan::Exchanges exchanges = plan::exchanges_of(plans.train, step);
+    add_row(text, "sent by each rank",
+            format_bytes(exchanges.sent) + " in " + format_seconds(exchanges.busy) + ", " +
+                format_seconds(exchanges.exposed) + " of it while nothing computes");
+  }
   add_row(text, "compute, stall", format_seconds(step.compute) + ", " + format_seconds(step.stall));
   add_row(text, "activations", plan::describe_activations(forecast.activations, forecast.machine.tiers[0].kind));
   add_row(text, "order", plan::describe_order(plans.train));
@@ -153,6 +202,7 @@ void add_plan(Json& json, const PlanForecast& forecast) {
   json["disk_peak_bytes"] = planned_peak(forecast, plan::TierKind::Disk);
   json["at_peak_bytes"] = parts_json(plan::parts_at_peak(plans.train, 0));
   json["state_bytes"] = state_json(plans.train);
+  json["state_elements"] = elements_json(plan::state_elements(plans.train));
   json["step_seconds"] = step.total;
   json["tokens_per_second"] = static_cast<double>(forecast.tokens_per_step) / step.total;
   json["lower_bound_seconds"] = plans.bound;
@@ -192,23 +242,39 @@ Json state_json(const plan::Plan& train) {
   return json;
 }
 
-PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
-                           const plan::PlanRequest& request, Bytes beside_packed) {
-  PlanForecast forecast{.model = std::move(model),
-                        .machine = machine,
-                        .num_parameters = trace.num_parameters(),
-                        .num_trained = trace.num_trained(),
-                        .tokens_per_step = trace.tokens_per_micro_batch * request.recipe.num_micro_batches,
+PlanForecast make_forecast(const PlanQuestion& question, std::span<const int> stages) {
+  const plan::Sharding asked = question.request.recipe.sharding;
+  std::vector<std::future<StagePlan>> answers;
+  for (const int stage : stages.empty() ? std::span(&asked.stage, 1) : stages)
+    answers.push_back(std::async(std::launch::async, plan_stage, std::cref(question), stage));
+  std::vector<StagePlan> made;
+  for (std::future<StagePlan>& answer : answers) made.push_back(answer.get());
+  std::vector<StageRow> rows;
+  const plan::PlanRequest& request = question.request;
+  const std::int64_t tokens =
+      question.trace.tokens_per_micro_batch * request.recipe.num_micro_batches * asked.num_ranks;
+  for (const StagePlan& answer : made)
+    rows.push_back(stage_row(answer.request.recipe.sharding, answer.planned_on, answer.result, tokens));
+  StagePlan& chosen = made[chosen_stage(rows, asked.stage)];
+  PlanForecast forecast{.model = question.model,
+                        .machine = chosen.planned_on,
+                        .num_parameters = question.trace.num_parameters(),
+                        .num_trained = question.trace.num_trained(),
+                        .sharding = chosen.request.recipe.sharding,
+                        .tokens_per_step = tokens,
                         .activations = {},
-                        .result = {},
-                        .budgets = {}};
-  forecast.result = plan::make_plan_in_ram(trace, forecast.machine, request, beside_packed);
-  forecast.smallest_budget = beside_arena(machine) + plan::smallest_in_ram(trace, machine, request, beside_packed);
+                        .result = std::move(chosen.result),
+                        .budgets = {},
+                        .stages = asked.is_parallel() ? std::move(rows) : std::vector<StageRow>()};
+  const LeastMemory least{beside_arena(chosen.machine) + plan::smallest_in_ram(chosen.trace, chosen.machine,
+                                                                               chosen.request, question.beside_packed),
+                          question.beside_packed};
+  forecast.smallest_budget = least.budget;
   if (!forecast.result.plans) return forecast;
   const plan::Plan& train = forecast.result.plans->train;
-  forecast.activations = plan::summarize_activations(train, trace);
+  forecast.activations = plan::summarize_activations(train, chosen.trace);
   if (train.actions.size() <= kQuickActions)
-    forecast.budgets = plan_budgets(trace, machine, request, {forecast.smallest_budget, beside_packed});
+    forecast.budgets = plan_budgets(chosen.trace, chosen.machine, chosen.request, least);
   return forecast;
 }
 
@@ -219,10 +285,15 @@ std::string to_text(const PlanForecast& forecast, const recipe::Settings& settin
           forecast.model + ", " + std::to_string(forecast.num_parameters) + " parameters" +
               (part ? ", " + std::to_string(forecast.num_trained) + " of them trained" : ""));
   add_row(text, "machine", forecast.machine.name + ", " + std::to_string(forecast.machine.num_threads) + " threads");
+  const bool many = forecast.sharding.is_parallel();
+  if (many) add_row(text, "ranks", describe_ranks(forecast.sharding, forecast.machine.network));
   add_row(text, "a step",
-          std::to_string(forecast.tokens_per_step) + " tokens: " + std::to_string(settings.grad_accumulation) + " x " +
-              std::to_string(settings.micro_batch_size) + " x " + std::to_string(settings.seq_len) + ", " +
-              settings.optimizer + (settings.base_optimizer.empty() ? "" : ", base " + settings.base_optimizer));
+          std::to_string(forecast.tokens_per_step) +
+              " tokens: " + (many ? std::to_string(forecast.sharding.num_ranks) + " ranks x " : "") +
+              std::to_string(settings.grad_accumulation) + " x " + std::to_string(settings.micro_batch_size) + " x " +
+              std::to_string(settings.seq_len) + ", " + settings.optimizer +
+              (settings.base_optimizer.empty() ? "" : ", base " + settings.base_optimizer));
+  if (forecast.stages.size() > 1) text += stages_text(forecast.stages);
   add_memory(text, forecast);
   if (!forecast.result.plans) {
     const auto& least = forecast.result.least_written_per_day;
@@ -249,6 +320,13 @@ Json to_json(const PlanForecast& forecast, const recipe::Settings& settings) {
                {"process_overhead_bytes", forecast.machine.process_overhead},
                {"smallest_budget_bytes", forecast.smallest_budget},
                {"fits", forecast.result.plans.has_value()}};
+  if (forecast.sharding.is_parallel()) {
+    const int per_node = forecast.machine.network.ranks_per_node;
+    json["ranks"] = {{"count", forecast.sharding.num_ranks},
+                     {"per_node", per_node > 0 ? per_node : forecast.sharding.num_ranks},
+                     {"zero_stage", forecast.sharding.stage}};
+    json["stages"] = stages_json(forecast.stages);
+  }
   for (std::size_t tier = 0; tier < forecast.machine.tiers.size(); ++tier) {
     Json row = {{"kind", plan::name(forecast.machine.tiers[tier].kind)},
                 {"capacity_bytes", forecast.machine.tiers[tier].capacity}};

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "plan/saving.h"
 #include "plan/trace.h"
 #include "recipe/settings.h"
+#include "train/stage_report.h"
 
 namespace sluice::train {
 
@@ -26,11 +28,23 @@ struct PlanForecast {
   std::string model;
   plan::Machine machine;
   std::int64_t num_parameters = 0, num_trained = 0;
-  std::int64_t tokens_per_step = 0;
+  plan::Sharding sharding;           ///< one rank: nothing is divided
+  std::int64_t tokens_per_step = 0;  ///< of all ranks
   plan::ActivationSummary activations;
-  plan::PlanResult result;         ///< without `plans` when it does not fit
-  Bytes smallest_budget = 0;       ///< as BudgetRow::budget
-  std::vector<BudgetRow> budgets;  ///< empty when the plan is so large that each would take seconds
+  plan::PlanResult result;            ///< without `plans` when it does not fit
+  Bytes smallest_budget = 0;          ///< as BudgetRow::budget
+  std::vector<BudgetRow> budgets;     ///< empty when the plan is so large that each would take seconds
+  std::vector<StageRow> stages = {};  ///< of several ranks: those that were looked at
+};
+
+/// What is planned for: a trace that is not yet padded, what it is called, and where it runs.
+struct PlanQuestion {
+  std::string model;
+  const plan::StepTrace& trace;
+  const plan::Machine& machine;
+  plan::PlanRequest request = {};
+  bool may_drop_disk = false;  ///< where the disk alone is too small, memory alone may do
+  Bytes beside_packed = 0;     ///< plan/packed_ram.h
 };
 
 /// Layers by what becomes of their activations: held, spilled, in_part, recomputed, and spilled_bytes a step.
@@ -42,9 +56,10 @@ struct PlanForecast {
 /// What weights, gradients and moments cost over all tiers: "weight", "gradient" (the most at once) and "moment".
 [[nodiscard]] nlohmann::ordered_json state_json(const plan::Plan& train);
 
-/// Plans `trace` on `machine` and, where that is quick, for a few other budgets. `beside_packed`: plan/packed_ram.h.
-[[nodiscard]] PlanForecast make_forecast(std::string model, const plan::StepTrace& trace, const plan::Machine& machine,
-                                         const plan::PlanRequest& request, Bytes beside_packed = 0);
+/// Plans and, where that is quick, plans for a few other budgets. Of several ranks, one of them at each of `stages`
+/// (empty: that of the request), all stages at once on threads; the forecast is that of the request's stage, or of the
+/// fastest one that fits where that does not.
+[[nodiscard]] PlanForecast make_forecast(const PlanQuestion& question, std::span<const int> stages = {});
 
 /// A table for people, ending in a newline.
 [[nodiscard]] std::string to_text(const PlanForecast& forecast, const recipe::Settings& settings);

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "collective/loopback.h"
 #include "recipe/machine_file.h"
 #include "tier/limits.h"
 #include "tier/measure.h"
@@ -65,6 +66,8 @@ plan::Machine measured_machine(const recipe::Settings& settings) {
   machine.update_memory = measured.update_memory;
   machine.norm_memory = measured.norm_memory;
   machine.process_overhead = process_overhead(!settings.spill_dir.empty());
+  const collective::LoopbackRates loopback = collective::measure_loopback(64 * MiB);
+  machine.network.within_node = {loopback.rate, loopback.latency};
   if (settings.spill_dir.empty() || !is_there(settings.spill_dir.front())) return machine;
   const fs::path folder = settings.spill_dir.front();
   if (tier::free_disk_space(folder) < 8 * kDiskSample) return machine;

@@ -18,6 +18,7 @@ Ranks::Ranks(const launch::Environment& environment, const recipe::Settings& set
   if (settings.collective_timeout)
     limits.deadline = std::chrono::milliseconds(std::llround(*settings.collective_timeout * 1000));
   world_ = launch::open_world(settings.collective, limits, environment).communicator;
+  per_node_ = std::max(environment.place.local_size, 1);
   const plan::Sharding sharding{.num_ranks = world_->world_size(), .group_size = settings.zero_shard_size.value_or(0)};
   if (!sharding.is_grouped()) {
     lane_ = world_->split(0, world_->rank());
@@ -82,6 +83,7 @@ std::int64_t Ranks::bytes_sent_across_groups() const { return replicas_ ? replic
 recipe::Settings settings_of_rank(recipe::Settings settings, const collective::Place& place) {
   if (place.world_size == 1) return settings;
   settings.nproc = place.world_size;
+  settings.nodes.reset();
   const int here = std::max(place.local_size, 1);
   settings.host_memory = settings.host_memory.value_or(tier::available_host_memory() / 10 * 9) / here / 4096 * 4096;
   if (settings.disk_memory) *settings.disk_memory /= here;

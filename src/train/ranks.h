@@ -23,6 +23,7 @@ class Ranks {
   [[nodiscard]] bool are_many() const { return world_ != nullptr; }
   [[nodiscard]] int rank() const { return world_ ? world_->rank() : 0; }
   [[nodiscard]] int count() const { return world_ ? world_->world_size() : 1; }
+  [[nodiscard]] int per_node() const { return per_node_; }
   [[nodiscard]] bool is_first() const { return rank() == 0; }
   [[nodiscard]] exec::RankLinks links() const {
     return {.lane = lane_.get(), .agreement = world_.get(), .group = group_.get(), .replicas = replicas_.get()};
@@ -46,10 +47,11 @@ class Ranks {
 
  private:
   std::unique_ptr<collective::Communicator> world_, lane_, group_, replicas_;
+  int per_node_ = 1;
 };
 
 /// What one rank of several may use of its machine: `--host-memory`, `--disk-memory` and `--threads` are of all ranks
-/// of a machine together. `nproc` becomes the number of ranks of the job.
+/// of a machine together. `nproc` becomes the number of ranks of the job, all nodes included.
 [[nodiscard]] recipe::Settings settings_of_rank(recipe::Settings settings, const collective::Place& place);
 
 }  // namespace sluice::train

@@ -2,7 +2,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <span>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -26,6 +28,7 @@ namespace sluice::train {
 namespace {
 
 constexpr Bytes kPage = 4096;
+constexpr std::array kStages = {0, 1, 2, 3};
 
 // A machine without a disk gets one with cautious rates when spill folders are named.
 void add_disk(plan::Machine& machine) {
@@ -55,11 +58,32 @@ void set_budgets(plan::Machine& machine, const recipe::Settings& settings) {
   }
 }
 
-plan::Machine base_machine(const recipe::Settings& settings) {
+// Budgets are those of all ranks of a node; what a machine by name has by itself is one rank's (take_rank_share).
+recipe::Settings settings_of_planned_rank(recipe::Settings settings) {
+  const int per_node = settings.nproc.value_or(1), all = recipe::num_ranks(settings);
+  if (settings.machine.empty()) {
+    collective::Place place;
+    place.world_size = all;
+    place.local_size = per_node;
+    return settings_of_rank(std::move(settings), place);
+  }
+  if (settings.host_memory) *settings.host_memory /= per_node;
+  if (settings.disk_memory) *settings.disk_memory /= per_node;
+  if (settings.threads) settings.threads = std::max(1, *settings.threads / per_node);
+  settings.nproc = all;
+  settings.nodes.reset();
+  return settings;
+}
+
+plan::Machine base_machine(const recipe::Settings& settings, int ranks_per_node) {
   const bool here = settings.machine.empty();
   if (here) measure_unknown_machine(settings);
   plan::Machine machine = here ? known_machine(settings) : recipe::machine_by_name_or_file(settings.machine);
   if (!settings.spill_dir.empty()) add_disk(machine);
+  if (here)
+    machine.network.ranks_per_node = ranks_per_node;
+  else
+    recipe::take_rank_share(machine, ranks_per_node);
   machine.num_threads = settings.threads.value_or(here ? tier::physical_cores() : machine.num_threads);
   return machine;
 }
@@ -115,36 +139,32 @@ void settle(PlanForecast& forecast, const recipe::Settings& settings) {
 }  // namespace
 
 int run_plan(const recipe::Settings& asked) {
-  const int num_ranks = asked.nproc.value_or(1);
-  collective::Place place;  // only on this machine is the budget that of all ranks
-  place.world_size = asked.machine.empty() ? num_ranks : 1;
-  place.local_size = num_ranks;
-  const recipe::Settings settings = settings_of_rank(resolve_model(asked), place);
+  const recipe::Settings settings = settings_of_planned_rank(resolve_model(asked));
   const bool own_vocabulary = settings.init_random && !settings.tokenizer.empty();
   const format::ModelConfig config =
       own_vocabulary ? open_run_config(settings, open_tokenizer(settings)) : open_config(settings);
-  plan::Machine machine = base_machine(settings);
+  plan::Machine machine = base_machine(settings, asked.nproc.value_or(1));
   const model::Model model = make_run_model(settings, config).model;
-  plan::StepTrace trace = traced(machine, model, settings);
+  const plan::StepTrace trace = traced(machine, model, settings);
   set_capacities(machine, settings);
   plan::PlanRequest request = plan_request(settings, recipe::update_rules(settings), trace);
   request.with_evaluate = recipe::has_held_out(settings);
-  plan::pad_for_shards(trace, request.recipe.sharding);
-  PlanForecast forecast = make_forecast(settings.model, trace, machine, request, packed_overhead(settings));
-  const plan::PlanResult& result = forecast.result;
-  const bool disk_short =
-      !result.plans && machine.tiers.size() > 1 &&
-      (result.least_written_per_day || machine.tiers[result.short_tier].kind == plan::TierKind::Disk);
-  if (disk_short && settings.spill_dir.empty()) {
-    machine.tiers.pop_back();  // nobody asked for the disk: perhaps memory alone is enough
-    PlanForecast without = make_forecast(settings.model, trace, machine, request, packed_overhead(settings));
-    if (without.result.plans) forecast = std::move(without);
-  }
-  if (result.plans && is_warmed(trace, settings)) settle(forecast, settings);
+  const bool all_stages = request.recipe.sharding.is_parallel() && !settings.zero_stage;
+  PlanForecast forecast = make_forecast({.model = settings.model,
+                                         .trace = trace,
+                                         .machine = machine,
+                                         .request = request,
+                                         .may_drop_disk = settings.spill_dir.empty(),
+                                         .beside_packed = packed_overhead(settings)},
+                                        all_stages ? std::span<const int>(kStages) : std::span<const int>());
+  if (forecast.result.plans && is_warmed(trace, settings)) settle(forecast, settings);
   std::fputs(to_text(forecast, settings).c_str(), stdout);
   std::fflush(stdout);
   if (!settings.json.empty()) write_text(settings.json, to_json(forecast, settings).dump() + "\n");
   if (!forecast.result.plans) throw_does_not_fit(forecast.result, forecast.machine);
+  if (all_stages && forecast.sharding.stage != request.recipe.sharding.stage)
+    log_warning("stage " + std::to_string(request.recipe.sharding.stage) + ", the default of train, does not fit: add" +
+                " --zero-stage " + std::to_string(forecast.sharding.stage));
   return 0;
 }
 

@@ -140,6 +140,7 @@ void agree_on_machine(plan::Machine& machine, const Ranks& ranks) {
   machine.process_overhead = ranks.max(own.process_overhead);
   for (std::size_t tier = 0; tier < machine.tiers.size(); ++tier)
     machine.tiers[tier].capacity = ranks.min(tier < own.tiers.size() ? own.tiers[tier].capacity : 0);
+  machine.network.ranks_per_node = static_cast<int>(ranks.min(ranks.per_node()));
 }
 
 void agree_on_plans(const plan::PlanSet& plans, const Ranks& ranks) {

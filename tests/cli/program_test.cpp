@@ -106,7 +106,9 @@ TEST_F(Program, ListsWhatCanBeNamed) {
     EXPECT_NE(list.out, "") << kind;
   }
   EXPECT_NE(run("list optimizers").out.find("adamw"), std::string::npos);
-  EXPECT_NE(run("list machines").out.find("rtx-4090-24gb"), std::string::npos);
+  const std::string machines = run("list machines").out;
+  EXPECT_NE(machines.find("rtx-4090-24gb"), std::string::npos);
+  EXPECT_NE(machines.find("80.00 GiB at 3350 GB/s; 67 fp32, 494.7 tf32, 989.4 16-bit TFLOP/s"), std::string::npos);
   EXPECT_NE(run("list models").out.find("smollm2-135m"), std::string::npos);
 }
 
@@ -160,6 +162,7 @@ TEST_F(Program, DoctorWritesAMachineFile) {
   EXPECT_EQ(read.num_threads, 1);
   EXPECT_GT(read.tiers.at(0).down, 0);
   EXPECT_GT(read.tiers.at(0).up_both, 0);
+  EXPECT_NE(read.network.within_node.rate, plan::Network{}.within_node.rate) << "loopback was measured";
   EXPECT_TRUE(std::filesystem::is_empty(scratch_.file("spill")));
 }
 

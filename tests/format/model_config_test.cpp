@@ -291,6 +291,16 @@ TEST(Presets, HaveThePublishedParameterCounts) {
   EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2-medium")), 354'823'168);
   EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2-large")), 774'030'080);
   EXPECT_EQ(count_gpt2_parameters(preset_config("gpt2-xl")), 1'557'611'200);
+  EXPECT_EQ(count_parameters(preset_config("llama-3-70b")), 70'553'706'496);
+  EXPECT_EQ(count_parameters(preset_config("llama-3.1-405b")), 405'853'388'800);
+  EXPECT_EQ(count_parameters(preset_config("mistral-7b-v0.3")), 7'248'023'552);
+  EXPECT_EQ(count_parameters(preset_config("mistral-large-123b")), 122'610'069'504);
+  EXPECT_EQ(count_parameters(preset_config("smollm2-360m")), 361'821'120);
+  EXPECT_EQ(count_parameters(preset_config("smollm2-1.7b")), 1'711'376'384);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt3-1.5b")), 1'557'611'200);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt3-18b")) / 1'000'000, 18'334);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt3-24b")) / 1'000'000, 24'582);
+  EXPECT_EQ(count_gpt2_parameters(preset_config("gpt3-175b")) / 1'000'000, 174'604);
 }
 
 TEST(Presets, NameTheNearestOne) {

@@ -7,6 +7,7 @@
 
 #include "plan/checker.h"
 #include "plan/exposed.h"
+#include "plan/memory_parts.h"
 #include "plan/random_model.h"
 
 namespace sluice::plan {
@@ -48,6 +49,31 @@ Bytes weight_bytes(const StepTrace& trace) {
   Bytes total = 0;
   for (const Chunk& chunk : trace.chunks) total += chunk.num_elements * 4;
   return total;
+}
+
+TEST(PlansOfRanks, KeepTheElementsThatTheirStageSays) {
+  for (const int ranks : {2, 4}) {
+    for (int stage = 0; stage <= 3; ++stage) {
+      const Planned p = planned({.num_ranks = ranks, .stage = stage});
+      const std::int64_t all = weight_bytes(p.trace) / 4, part = all / ranks;
+      const StateElements expected = {
+          .weights = stage < 3 ? all : part, .gradients = stage < 2 ? all : part, .updated = stage < 1 ? all : part};
+      EXPECT_EQ(state_elements(p.plans.train), expected) << ranks << " ranks, stage " << stage;
+    }
+  }
+}
+
+// What leaves a node goes over a slower link, and the plan waits for it.
+TEST(PlansOfRanks, TakeLongerOverASlowNetwork) {
+  Planned p = planned({.num_ranks = 4, .stage = 3});
+  p.machine.network = {.within_node = {.rate = 1e9}, .between_nodes = {.rate = 1e7}};
+  const PlanRequest request{.recipe = {.sharding = p.plans.train.sharding}};
+  const auto seconds_with = [&](int ranks_per_node) {
+    p.machine.network.ranks_per_node = ranks_per_node;
+    return make_plan(p.trace, p.machine, request).plans->predicted.total;
+  };
+  EXPECT_GT(seconds_with(2), 1.5 * seconds_with(4));
+  EXPECT_GT(seconds_with(1), seconds_with(2));
 }
 
 TEST(PlansOfRanks, SendTwiceTheWeightsUpToStageTwoAndThreeTimesAtStageThree) {

@@ -29,7 +29,7 @@ TEST(MachineFile, EveryShippedMachineReadsBackExactly) {
 TEST(MachineFile, ShippedMachinesHaveRatesAndRoom) {
   for (const MachineRow& row : machine_catalog()) {
     const plan::Machine machine = make_machine(row.name, row.make);
-    EXPECT_EQ(machine.tiers.size(), row.make.device_bytes > 0 ? 3u : 2u) << row.name;
+    EXPECT_EQ(machine.tiers.size(), row.make.card.memory > 0 ? 3u : 2u) << row.name;
     EXPECT_EQ(machine.tiers.back().kind, plan::TierKind::Disk);
     for (std::size_t i = 0; i < machine.tiers.size(); ++i) {
       EXPECT_GT(machine.tiers[i].capacity, GiB) << row.name;
@@ -38,7 +38,44 @@ TEST(MachineFile, ShippedMachinesHaveRatesAndRoom) {
       }
     }
     EXPECT_GT(machine.compute.matmul, 1e11) << row.name;
+    EXPECT_GT(machine.network.within_node.rate, 0) << row.name;
+    EXPECT_GT(machine.network.within_node.rate, machine.network.between_nodes.rate) << row.name;
+    EXPECT_GT(machine.network.between_nodes.rate, 0) << row.name;
   }
+}
+
+// "rtx-3090-24gb" has 24 GB: the size in a name is the card's, or of a computer without one the memory.
+TEST(MachineFile, NamesSayTheSizeOfTheirMemory) {
+  for (const MachineRow& row : machine_catalog()) {
+    const std::string name(row.name);
+    const double named = std::stod(name.substr(name.rfind('-') + 1));
+    const CardFigures& card = row.make.card;
+    const Bytes bytes = card.memory > 0 ? card.memory : row.make.host.memory;
+    EXPECT_NEAR(static_cast<double>(bytes) / 1e9, named, 0.08 * named) << name;
+    if (card.memory == 0) continue;
+    EXPECT_GE(card.half, card.tf32) << name;
+    EXPECT_GT(card.half, card.fp32) << name;
+    EXPECT_TRUE(card.tf32 == 0 || card.tf32 >= card.fp32) << name;
+    EXPECT_GE(card.bandwidth, card.link) << name;
+  }
+}
+
+TEST(MachineFile, RanksOfOneComputerShareIt) {
+  const plan::Machine whole = machine_by_name_or_file("desktop-32gb");
+  plan::Machine share = whole;
+  take_rank_share(share, 4);
+  EXPECT_EQ(share.network.ranks_per_node, 4);
+  EXPECT_EQ(share.num_threads, 2);
+  EXPECT_EQ(share.tiers[0].capacity + share.process_overhead, (whole.tiers[0].capacity + whole.process_overhead) / 4);
+  EXPECT_EQ(share.tiers[1].capacity, whole.tiers[1].capacity / 4);
+  EXPECT_DOUBLE_EQ(share.tiers[0].up, whole.tiers[0].up / 4);
+  EXPECT_DOUBLE_EQ(share.compute.matmul, whole.compute.matmul / 4);
+  EXPECT_DOUBLE_EQ(share.update_memory, whole.update_memory / 4);
+  plan::Machine card = machine_by_name_or_file("h100-80gb");
+  const std::string text = machine_to_json(card);
+  take_rank_share(card, 8);
+  EXPECT_EQ(machine_to_json(card), text) << "a card is one rank's already";
+  EXPECT_EQ(card.network.ranks_per_node, 8);
 }
 
 TEST(MachineFile, WritesAndReadsAFile) {
@@ -54,6 +91,7 @@ TEST(MachineFile, WritesAndReadsAFile) {
   machine.contention = {.compute_beside_both = 0.75, .write_beside_compute = 0.5};
   machine.norm_memory = 7e9;
   machine.tiers[0].up_both = 3e8;
+  machine.network = {.within_node = {5e9, 2e-6}, .between_nodes = {1e9 / 3, 3e-5}};
   write_machine_file(path, machine);
   const plan::Machine back = machine_by_name_or_file(path.string());
   EXPECT_EQ(back.name, "mine");
@@ -67,6 +105,9 @@ TEST(MachineFile, WritesAndReadsAFile) {
   EXPECT_EQ(back.compute.memory_by_size[1].bytes, 1 << 26);
   EXPECT_EQ(back.contention.compute_beside_both, 0.75);
   EXPECT_EQ(back.tiers[0].up_both, 3e8);
+  EXPECT_EQ(back.network.within_node.rate, 5e9);
+  EXPECT_EQ(back.network.between_nodes.rate, 1e9 / 3);
+  EXPECT_EQ(back.network.between_nodes.latency, 3e-5);
   setenv("SLUICE_MACHINE", path.c_str(), 1);
   EXPECT_EQ(this_machine().name, "mine");
   unsetenv("SLUICE_MACHINE");
@@ -89,6 +130,14 @@ TEST(MachineFile, TakesSizesAsPeopleWriteThem) {
   EXPECT_EQ(machine_from_json(edited, "test").tiers.at(0).capacity, 3 * GiB);
 }
 
+TEST(MachineFile, MayLeaveTheNetworkOut) {
+  const std::string text = machine_to_json(default_cpu_machine());
+  const std::size_t begin = text.find("\"network\""), end = text.find("\"threads\"");
+  ASSERT_NE(begin, std::string::npos);
+  const plan::Machine machine = machine_from_json(text.substr(0, begin) + text.substr(end), "test");
+  EXPECT_EQ(machine.network.within_node.rate, plan::Network{}.within_node.rate);
+}
+
 TEST(MachineFile, RefusesWhatNoMachineCanBe) {
   const std::string good = machine_to_json(default_cpu_machine());
   for (const std::string& text :
@@ -102,6 +151,7 @@ TEST(MachineFile, RefusesWhatNoMachineCanBe) {
         with(good, "\"products\": {}", "\"products\": {\"8 x 8 x 8\": 0}"),
         with(good, "\"products\": {}", "\"products\": []"),
         with(good, "\"memory_by_size\": {}", "\"memory_by_size\": {\"1MiB\": 1e9}"),
+        with(good, "\"between_nodes\"", "\"beyond_nodes\""),
         with(good, "\"compute_beside_read\": 1.0", "\"compute_beside_read\": 1.5"),
         with(good, "\"compute_beside_read\": 1.0", "\"compute_beside_read\": 0.0")}) {
     EXPECT_THROW(machine_from_json(text, "test"), ConfigError) << text;

@@ -119,6 +119,7 @@ Settings everything() {
                      {"activations", "spill"},
                      {"schedule", "horizontal"},
                      {"nproc", "2"},
+                     {"nodes", "8"},
                      {"restarts", "4"},
                      {"collective", "gloo"},
                      {"collective-timeout", "30s"},
