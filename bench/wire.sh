@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What ranks send, and what it does to the loss: a character-level GPT on tiny Shakespeare (examples/char_gpt.yaml, 500 steps) by four ranks with
+# What ranks send, and what it does to the loss: a character-level GPT on tiny Shakespeare (examples/char_gpt.yaml) by four ranks with
 # gradients in fp32, bf16 and fp16, in one group and in groups of two. Prints a Markdown table from rank 0's metrics.
-# usage: wire.sh OUT    (OUT: new folder for text and models)
+# usage: wire.sh OUT [STEPS]    (OUT: new folder for text and models; 500 steps by default)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sluice=${SLUICE:-$here/../build/release/bin/sluice}
 out=$1
+steps=${2:-500}
 mkdir -p "$out"
 cat "$here/../examples/data/shakespeare-train.txt" "$here/../examples/data/shakespeare-held-out.txt" >"$out/tiny-shakespeare.txt"
 
@@ -15,17 +16,17 @@ row() {
   local folder=$out/${flags//[^a-z0-9]/}
   # shellcheck disable=SC2086 # several flags
   [ -e "$folder/run.yaml" ] || "$sluice" train --config "$here/../examples/char_gpt.yaml" --data "$out/tiny-shakespeare.txt" --output "$folder" \
-    --nproc 4 --threads 4 --micro-batch-size 3 --max-steps 500 --eval-steps 500 $flags 2>"$folder.log" || { cat "$folder.log" >&2; exit 1; }
+    --nproc 4 --threads 4 --micro-batch-size 3 --max-steps "$steps" --eval-steps "$steps" $flags 2>"$folder.log" || { cat "$folder.log" >&2; exit 1; }
   local step start across
-  step=$(grep '"event":"step"' "$folder/metrics.jsonl" | sed -n 100p)
+  step=$(grep '"event":"step"' "$folder/metrics.jsonl" | sed -n 50p)
   start=$(head -n 1 "$folder/metrics.jsonl")
   across=$(number sent_across_groups_bytes <<<"$step")
-  printf '| `%s` | %s | %s | %s | %.4f |\n' "$flags" "$(sed 's/.*"exchanges"://' <<<"$start" | number sent_bytes)" "$(number sent_bytes <<<"$step")" \
+  printf '| `%s` | %s | %s | %s | %.6f |\n' "$flags" "$(sed 's/.*"exchanges"://' <<<"$start" | number sent_bytes)" "$(number sent_bytes <<<"$step")" \
     "${across:--}" "$(grep '"event":"eval"' "$folder/metrics.jsonl" | tail -n 1 | number loss)"
 }
 
 printf '| flags | bytes a step, planned | counted (with norms and losses) | of these out of the group | held-out loss |\n|---|---|---|---|---|\n'
-for stage in 0 2 3; do
+for stage in 0 3; do
   for flags in "" "--reduce-dtype bf16" "--zero-shard-size 2" "--zero-shard-size 2 --reduce-dtype bf16"; do
     row "--zero-stage $stage${flags:+ $flags}"
   done

@@ -10,6 +10,9 @@
 namespace sluice::plan {
 namespace {
 
+// Sums of at most so many bytes are gathered and made by every rank (Communicator::all_reduce).
+constexpr Bytes kSmallSum = 16 * KiB;
+
 class StepEmitter {
  public:
   StepEmitter(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int update_tier)
@@ -301,10 +304,11 @@ class StepEmitter {
     row.among = among;
     row.wire = wire;
     const int ranks = recipe_.sharding.members(among);
-    const int times = kind == ActionKind::AllReduce ? 2 : 1;
     std::int64_t elements = trace_.chunks[chunk].num_elements;
     if (among == Among::Replicas) elements /= recipe_.sharding.ranks_per_group();
-    row.bytes = times * elements * Bytes{wire == NumberFormat::Fp32 ? 4 : 2} * (ranks - 1) / ranks;
+    const Bytes whole = elements * Bytes{wire == NumberFormat::Fp32 ? 4 : 2};
+    const Bytes times = kind != ActionKind::AllReduce ? 1 : whole <= kSmallSum ? ranks : 2;
+    row.bytes = times * whole * (ranks - 1) / ranks;
     return row;
   }
   // Who divides the state.

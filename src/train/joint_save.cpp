@@ -40,8 +40,13 @@ class Rounds {
     while (agree(kDone) == kWriting) {
     }
   }
-  /// This rank is the one that cannot go on.
-  void fail() const { (void)ranks_.max(kFailed + ranks_.rank()); }
+  /// This rank is the one that cannot go on; that others are lost, too, is less to the point.
+  void fail() const {
+    try {
+      (void)ranks_.max(kFailed + ranks_.rank());
+    } catch (const CommError&) {
+    }
+  }
 
  private:
   static constexpr Bytes kRound = 256 * MiB;

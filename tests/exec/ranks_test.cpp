@@ -200,6 +200,7 @@ constexpr auto kNext = plan::UpdateWhen::NextForward, kBackward = plan::UpdateWh
 
 INSTANTIATE_TEST_SUITE_P(SixteenBits, Ranks,
                          testing::Values(Case{2, 0, 1, kNext, "sgd", true, 0, NumberFormat::Bf16},
+                                         Case{4, 0, 1, kNext, "sgd", true, 0, NumberFormat::Bf16},
                                          Case{2, 1, 1, kBackward, "sgd", true, 0, NumberFormat::Bf16},
                                          Case{2, 2, 2, kNext, "sgd", false, 0, NumberFormat::Fp16},
                                          Case{3, 3, 1, kNext, "adamw", true, 0, NumberFormat::Bf16}));
