@@ -41,7 +41,7 @@ lomo="--optimizer lomo --lr 1e-2 --max-grad-norm 0 --weights-dtype bf16 --master
   row lomo-ram $lomo --host-memory 4GiB
   row lomo-packed $lomo --host-memory "${LOMO_RAM:-800MiB}"
 }
-same() { cmp -s "$out/$1" "$out/$2" && echo "$1 and $2: the same bytes"; }
+same() { if cmp -s "$out/$1" "$out/$2"; then echo "$1 and $2: the same bytes"; else echo "$1 and $2 differ"; fi; }
 same lora-disk/adapter_model.safetensors lora-ram/adapter_model.safetensors
 same qlora-disk/adapter_model.safetensors qlora-ram/adapter_model.safetensors
 same lomo-ram/model.safetensors lomo-packed/model.safetensors
