@@ -25,7 +25,8 @@ class CollectiveMover final : public tier::Mover {
         if (in_place) return ranks_.all_gather(from + ranks_.rank() * share, from, share, kType);
         return ranks_.all_gather(from, to, first.num_elements, kType);
       case plan::ActionKind::ReduceScatter:
-        return ranks_.reduce_scatter(from, in_place ? from + ranks_.rank() * share : to, share, kType);
+        return ranks_.reduce_scatter(from, in_place ? from + ranks_.rank() * share : to, share, kType,
+                                     into(action.slots));
       case plan::ActionKind::AllReduce:
         return ranks_.all_reduce(from, first.num_elements, kType, collective::Reduce::Sum);
       default:
@@ -34,6 +35,12 @@ class CollectiveMover final : public tier::Mover {
   }
 
  private:
+  // A part beside the whole that is not overwritten is a sum that has begun.
+  static collective::Into into(const std::vector<plan::Slot>& slots) {
+    const bool adds = slots.size() == 2 && slots.back().access == plan::Access::ReadWrite;
+    return adds ? collective::Into::Add : collective::Into::Replace;
+  }
+
   [[nodiscard]] float* floats(const plan::Slot& slot) const {
     return reinterpret_cast<float*>(arenas_[slot.tier] + slot.offset);
   }

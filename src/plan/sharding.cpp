@@ -27,7 +27,8 @@ class Digest {
 };
 
 void add(Digest& digest, const Plan& plan) {
-  digest.add_all(plan.variant, plan.sharding.num_ranks, plan.sharding.stage, plan.num_micro_batches, plan.group_size);
+  digest.add_all(plan.variant, plan.sharding.num_ranks, plan.sharding.stage, plan.sharding.fixed_order,
+                 plan.num_micro_batches, plan.group_size);
   for (const Buffer& b : plan.buffers) {
     digest.add_all(b.kind, b.chunk, b.moment, b.slice, b.num_elements, b.boundary, b.micro_batch, b.block, b.bytes,
                    b.on_disk, b.persistent, b.shard);
@@ -50,7 +51,7 @@ void for_each_plan(auto& plans, Visit visit) {
 }  // namespace
 
 void pad_for_shards(StepTrace& trace, const Sharding& sharding) {
-  if (!sharding.states()) return;
+  if (!sharding.states() && !sharding.fixed_order) return;
   for (Chunk& chunk : trace.chunks)
     chunk.num_elements = round_up(chunk.num_elements, kShardGranularity * sharding.num_ranks);
 }
@@ -68,7 +69,7 @@ void take_shard(PlanSet& plans, int rank) {
         part(buffer) = std::max(part(buffer), plan.sharding.elements_per_rank(buffer.num_elements));
     }
     for (Buffer& buffer : plan.buffers) {
-      if (buffer.shard) buffer.first_element += rank * part(buffer);
+      if (buffer.shard) buffer.first_element += rank * (buffer.slice < 0 ? buffer.num_elements : part(buffer));
     }
   });
 }

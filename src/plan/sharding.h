@@ -17,9 +17,13 @@ struct Plan;
 struct Sharding {
   int num_ranks = 1;
   int stage = 0;
-  [[nodiscard]] bool is_parallel() const { return num_ranks > 1; }
+  /// Gradients are added up micro-batch by micro-batch in one order, whatever the number of ranks; micro-batch m of
+  /// rank r is number m * num_ranks + r. One rank then plays the same rows, alone.
+  bool fixed_order = false;
+  [[nodiscard]] bool is_parallel() const { return num_ranks > 1 || fixed_order; }
   [[nodiscard]] bool states() const { return is_parallel() && stage >= 1; }
-  [[nodiscard]] bool gradients() const { return is_parallel() && stage >= 2; }
+  /// Whether updates read the rank's part of a gradient alone (where they read less of it than there is, else).
+  [[nodiscard]] bool gradients() const { return is_parallel() && stage >= (fixed_order ? 1 : 2); }
   [[nodiscard]] bool weights() const { return is_parallel() && stage >= 3; }
   /// Elements of a rank's part of the states of a chunk of `num_elements`.
   [[nodiscard]] std::int64_t elements_per_rank(std::int64_t num_elements) const {
@@ -33,7 +37,7 @@ struct Sharding {
 inline constexpr std::int64_t kShardGranularity = 4096;
 
 /// Lengthens every chunk (with padding) so that the ranks' parts are equal and whole multiples of kShardGranularity.
-/// Nothing is changed where states are not divided.
+/// Nothing is changed where nothing is divided.
 void pad_for_shards(StepTrace& trace, const Sharding& sharding);
 
 /// Makes the plans those of `rank`: its buffers' elements count from the start of their chunks. Once.

@@ -6,6 +6,7 @@
 
 #include "plan/buffers.h"
 #include "plan/overlap.h"
+#include "plan/update_rows.h"
 
 namespace sluice::plan {
 namespace {
@@ -198,15 +199,35 @@ class StepEmitter {
         row.uses.push_back({buffers_.whole_weight(chunk), 0, Access::Read, false, gathers()});
       for (const int chunk : added) {
         if (!trace_.chunks[chunk].trained) continue;
-        row.uses.push_back({buffers_.gradient(chunk), 0, written(m == 0 && part.block == last_user(chunk))});
+        const bool begins = adds_each() || (m == 0 && part.block == last_user(chunk));
+        row.uses.push_back({buffers_.gradient(chunk, m), 0, written(begins)});
       }
       complete(row);
       rows_.push_back(std::move(row));
+      if (adds_each() && !added.empty()) add_up(part.block, added, m);
     }
     if (part.kind != ActionKind::Backward || group_.last < recipe_.num_micro_batches) return;
     update_late();
     for (const int chunk : added) {
       if (part.block == first_user(chunk)) gradient_is_final(chunk);
+    }
+  }
+
+  // In the fixed order each micro-batch's gradient is whole by itself and joins the sum over all ranks: while the next
+  // one of the group is computed, where there is memory for two.
+  void add_up(int block, const std::vector<int>& added, int micro_batch) {
+    const bool lags = choices_.overlap, is_last = micro_batch + 1 == group_.last;
+    if (lags && micro_batch > group_.first) join_sum(block, added, micro_batch - 1);
+    if (!lags || is_last) join_sum(block, added, micro_batch);
+  }
+
+  void join_sum(int block, const std::vector<int>& added, int micro_batch) {
+    for (const int chunk : added) {
+      if (!trace_.chunks[chunk].trained) continue;
+      Row row = exchange(ActionKind::ReduceScatter, chunk, Serves::Itself);
+      row.uses.push_back({buffers_.gradient(chunk, micro_batch), 0, Access::Read});
+      row.uses.push_back({buffers_.gradient_part(chunk), 0, written(micro_batch == 0 && block == last_user(chunk))});
+      rows_.push_back(std::move(row));
     }
   }
 
@@ -257,10 +278,17 @@ class StepEmitter {
 
   // The sum over all ranks: whole on each, or each rank's part of it, in place or beside the whole, which then is dead.
   void reduce(int chunk) {
-    if (!recipe_.sharding.is_parallel()) return;
+    if (!recipe_.sharding.is_parallel() || (adds_each() && recipe_.sharding.gradients())) return;
+    if (adds_each()) {
+      Row row = exchange(ActionKind::AllGather, chunk, Serves::Itself);
+      row.uses.push_back({buffers_.gradient_part(chunk), 0, Access::Read});
+      row.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
+      rows_.push_back(std::move(row));
+      return;
+    }
     const bool divided = recipe_.sharding.states(), in_place = !recipe_.sharding.gradients();
     Row row = exchange(divided ? ActionKind::ReduceScatter : ActionKind::AllReduce, chunk, Serves::Itself);
-    row.uses.push_back({buffers_.gradient(chunk), 0, in_place ? Access::ReadWrite : Access::Read});
+    row.uses.push_back({buffers_.gradient(chunk, 0), 0, in_place ? Access::ReadWrite : Access::Read});
     if (!in_place) row.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
     rows_.push_back(std::move(row));
   }
@@ -313,40 +341,14 @@ class StepEmitter {
     }
   }
 
-  // Slice by slice, so that the moments never stand whole in fast memory. Passes that measure go upwards, as sums do;
-  // the last one comes down again, from the slices that are still there.
   void update(int chunk, SkipWhen skip) {
     if (!trace_.chunks[chunk].trained) return;
-    const int num_slices = buffers_.num_slices(chunk), last = rule_of(chunk).measuring_passes;
-    const std::size_t first_row = rows_.size();
-    for (int pass = 0; pass < last; ++pass) {
-      for (int slice = 0; slice < num_slices; ++slice) update_slice(chunk, slice, pass, skip);
-    }
-    for (int n = 0; n < num_slices; ++n) update_slice(chunk, last > 0 ? num_slices - 1 - n : n, last, skip);
     const Serves serves = recipe_.update == UpdateWhen::NextForward ? Serves::Next : Serves::Last;
-    for (std::size_t row = first_row; row < rows_.size(); ++row) rows_[row].serves = serves;
-    share_update(chunk, skip, serves);
-  }
-
-  void update_slice(int chunk, int slice, int pass, SkipWhen skip) {
-    const RuleNeeds& rule = rule_of(chunk);
-    const bool applies = pass == rule.measuring_passes;
-    Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
-    if (rule.measuring_passes > 0) row.pass = pass;
-    row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
-    const Access of_gradient = recipe_.clamps ? Access::ReadWrite : Access::Read;
-    row.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, of_gradient});
-    const std::int64_t first = slice * buffers_.slice_elements(chunk);
-    const std::int64_t count = std::min(buffers_.slice_elements(chunk), own_elements(chunk) - first);
-    row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
-    for (int m = 0; m < static_cast<int>(rule.states.size()); ++m) {
-      const bool sliced = rule.states[m].per_block > 0;
-      const BufferId buffer = buffers_.moment(chunk, m, slice);
-      if (buffer < 0 || (sliced && !applies && !rule.measures_states)) continue;
-      row.uses.push_back({buffer, update_tier_, sliced && !applies ? Access::Read : Access::ReadWrite});
-      if (sliced) row.bytes += count / kStateBlock * rule.states[m].per_block * (applies ? 2 : 1);
+    for (Row& row : update_rows({trace_, recipe_, buffers_, update_tier_}, chunk, skip)) {
+      row.serves = serves;
+      rows_.push_back(std::move(row));
     }
-    rows_.push_back(std::move(row));
+    share_update(chunk, skip, serves);
   }
 
   // A backward works in the memory of what was saved.
@@ -356,7 +358,6 @@ class StepEmitter {
       row.uses.push_back({buffer, 0, access, false, hold});
   }
 
-  const RuleNeeds& rule_of(int chunk) const { return recipe_.rules[trace_.chunks[chunk].rule]; }
   int num_passes() const { return recipe_.update == UpdateWhen::SecondPass ? 2 : 1; }
   bool updates_in_backward() const {
     return recipe_.update == UpdateWhen::Backward || (recipe_.update == UpdateWhen::SecondPass && repeat_ == 1);
@@ -366,6 +367,7 @@ class StepEmitter {
     if (recipe_.update == UpdateWhen::NextForward) return SkipWhen::NoUpdate;
     return recipe_.update == UpdateWhen::Backward ? SkipWhen::BlockNotFinite : SkipWhen::StepNotFinite;
   }
+  bool adds_each() const { return recipe_.sharding.fixed_order; }
   bool gathers() const { return recipe_.sharding.weights(); }
   std::int64_t own_elements(int chunk) const {
     return recipe_.sharding.elements_per_rank(trace_.chunks[chunk].num_elements);

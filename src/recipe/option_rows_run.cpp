@@ -107,6 +107,8 @@ constexpr std::array<Spelling<ActivationMode>, 4> kActivations = {{{ActivationMo
                                                                    {ActivationMode::Keep, "keep"},
                                                                    {ActivationMode::Spill, "spill"},
                                                                    {ActivationMode::Recompute, "recompute"}}};
+constexpr std::array<Spelling<ReduceOrder>, 2> kReduceOrders = {
+    {{ReduceOrder::Ranks, "ranks"}, {ReduceOrder::Fixed, "fixed"}}};
 constexpr std::array<Spelling<ScheduleOrder>, 2> kOrders = {
     {{ScheduleOrder::Vertical, "vertical"}, {ScheduleOrder::Horizontal, "horizontal"}}};
 
@@ -258,6 +260,10 @@ std::vector<OptionRow> execution_rows() {
           [](std::string_view text) { return parse_seconds(text, "collective-timeout"); }, print_real),
       integer_row("zero-stage", &Settings::zero_stage, {0, 3},
                   {.argument = "0..3", .help = "what the ranks share out", .absent = "1"}),
+      choice_row("reduce-order", &Settings::reduce_order, std::span<const Spelling<ReduceOrder>>(kReduceOrders),
+                 {.argument = "ranks|fixed",
+                  .help = "gradients are summed rank by rank; or micro-batch by micro-batch, exchanging each: the same "
+                          "bits for any number of ranks"}),
       text_row("deepspeed", &Settings::deepspeed,
                {.argument = "FILE", .help = "read a DeepSpeed config.json", .aliases = {"deepspeed_config"}}),
       switch_row("dry-run", &Settings::dry_run, {.verbs = kTrain, .help = "stop after the plan"}),

@@ -23,6 +23,7 @@ enum class Decay { Matrices, All };
 enum class NanPolicy { Skip, Stop };
 enum class ActivationMode { Auto, Keep, Spill, Recompute };
 enum class ScheduleOrder { Vertical, Horizontal };
+enum class ReduceOrder { Ranks, Fixed };
 
 /// Parameters whose names match a glob, and what is theirs.
 struct ParamGroup {
@@ -116,6 +117,7 @@ struct Settings {
   std::string collective;
   std::optional<Seconds> collective_timeout;
   std::optional<int> zero_stage;
+  ReduceOrder reduce_order = ReduceOrder::Ranks;
   std::string deepspeed;
 
   // Checkpoints and evaluation.

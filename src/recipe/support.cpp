@@ -165,26 +165,13 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
-// States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
-void check_sharding(const Settings& settings) {
-  if (!sharding(settings).states()) return;
-  const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-  const auto check = [&](const std::string& flag, const std::string& name, const optim::RuleOptions& options) {
-    const auto rule = optim::make_rule(name, options);
-    if (rule->measuring().passes > 0 || std::ranges::any_of(rule->states(), whole))
-      refuse(flag + " " + name + ", which looks at whole tensors, with --zero-stage 1 to 3",
-             "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
-  };
-  check("--optimizer", settings.optimizer, rule_options(settings));
-  if (!settings.base_optimizer.empty()) check("--base-optimizer", settings.base_optimizer, base_rule_options(settings));
-}
-
 void check_execution(const Settings& settings) {
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   if (!settings.deepspeed.empty()) refuse("--deepspeed", "--config FILE with sluice's own keys");
-  if (settings.nproc.value_or(1) <= 1) return;
-  if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
-  check_sharding(settings);
+  if (!sharding(settings).is_parallel() || !device_choice(settings).emulated) return;
+  const bool many = settings.nproc.value_or(1) > 1;
+  refuse(many ? "--device emulated with several ranks" : "--device emulated with --reduce-order fixed",
+         many ? "--device cpu, or --nproc 1" : "--device cpu, or --reduce-order ranks");
 }
 
 void check_evaluation(const Settings& settings) {
@@ -208,7 +195,10 @@ void check_evaluation(const Settings& settings) {
 }  // namespace
 
 plan::Sharding sharding(const Settings& settings) {
-  return {.num_ranks = settings.nproc.value_or(1), .stage = settings.zero_stage.value_or(1)};
+  const int num_ranks = settings.nproc.value_or(1);
+  return {.num_ranks = num_ranks,
+          .stage = num_ranks > 1 ? settings.zero_stage.value_or(1) : 1,  // of one nothing becomes less
+          .fixed_order = settings.reduce_order == ReduceOrder::Fixed};
 }
 
 void check_supported(const Settings& settings) {

@@ -121,9 +121,11 @@ class SavedState {
   void read_array(const exec::StateArray& array, std::int64_t first, std::span<std::byte> into) const {
     const auto& buffers = session_.state->buffers();
     for (const exec::StateArray::Part& part : array.parts) {
+      const plan::ElementRange own =
+          plan::own_range(session_.plans.train, session_.trace.chunks[part.chunk].num_elements);
       for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
         if (buffers[id].chunk != part.chunk || buffers[id].moment != array.state) continue;
-        for (const exec::StateRun& run : layout_.runs(buffers[id])) {
+        for (const exec::StateRun& run : layout_.own_runs(buffers[id], own)) {
           if (run.parameter != part.parameter || run.scales != array.scales) continue;
           const std::int64_t count = static_cast<Bytes>(into.size()) / run.item, at = part.first + run.first;
           const std::int64_t begin = std::max(first, at), end = std::min(first + count, at + run.count);

@@ -120,6 +120,7 @@ Settings everything() {
                      {"collective", "gloo"},
                      {"collective-timeout", "30s"},
                      {"zero-stage", "3"},
+                     {"reduce-order", "fixed"},
                      {"deepspeed", "ds.json"},
                      {"save-steps", "50"},
                      {"keep", "5"},
