@@ -26,14 +26,16 @@ double Agreement::agree(int num_parts) {
     for (auto& [chunk, sum] : norms_) sum = {};
   }
   double loss_sum = 0;
-  for (int rank = 0; rank < num_ranks; ++rank) {
-    const std::byte* from = all_.data() + rank * mine_.size();
-    for (std::size_t m = 0; m < losses_.size(); ++m, from += sizeof(double)) {
+  for (std::size_t m = 0; m < losses_.size(); ++m) {
+    for (int rank = 0; rank < num_ranks; ++rank) {
       double loss = 0;
-      std::memcpy(&loss, from, sizeof(double));
+      std::memcpy(&loss, all_.data() + rank * mine_.size() + m * sizeof(double), sizeof(double));
       loss_sum += loss;
     }
-    for (std::size_t n = 0; divided && rank < num_parts && n < norms_.size(); ++n, from += sizeof(optim::SquareSum)) {
+  }
+  for (int rank = 0; divided && rank < num_parts; ++rank) {
+    const std::byte* from = all_.data() + rank * mine_.size() + loss_bytes;
+    for (std::size_t n = 0; n < norms_.size(); ++n, from += sizeof(optim::SquareSum)) {
       optim::SquareSum part;
       std::memcpy(&part, from, sizeof(part));
       norms_[n].second.merge(part);

@@ -1,6 +1,6 @@
 // What ranks tell each other in a period beside tensors: the norms of their parts and the losses of their
-// micro-batches, so that all of them decide alike. Exact sums, and losses in the order of ranks: one rank with all of
-// the micro-batches would find the same bits.
+// micro-batches, so that all of them decide alike. Exact sums, and losses in the order of micro-batches, of which ranks
+// take turns: one rank with all of them would find the same bits.
 #pragma once
 #include <cstddef>
 #include <span>

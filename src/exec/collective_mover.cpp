@@ -89,8 +89,14 @@ class CollectiveMover final : public tier::Mover {
     const Wire part = in_place ? whole.part(first, share) : wire(action, action.slots.back(), share);
     std::byte* const sum = in_place ? whole.at(first) : part.data();
     whole.narrow();
-    ranks.reduce_scatter(whole.data(), sum, share, element_type(whole.format));
+    ranks.reduce_scatter(whole.data(), sum, share, element_type(whole.format), into(action.slots));
     part.widen(sum);
+  }
+
+  // A part beside the whole that is not overwritten is a sum that has begun.
+  static collective::Into into(const std::vector<plan::Slot>& slots) {
+    const bool adds = slots.size() == 2 && slots.back().access == plan::Access::ReadWrite;
+    return adds ? collective::Into::Add : collective::Into::Replace;
   }
 
   void all_reduce(const plan::Action& action, const Wire& values) const {

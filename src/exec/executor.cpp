@@ -193,6 +193,13 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
     case plan::ActionKind::AllReduce:  // on this lane: of numbers, not of tensors
       agree(result);
       return;
+    case plan::ActionKind::Broadcast:  // as are these: of what updates measure
+    case plan::ActionKind::Send:
+    case plan::ActionKind::Recv:
+      SLUICE_CHECK(agreement_.is_needed(), "a plan of several ranks, played by one");
+      if (const auto args = update_args(action, inputs, result))
+        updater_->exchange(*period_->plan, action, state_.arenas(), *args, *options_.ranks.agreement);
+      return;
     case plan::ActionKind::Evict:
       return;
     case plan::ActionKind::Fetch:
@@ -201,9 +208,6 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
     case plan::ActionKind::AllGather:
     case plan::ActionKind::ReduceScatter:
     case plan::ActionKind::AllToAll:
-    case plan::ActionKind::Broadcast:
-    case plan::ActionKind::Send:
-    case plan::ActionKind::Recv:
       SLUICE_CHECK(false, "no backend for the action ", plan::name(action.kind), " on the compute lane");
   }
 }

@@ -38,6 +38,11 @@ const char* dtype(optim::StateFormat format) {
   return "?";
 }
 
+/// Of a small state: one number for each of the parameter's.
+bool is_per_element(optim::Extent extent) {
+  return extent == optim::Extent::Vectors || extent == optim::Extent::SmallTensors;
+}
+
 std::int64_t num_blocks(std::int64_t elements) { return (elements + optim::kBlock - 1) / optim::kBlock; }
 
 }  // namespace
@@ -154,13 +159,34 @@ std::vector<StateRun> StateLayout::runs(const plan::Buffer& buffer) const {
   return result;
 }
 
+std::vector<StateRun> StateLayout::own_runs(const plan::Buffer& buffer, const plan::ElementRange& own) const {
+  const optim::StateSpec& spec = this->spec(buffer.chunk, buffer.moment);
+  std::vector<StateRun> result = runs(buffer);
+  if (optim::is_sliced(spec.extent)) return result;
+  for (StateRun& run : result) {
+    const std::int64_t in_chunk = trace_.chunks[buffer.chunk].parameters[run.parameter].first_element;
+    const std::int64_t length = is_per_element(spec.extent) ? run.count : 1;
+    const std::int64_t begin = std::clamp<std::int64_t>(own.first - in_chunk, 0, length);
+    const std::int64_t end = std::clamp<std::int64_t>(own.first + own.count - in_chunk, begin, length);
+    if (!is_per_element(spec.extent)) {
+      if (begin == end) run.count = 0;
+      continue;
+    }
+    run.first += begin;
+    run.offset += begin * run.item;
+    run.count = end - begin;
+  }
+  std::erase_if(result, [](const StateRun& run) { return run.count == 0; });
+  return result;
+}
+
 optim::StateView StateLayout::view(const plan::Buffer& buffer, std::byte* memory, int parameter,
                                    std::int64_t first) const {
   const optim::StateSpec& spec = this->spec(buffer.chunk, buffer.moment);
   if (count(buffer.chunk, buffer.moment, parameter) == 0) return {};
   if (!optim::is_sliced(spec.extent)) {
-    const bool per_element = spec.extent == optim::Extent::Vectors || spec.extent == optim::Extent::SmallTensors;
-    const Bytes offset = small_offset(buffer.chunk, buffer.moment, parameter) + (per_element ? first * kFloat : 0);
+    const Bytes offset =
+        small_offset(buffer.chunk, buffer.moment, parameter) + (is_per_element(spec.extent) ? first * kFloat : 0);
     return {.elements = memory + offset};
   }
   const std::int64_t at =

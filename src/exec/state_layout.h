@@ -54,6 +54,9 @@ class StateLayout {
   [[nodiscard]] std::vector<StateArray> arrays() const;
   /// What a moment buffer holds.
   [[nodiscard]] std::vector<StateRun> runs(const plan::Buffer& buffer) const;
+  /// The same, of a rank with the elements `own` of the chunk, without what is another rank's to say: a small state
+  /// that belongs to a tensor is of the rank with its first element.
+  [[nodiscard]] std::vector<StateRun> own_runs(const plan::Buffer& buffer, const plan::ElementRange& own) const;
   /// For elements of a parameter from `first` on, all of them in the buffer at `memory`.
   [[nodiscard]] optim::StateView view(const plan::Buffer& buffer, std::byte* memory, int parameter,
                                       std::int64_t first) const;

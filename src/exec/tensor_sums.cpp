@@ -68,7 +68,6 @@ void TensorSums::start(const plan::Chunk& chunk) {
     of_parameter_.push_back(
         {take(sums, sizes.scalars), take(sums, sizes.rows), take(sums, sizes.columns), take(factors, sizes.columns)});
   }
-  next_piece_ = 0;
 }
 
 optim::Sums TensorSums::totals(int parameter) {
@@ -88,19 +87,25 @@ optim::Sums TensorSums::piece(const plan::ParameterSlot& parameter, int number, 
   return {memory.first(sizes.scalars), of_parameter_[number].rows, memory.subspan(sizes.scalars)};
 }
 
-void TensorSums::fold(const plan::ParameterSlot& parameter, int number, std::int64_t end) {
+TensorSums::Open TensorSums::open(const plan::ParameterSlot& parameter, int number, std::int64_t end) {
+  const Lengths sizes = lengths(parameter.shape);
+  const std::span<double> first = of_parameter_[number].scalars;  // rows and columns follow
+  return {{first.data(), sizes.scalars + sizes.rows + sizes.columns},
+          piece_memory(sizes, end / piece_elements(parameter.shape))};
+}
+
+void TensorSums::fold(const plan::ParameterSlot& parameter, int number, std::int64_t begin, std::int64_t end) {
   const std::int64_t length = piece_elements(parameter.shape);
   const bool complete = end == parameter.num_elements;
   const std::int64_t stop = complete ? (end + length - 1) / length : end / length;
   const Lengths sizes = lengths(parameter.shape);
   const optim::Sums& into = of_parameter_[number];
-  for (; next_piece_ < stop; ++next_piece_) {
-    const std::span<double> memory = piece_memory(sizes, next_piece_);
+  for (std::int64_t piece = begin / length; piece < stop; ++piece) {
+    const std::span<double> memory = piece_memory(sizes, piece);
     for (std::size_t i = 0; i < sizes.scalars; ++i) into.scalars[i] += memory[i];
     for (std::size_t i = 0; i < sizes.columns; ++i) into.columns[i] += memory[sizes.scalars + i];
     std::ranges::fill(memory, 0.0);
   }
-  if (complete) next_piece_ = 0;
 }
 
 }  // namespace sluice::exec

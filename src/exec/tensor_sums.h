@@ -26,8 +26,15 @@ class TensorSums {
   [[nodiscard]] optim::Sums totals(int parameter);
   /// Where a piece is added up.
   [[nodiscard]] optim::Sums piece(const plan::ParameterSlot& parameter, int number, std::int64_t piece);
-  /// The tensor's elements up to `end` have been measured: pieces that are complete go into the totals.
-  void fold(const plan::ParameterSlot& parameter, int number, std::int64_t end);
+  /// The tensor's elements from `begin` to `end` have been measured: pieces that are complete go into the totals.
+  void fold(const plan::ParameterSlot& parameter, int number, std::int64_t begin, std::int64_t end);
+
+  /// All that is known of a tensor whose elements below `end` have been measured: its totals (for the whole tensor
+  /// nothing else), and of the piece that `end` cuts what there is of it. Whoever goes on from there needs both.
+  struct Open {
+    std::span<double> totals, piece;
+  };
+  [[nodiscard]] Open open(const plan::ParameterSlot& parameter, int number, std::int64_t end);
 
  private:
   /// Doubles of a tensor of that shape: scalars, rows (not of a piece), columns.
@@ -41,7 +48,6 @@ class TensorSums {
   std::vector<double> totals_, pieces_;
   std::vector<float> factors_;
   std::vector<optim::Sums> of_parameter_;  // of the chunk that was started
-  std::int64_t next_piece_ = 0;            // of the tensor that is being measured: the first not yet in the totals
 };
 
 }  // namespace sluice::exec

@@ -9,6 +9,28 @@
 #include "model/parallel.h"
 
 namespace sluice::exec {
+namespace {
+
+constexpr int kSumsTag = 2;
+
+/// Whether it lies in the parts of several ranks.
+bool is_divided(const plan::ParameterSlot& slot, const plan::ElementRange& own) {
+  return slot.first_element < own.first || slot.first_element + slot.num_elements > own.first + own.count;
+}
+
+void send(collective::Communicator& ranks, std::span<const double> numbers, int to) {
+  if (numbers.empty()) return;
+  ranks.send(numbers.data(), static_cast<std::int64_t>(numbers.size_bytes()), collective::ElementType::Byte, to,
+             kSumsTag);
+}
+
+void receive(collective::Communicator& ranks, std::span<double> numbers, int from) {
+  if (numbers.empty()) return;
+  ranks.receive(numbers.data(), static_cast<std::int64_t>(numbers.size_bytes()), collective::ElementType::Byte, from,
+                kSumsTag);
+}
+
+}  // namespace
 
 Updater::Updater(const plan::StepTrace& trace, const optim::RuleSet& rules, Decay decay,
                  std::span<const std::int64_t> slice_elements)
@@ -34,7 +56,8 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
   const plan::ElementRange elements = plan::slice_range(plan, action.chunk, action.slice, chunk.num_elements);
   const std::int64_t begin = elements.first, end = elements.first + elements.count;
   const bool measures = action.pass >= 0 && action.pass < rule_of(chunk).measuring().passes;
-  if (measures && action.pass == 0 && action.slice == 0) sums_[chunk.rule].start(chunk);
+  const bool joint = plan.sharding.states();  // then `exchange` has started them
+  if (measures && !joint && action.pass == 0 && action.slice == 0) sums_[chunk.rule].start(chunk);
   for (int p = 0; p < static_cast<int>(chunk.parameters.size()); ++p) {
     const plan::ParameterSlot& slot = chunk.parameters[p];
     const Range range{.chunk = &chunk,
@@ -48,9 +71,15 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
       SLUICE_CHECK(whole && !measures, slot.name, " is updated whole");
       apply_whole(places, range, own);
     } else if (measures) {
-      if (!whole) measure(action.pass, places, range, own);
+      if (whole) continue;
+      measure(action.pass, places, range, own);
+      const bool divided = joint && is_divided(slot, plan::own_range(plan, chunk.num_elements));
+      if (!divided && range.last == slot.num_elements) conclude(action.pass, places, range, own);
     } else {
-      for (int pass = 0; whole && pass < rule_of(chunk).measuring().passes; ++pass) measure(pass, places, range, own);
+      for (int pass = 0; whole && pass < rule_of(chunk).measuring().passes; ++pass) {
+        measure(pass, places, range, own);
+        conclude(pass, places, range, own);
+      }
       apply(places, range, own);
     }
   }
@@ -83,21 +112,64 @@ Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& a
   return places;
 }
 
-void Updater::with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use) {
-  const plan::ParameterSlot& slot = range.slot();
-  const auto chunk = range.chunk - trace_.chunks.data();
-  std::array<optim::StateView, kMostStates> states;
+// The sums of the tensor in which this rank's part begins come from the rank before, those of the one in which it ends
+// go on to the next. Who has a tensor's last element finishes it and tells the others that have some of it.
+void Updater::exchange(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
+                       const optim::UpdateArgs& args, collective::Communicator& ranks) {
+  const plan::Chunk& chunk = trace_.chunks[action.chunk];
+  const plan::ElementRange own = plan::own_range(plan, chunk.num_elements);
+  TensorSums& sums = sums_[chunk.rule];
+  const auto own_part = static_cast<int>(own.first / own.count);
+  const auto rank_of = [&](int part) { return ranks.rank() - own_part + part; };
+  const bool takes = action.kind == plan::ActionKind::Recv;
+  if (takes && action.pass == 0) sums.start(chunk);
+  for (int p = 0; p < static_cast<int>(chunk.parameters.size()); ++p) {
+    const plan::ParameterSlot& slot = chunk.parameters[p];
+    const std::int64_t end = slot.first_element + slot.num_elements;
+    if (action.kind == plan::ActionKind::Broadcast) {
+      const auto first = static_cast<int>(slot.first_element / own.count);
+      const auto last = static_cast<int>((end - 1) / own.count);
+      if (first == last || own_part < first || own_part > last) continue;
+      const std::span<double> totals = sums.open(slot, p, slot.num_elements).totals;
+      if (own_part < last) receive(ranks, totals, rank_of(last));
+      for (int part = first; own_part == last && part < last; ++part) send(ranks, totals, rank_of(part));
+      conclude(action.pass, places_of(plan, action, arenas), {.chunk = &chunk, .parameter = p},
+               args_of(chunk, slot, args));
+      continue;
+    }
+    const std::int64_t cut = takes ? own.first : own.first + own.count;
+    if (cut <= slot.first_element || cut >= end) continue;
+    const TensorSums::Open open = sums.open(slot, p, cut - slot.first_element);
+    for (const std::span<double> part : {open.totals, open.piece}) {
+      if (takes) {
+        receive(ranks, part, rank_of(own_part - 1));
+      } else {
+        send(ranks, part, rank_of(own_part + 1));
+      }
+    }
+    if (!takes) std::ranges::fill(open.piece, 0.0);  // another rank's now
+  }
+}
+
+std::span<const optim::StateView> Updater::states_of(const Places& places, const Range& range, States& memory) const {
   const std::size_t num_states = rule_of(*range.chunk).states().size();
   for (std::size_t s = 0; s < num_states; ++s) {
     const Places::State& state = places.states[s];
-    if (state.buffer != nullptr) states[s] = layout_.view(*state.buffer, state.memory, range.parameter, range.first);
+    if (state.buffer != nullptr) memory[s] = layout_.view(*state.buffer, state.memory, range.parameter, range.first);
   }
+  return {memory.data(), num_states};
+}
+
+void Updater::with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use) {
+  const plan::ParameterSlot& slot = range.slot();
+  const auto chunk = range.chunk - trace_.chunks.data();
+  States states;
   const std::int64_t at = slot.first_element + range.first;
   const auto count = static_cast<std::size_t>(range.last - range.first);
   const std::span<float> gradient(places.gradient + (at - places.first_gradient), count);
   use({.parameter = {places.weight + (at - places.first_weight), count},
        .gradient = gradient,
-       .states = {states.data(), num_states},
+       .states = states_of(places, range, states),
        .shape = slot.shape,
        .first = range.first,
        .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
@@ -122,11 +194,16 @@ void Updater::measure(int pass, const Places& places, const Range& range, const 
                 [&](const optim::Part& p) { rule.measure(pass, p, args, sums.piece(slot, range.parameter, piece)); });
     }
   });
-  sums.fold(slot, range.parameter, range.last);
-  if (range.last < slot.num_elements) return;
-  Range nothing = range;
-  nothing.first = nothing.last = 0;
-  with_part(places, nothing, [&](const optim::Part& p) { rule.conclude(pass, p, args); });
+  sums.fold(slot, range.parameter, range.first, range.last);
+}
+
+void Updater::conclude(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args) {
+  const Range tensor{.chunk = range.chunk, .parameter = range.parameter};
+  States states;
+  const optim::Part whole{.states = states_of(places, tensor, states),
+                          .shape = range.slot().shape,
+                          .totals = sums_[range.chunk->rule].totals(range.parameter)};
+  rule_of(*range.chunk).conclude(pass, whole, args);
 }
 
 void Updater::apply(const Places& places, const Range& range, const optim::UpdateArgs& args) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "collective/communicator.h"
 #include "exec/state_layout.h"
 #include "exec/tensor_sums.h"
 #include "optim/rule_set.h"
@@ -27,6 +28,11 @@ class Updater {
   /// last row, just before it is applied: much of it is still in a cache then.
   void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
            const optim::UpdateArgs& args);
+
+  /// Plays an exchange of sums (Recv, Send or Broadcast of a pass that measures): of tensors that lie in the parts of
+  /// several ranks. Collective; throws CommError.
+  void exchange(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
+                const optim::UpdateArgs& args, collective::Communicator& ranks);
 
  private:
   static constexpr std::size_t kMostStates = 8;
@@ -54,8 +60,11 @@ class Updater {
   [[nodiscard]] const optim::UpdateRule& rule_of(const plan::Chunk& chunk) const { return *rules_[chunk.rule].rule; }
   [[nodiscard]] optim::UpdateArgs args_of(const plan::Chunk& chunk, const plan::ParameterSlot& slot,
                                           const optim::UpdateArgs& args) const;
+  using States = std::array<optim::StateView, kMostStates>;
+  std::span<const optim::StateView> states_of(const Places& places, const Range& range, States& memory) const;
   void with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
   void measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
+  void conclude(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
   void apply(const Places& places, const Range& range, const optim::UpdateArgs& args);
   void apply_whole(const Places& places, const Range& range, const optim::UpdateArgs& args);
   void for_each_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);

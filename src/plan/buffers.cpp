@@ -61,7 +61,8 @@ BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const Ste
 void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int chunk) {
   const Sharding& sharding = recipe.sharding;
   const bool trained = trace.chunks[chunk].trained;
-  const std::int64_t elements = trace.chunks[chunk].num_elements, own = sharding.elements_per_rank(elements);
+  const std::int64_t elements = trace.chunks[chunk].num_elements;
+  const std::int64_t own = sharding.elements_per_rank(elements);
   Buffer weight = chunk_buffer(BufferKind::Weight, chunk, 0, sharding.weights() ? own : elements, true);
   weight.shard = sharding.weights();
   const NumberFormat usual = trained ? recipe.rules[trace.chunks[chunk].rule].weights : recipe.frozen;
@@ -69,11 +70,14 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   if (weight.stored != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
   weights_.push_back(add(weight));
   if (sharding.weights()) gathered_.push_back(add(chunk_buffer(BufferKind::Gathered, chunk, 0, elements, false)));
-  gradients_.push_back(trained ? add(chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false)) : -1);
-  if (!sharding.gradients()) return;
-  Buffer reduced = chunk_buffer(BufferKind::Gradient, chunk, 0, own, false);
-  reduced.shard = true;
-  reduced_.push_back(trained ? add(reduced) : -1);
+  const Buffer gradient = chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false);
+  gradients_.push_back(trained ? add(gradient) : -1);
+  if (sharding.fixed_order && recipe.num_micro_batches > 1) odd_gradients_.push_back(trained ? add(gradient) : -1);
+  if (!sharding.gradients() && !sharding.fixed_order) return;
+  Buffer part = chunk_buffer(BufferKind::Gradient, chunk, 0, elements / sharding.num_ranks, false);
+  part.shard = true;
+  parts_.push_back(trained ? add(part) : -1);
+  reduced_.push_back(!trained || sharding.gradients() ? parts_.back() : add(gradient));
 }
 
 // Slices of `most` elements; or of as many whole tensors as that allows, where updates need these.

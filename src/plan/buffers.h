@@ -17,11 +17,16 @@ class BufferTable {
   [[nodiscard]] BufferId weight(int chunk) const { return weights_[chunk]; }
   /// What computations read: the same, or what is made of the ranks' parts for them.
   [[nodiscard]] BufferId whole_weight(int chunk) const { return gathered_.empty() ? weight(chunk) : gathered_[chunk]; }
-  /// What backwards add to. -1: the chunk is frozen.
-  [[nodiscard]] BufferId gradient(int chunk) const { return gradients_[chunk]; }
+  /// What backwards of a micro-batch add to; neighbouring ones add to two where each is added up alone. -1: the chunk
+  /// is frozen.
+  [[nodiscard]] BufferId gradient(int chunk, int micro_batch) const {
+    return (micro_batch % 2 == 0 || odd_gradients_.empty() ? gradients_ : odd_gradients_)[chunk];
+  }
+  /// The rank's part of the sum over ranks, where the whole is exchanged in parts. -1: the chunk is frozen.
+  [[nodiscard]] BufferId gradient_part(int chunk) const { return parts_[chunk]; }
   /// The sum over all ranks, or the rank's part of it: what updates read. -1: the chunk is frozen.
   [[nodiscard]] BufferId reduced_gradient(int chunk) const {
-    return reduced_.empty() ? gradient(chunk) : reduced_[chunk];
+    return reduced_.empty() ? gradients_[chunk] : reduced_[chunk];
   }
   /// -1: no tensor of the chunk has any of it.
   [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
@@ -52,7 +57,7 @@ class BufferTable {
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   std::vector<Buffer> buffers_;
-  std::vector<BufferId> weights_, gathered_, gradients_, reduced_, boundary_gradients_, caches_;
+  std::vector<BufferId> weights_, gathered_, gradients_, odd_gradients_, parts_, reduced_, boundary_gradients_, caches_;
   std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
   std::vector<int> num_moments_, num_slices_;

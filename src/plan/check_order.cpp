@@ -81,7 +81,7 @@ class OrderCheck {
     }
     // The norm is one number beside the arenas: the reductions add to it, the updates read it.
     if (action.kind == ActionKind::ReduceNorm) use(position, norm_, {kWorkspace, Access::Write});
-    if (action.kind == ActionKind::Update) use(position, norm_, {kWorkspace, Access::Read});
+    if (action.kind == ActionKind::Update || exchanges_sums(action)) use(position, norm_, {kWorkspace, Access::Read});
   }
 
   struct Range {

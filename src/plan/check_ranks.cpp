@@ -28,6 +28,8 @@ class RankCheck {
         unagreed_.insert(action.chunk);
       } else if (action.kind == ActionKind::Update) {
         update(i);
+      } else if (exchanges_sums(action)) {
+        check_decided(i);
       } else if (action.kind == ActionKind::Forward || action.kind == ActionKind::Backward) {
         compute(i);
       }
@@ -73,6 +75,7 @@ class RankCheck {
       return;
     }
     if (action.slots.size() == 2) check_sizes(i);
+    if (plan_.sharding.fixed_order && buffer_of(action.slots[0]).kind == BufferKind::Gradient) return;
     if ((action.among == Among::All) == plan_.sharding.is_grouped())
       report_.add(i, -1, "is among other ranks than those that divide the state, or hold the same part of it");
     const bool is_weight = buffer_of(action.slots[0]).kind == BufferKind::Weight;
@@ -121,7 +124,7 @@ class RankCheck {
         report_.add(i, slot.buffer, "was not gathered since the last update");
       if (buffer.kind == BufferKind::Weight && (buffer.shard || state.partly_updated))
         report_.add(i, slot.buffer, "computes with weights of which only this rank's part is known");
-      if (buffer.kind != BufferKind::Gradient) continue;
+      if (buffer.kind != BufferKind::Gradient || plan_.sharding.fixed_order) continue;
       if (buffer.shard) report_.add(i, slot.buffer, "adds to the sum of all ranks");
       if (!state.adding && slot.access != Access::Write)
         report_.add(i, slot.buffer, "adds to a sum that ranks have exchanged");
@@ -131,6 +134,7 @@ class RankCheck {
   }
 
   void read_gradient(std::int32_t i) {
+    if (plan_.sharding.fixed_order) return;  // check_fixed_order.cpp
     for (const Slot& slot : plan_.actions[i].slots) {
       const Buffer& buffer = buffer_of(slot);
       if (buffer.kind != BufferKind::Gradient) continue;
@@ -145,16 +149,20 @@ class RankCheck {
   void update(std::int32_t i) {
     const Action& action = plan_.actions[i];
     read_gradient(i);
-    if (action.skip == SkipWhen::BlockNotFinite || action.skip == SkipWhen::StepNotFinite) {
-      if (unagreed_.contains(action.chunk) || (action.skip == SkipWhen::StepNotFinite && !unagreed_.empty()))
-        report_.add(i, -1, "waits for a norm on which ranks have not agreed");
-    }
+    check_decided(i);
     for (const Slot& slot : action.slots) {
       if (buffer_of(slot).kind != BufferKind::Weight || slot.access == Access::Read) continue;
       State& state = states_[action.chunk];
       ++state.version;
       state.partly_updated = plan_.sharding.states() && !plan_.sharding.weights();
     }
+  }
+
+  void check_decided(std::int32_t i) {
+    const Action& action = plan_.actions[i];
+    if (action.skip != SkipWhen::BlockNotFinite && action.skip != SkipWhen::StepNotFinite) return;
+    if (unagreed_.contains(action.chunk) || (action.skip == SkipWhen::StepNotFinite && !unagreed_.empty()))
+      report_.add(i, -1, "waits for a norm on which ranks have not agreed");
   }
 
   const Plan& plan_;

@@ -41,6 +41,13 @@ class CheckReport {
   return action.slots[slot].access;
 }
 
+/// An exchange of what updates measure of tensors that ranks divide; it is made or not as those updates are.
+[[nodiscard]] inline bool exchanges_sums(const Action& action) {
+  const ActionKind kind = action.kind;
+  return action.lane == Lane::Compute &&
+         (kind == ActionKind::Recv || kind == ActionKind::Send || kind == ActionKind::Broadcast);
+}
+
 /// Is the residence there while action `index` runs?
 [[nodiscard]] inline bool covers(const Residence& stay, std::int32_t index) {
   if (stay.first <= stay.last) return stay.first <= index && index <= stay.last;
@@ -60,12 +67,19 @@ void check_data(const Plan& plan, const Machine& machine, const Plan* before, Ch
 /// Gradients: every plan of a step adds in the same order, and nothing is read before its sum is complete.
 void check_sums(const Plan& plan, CheckReport& report);
 
+/// Gradients that ranks add up micro-batch by micro-batch: each once, in the one order, and all before they are read.
+void check_fixed_order(const Plan& plan, CheckReport& report);
+
 /// Updates: each slice once a period, with a gradient that is whole and measured where it must be, and never between
 /// two computations of one step.
 void check_updates(const Plan& plan, CheckReport& report);
 
 /// Ranks: whole weights, gradients summed over ranks once, norms agreed on before they decide.
 void check_ranks(const Plan& plan, CheckReport& report);
+
+/// Sums over whole tensors: every rank goes on where the one before has stopped, and nothing reads them before all
+/// ranks have the whole.
+void check_shared_sums(const Plan& plan, CheckReport& report);
 
 /// Lanes: whatever must keep the list's order is ordered by lanes and dependencies.
 void check_order(const Plan& plan, const Machine& machine, CheckReport& report);

@@ -20,6 +20,7 @@ class SumOrder {
   void run() {
     for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan_.actions.size()); ++i) {
       if (plan_.actions[i].segment >= 0) check_segment(i);
+      if (plan_.sharding.fixed_order) continue;  // check_fixed_order.cpp
       for (const Slot& slot : plan_.actions[i].slots) {
         if (plan_.buffers[slot.buffer].kind != BufferKind::Gradient) continue;
         const ActionKind kind = plan_.actions[i].kind;

@@ -19,7 +19,8 @@ class UpdateCheck {
     collect();
     for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan_.actions.size()); ++i) {
       const Action& action = plan_.actions[i];
-      if (action.kind != ActionKind::Update && waits(action)) report_.add(i, -1, "only an update may wait for a norm");
+      if (action.kind != ActionKind::Update && !exchanges_sums(action) && waits(action))
+        report_.add(i, -1, "only an update may wait for a norm");
       if (action.kind == ActionKind::Forward || action.kind == ActionKind::Backward) compute(i);
       if (action.kind == ActionKind::ReduceNorm) reduce(i);
       if (action.kind == ActionKind::Update) update(i);

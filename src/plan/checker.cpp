@@ -33,8 +33,10 @@ std::vector<std::string> check_plan(const Plan& plan, const Machine& machine, co
     check_data(plan, machine, before, report);
     check_order(plan, machine, report);
     check_sums(plan, report);
+    check_fixed_order(plan, report);
     check_updates(plan, report);
     check_ranks(plan, report);
+    check_shared_sums(plan, report);
   }
   return report.take();
 }

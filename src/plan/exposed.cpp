@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "plan/check_rules.h"
+
 namespace sluice::plan {
 
 Exchanges exchanges_of(const Plan& plan, const Timeline& timeline) {
@@ -12,7 +14,7 @@ Exchanges exchanges_of(const Plan& plan, const Timeline& timeline) {
     const Action& action = plan.actions[span.action];
     if (action.lane != Lane::Compute) continue;
     computing.push_back(span);
-    if (action.kind == ActionKind::AllReduce) result.agreeing += span.end - span.start;
+    if (action.kind == ActionKind::AllReduce || exchanges_sums(action)) result.agreeing += span.end - span.start;
   }
   for (const Span& span : timeline.spans) {
     const Action& action = plan.actions[span.action];

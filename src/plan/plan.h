@@ -57,9 +57,9 @@ enum class ActionKind {
   ReduceScatter,  ///< a chunk's gradient, each rank its own part of the sum: {whole, part}, or in place
   AllReduce,      ///< a chunk's gradient; without slots: ranks agree on norms and losses so far
   AllToAll,
-  Broadcast,
-  Send,
-  Recv,
+  Broadcast,  ///< on the compute lane: sums over tensors that ranks divide, from the rank that finished them to all
+  Send,       ///< the same, to the next rank: those that are not finished yet
+  Recv,       ///< the same, from the rank before
 };
 [[nodiscard]] const char* name(ActionKind kind);
 
@@ -96,14 +96,14 @@ struct Action {
   ActionKind kind = ActionKind::Forward;
   Lane lane = Lane::Compute;
   SkipWhen skip = SkipWhen::Never;
-  int block = -1;                          ///< Forward, Backward
-  int micro_batch = -1;                    ///< Forward, Backward
-  int segment = -1;                        ///< Forward, Backward: which part of the computation; -1: the whole
-  int chunk = -1;                          ///< ReduceNorm, Update
-  int slice = -1;                          ///< Update
-  int pass = -1;                           ///< Update: of a rule that measures first; the last one applies
-  int repeat = 0;                          ///< Forward, Backward: 1 when the step computes its gradients a second time
-  Among among = Among::All;                ///< exchanges: the ranks that take part
+  int block = -1;            ///< Forward, Backward
+  int micro_batch = -1;      ///< Forward, Backward
+  int segment = -1;          ///< Forward, Backward: which part of the computation; -1: the whole
+  int chunk = -1;            ///< ReduceNorm, Update
+  int slice = -1;            ///< Update
+  int pass = -1;             ///< Update, and exchanges of its sums: of a rule that measures first; the last one applies
+  int repeat = 0;            ///< Forward, Backward: 1 when the step computes its gradients a second time
+  Among among = Among::All;  ///< exchanges: the ranks that take part
   NumberFormat wire = NumberFormat::Fp32;  ///< exchanges: what is sent of each number; sums are made in fp32
   std::vector<Slot> slots;                 ///< Fetch and WriteBack: {from, to}
   Bytes workspace = 0;                     ///< bytes at the bottom of tier 0's arena that torch may use while it runs

@@ -28,7 +28,7 @@ class Digest {
 
 void add(Digest& digest, const Plan& plan) {
   digest.add_all(plan.variant, plan.sharding.num_ranks, plan.sharding.stage, plan.sharding.group_size,
-                 plan.num_micro_batches, plan.group_size);
+                 plan.sharding.fixed_order, plan.num_micro_batches, plan.group_size);
   for (const Buffer& b : plan.buffers) {
     digest.add_all(b.kind, b.chunk, b.moment, b.slice, b.num_elements, b.boundary, b.micro_batch, b.block, b.bytes,
                    b.stored, b.persistent, b.shard);
@@ -64,7 +64,7 @@ const char* name(Among among) {
 }
 
 void pad_for_shards(StepTrace& trace, const Sharding& sharding) {
-  if (!sharding.states() && !sharding.is_grouped()) return;
+  if (!sharding.states() && !sharding.is_grouped() && !sharding.fixed_order) return;
   for (Chunk& chunk : trace.chunks)
     chunk.num_elements = round_up(chunk.num_elements, kShardGranularity * sharding.ranks_per_group());
 }
@@ -82,7 +82,7 @@ void take_shard(PlanSet& plans, int rank) {
         part(buffer) = std::max(part(buffer), plan.sharding.elements_per_rank(buffer.num_elements));
     }
     for (Buffer& buffer : plan.buffers) {
-      if (buffer.shard) buffer.first_element += plan.rank * part(buffer);
+      if (buffer.shard) buffer.first_element += plan.rank * (buffer.slice < 0 ? buffer.num_elements : part(buffer));
     }
   });
 }

@@ -23,7 +23,10 @@ struct Sharding {
   int num_ranks = 1;
   int stage = 0;
   int group_size = 0;  ///< divides num_ranks; 0: one group of all
-  [[nodiscard]] bool is_parallel() const { return num_ranks > 1; }
+  /// Gradients are added up micro-batch by micro-batch in one order, whatever the number of ranks; micro-batch m of
+  /// rank r is number m * num_ranks + r. One rank then plays the same rows, alone. Not in groups.
+  bool fixed_order = false;
+  [[nodiscard]] bool is_parallel() const { return num_ranks > 1 || fixed_order; }
   [[nodiscard]] int ranks_per_group() const { return group_size > 0 ? group_size : num_ranks; }
   [[nodiscard]] int num_groups() const { return num_ranks / ranks_per_group(); }
   [[nodiscard]] bool is_grouped() const { return num_groups() > 1; }
@@ -31,7 +34,8 @@ struct Sharding {
     return among == Among::All ? num_ranks : among == Among::Group ? ranks_per_group() : num_groups();
   }
   [[nodiscard]] bool states() const { return is_parallel() && stage >= 1; }
-  [[nodiscard]] bool gradients() const { return is_parallel() && stage >= 2; }
+  /// Whether updates read the rank's part of a gradient alone (where they read less of it than there is, else).
+  [[nodiscard]] bool gradients() const { return is_parallel() && stage >= (fixed_order ? 1 : 2); }
   [[nodiscard]] bool weights() const { return is_parallel() && stage >= 3; }
   /// Elements of a rank's part of the states of a chunk of `num_elements`.
   [[nodiscard]] std::int64_t elements_per_rank(std::int64_t num_elements) const {

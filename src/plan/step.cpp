@@ -6,6 +6,7 @@
 
 #include "plan/buffers.h"
 #include "plan/overlap.h"
+#include "plan/update_rows.h"
 
 namespace sluice::plan {
 namespace {
@@ -204,15 +205,35 @@ class StepEmitter {
         row.uses.push_back({buffers_.whole_weight(chunk), 0, Access::Read, false, gathers()});
       for (const int chunk : added) {
         if (!trace_.chunks[chunk].trained) continue;
-        row.uses.push_back({buffers_.gradient(chunk), 0, written(m == 0 && part.block == last_user(chunk))});
+        const bool begins = adds_each() || (m == 0 && part.block == last_user(chunk));
+        row.uses.push_back({buffers_.gradient(chunk, m), 0, written(begins)});
       }
       complete(row);
       rows_.push_back(std::move(row));
+      if (adds_each() && !added.empty()) add_up(part.block, added, m);
     }
     if (part.kind != ActionKind::Backward || group_.last < recipe_.num_micro_batches) return;
     update_late();
     for (const int chunk : added) {
       if (part.block == first_user(chunk)) gradient_is_final(chunk);
+    }
+  }
+
+  // In the fixed order each micro-batch's gradient is whole by itself and joins the sum over all ranks: while the next
+  // one of the group is computed, where there is memory for two.
+  void add_up(int block, const std::vector<int>& added, int micro_batch) {
+    const bool lags = choices_.overlap, is_last = micro_batch + 1 == group_.last;
+    if (lags && micro_batch > group_.first) join_sum(block, added, micro_batch - 1);
+    if (!lags || is_last) join_sum(block, added, micro_batch);
+  }
+
+  void join_sum(int block, const std::vector<int>& added, int micro_batch) {
+    for (const int chunk : added) {
+      if (!trace_.chunks[chunk].trained) continue;
+      Row row = exchange(ActionKind::ReduceScatter, chunk, Serves::Itself, Among::All);
+      row.uses.push_back({buffers_.gradient(chunk, micro_batch), 0, Access::Read});
+      row.uses.push_back({buffers_.gradient_part(chunk), 0, written(micro_batch == 0 && block == last_user(chunk))});
+      rows_.push_back(std::move(row));
     }
   }
 
@@ -266,6 +287,7 @@ class StepEmitter {
   void reduce(int chunk) {
     const Sharding& sharding = recipe_.sharding;
     if (!sharding.is_parallel()) return;
+    if (adds_each()) return gather_sum(chunk);
     const bool in_parts = sharding.states() || sharding.is_grouped(), in_place = !sharding.gradients();
     sum(in_parts ? ActionKind::ReduceScatter : ActionKind::AllReduce, chunk, sharing());
     if (!in_place) rows_.back().uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
@@ -274,12 +296,21 @@ class StepEmitter {
     if (!sharding.states()) sum(ActionKind::AllGather, chunk, Among::Group);
   }
 
+  // In the fixed order each rank has its part of the sum by now.
+  void gather_sum(int chunk) {
+    if (recipe_.sharding.gradients()) return;
+    Row row = exchange(ActionKind::AllGather, chunk, Serves::Itself, Among::All);
+    row.uses.push_back({buffers_.gradient_part(chunk), 0, Access::Read});
+    row.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
+    rows_.push_back(std::move(row));
+  }
+
   // One exchange of a gradient. Where less than fp32 is sent, its memory is where numbers are narrowed and widened.
   void sum(ActionKind kind, int chunk, Among among) {
     Row row = exchange(kind, chunk, Serves::Itself, among, recipe_.reduce);
     const bool of_part = among == Among::Replicas, keeps = recipe_.reduce == NumberFormat::Fp32;
     const bool beside = recipe_.sharding.gradients() && !of_part;
-    row.uses.push_back({of_part ? buffers_.reduced_gradient(chunk) : buffers_.gradient(chunk), 0,
+    row.uses.push_back({of_part ? buffers_.reduced_gradient(chunk) : buffers_.gradient(chunk, 0), 0,
                         beside && keeps ? Access::Read : Access::ReadWrite});
     rows_.push_back(std::move(row));
   }
@@ -339,51 +370,14 @@ class StepEmitter {
     }
   }
 
-  // Slice by slice, so that the moments never stand whole in fast memory. Passes that measure go upwards, as sums do;
-  // the last one comes down again, from the slices that are still there.
   void update(int chunk, SkipWhen skip) {
     if (!trace_.chunks[chunk].trained) return;
-    const int num_slices = buffers_.num_slices(chunk), last = rule_of(chunk).measuring_passes;
-    const std::size_t first_row = rows_.size();
-    for (int pass = 0; pass < last; ++pass) {
-      for (int slice = 0; slice < num_slices; ++slice) update_slice(chunk, slice, pass, skip);
-    }
-    for (int n = 0; n < num_slices; ++n) update_slice(chunk, last > 0 ? num_slices - 1 - n : n, last, skip);
     const Serves serves = recipe_.update == UpdateWhen::NextForward ? Serves::Next : Serves::Last;
-    for (std::size_t row = first_row; row < rows_.size(); ++row) rows_[row].serves = serves;
+    for (Row& row : update_rows({trace_, recipe_, buffers_, update_tier_}, chunk, skip)) {
+      row.serves = serves;
+      rows_.push_back(std::move(row));
+    }
     share_update(chunk, skip, serves);
-  }
-
-  void update_slice(int chunk, int slice, int pass, SkipWhen skip) {
-    const RuleNeeds& rule = rule_of(chunk);
-    const bool applies = pass == rule.measuring_passes;
-    Row row{.kind = ActionKind::Update, .skip = skip, .chunk = chunk, .slice = slice};
-    if (rule.measuring_passes > 0) row.pass = pass;
-    row.uses.push_back({buffers_.weight(chunk), update_tier_, applies ? Access::ReadWrite : Access::Read});
-    const ElementRange range = buffers_.slice(chunk, slice);
-    const std::int64_t count = range.count;
-    row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
-    add_whole_tensors(row, trace_.chunks[chunk], range);
-    const Access of_gradient = recipe_.clamps || !row.of_tensors.empty() ? Access::ReadWrite : Access::Read;
-    row.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, of_gradient});
-    for (int m = 0; m < static_cast<int>(rule.states.size()); ++m) {
-      const bool sliced = rule.states[m].per_block > 0;
-      const BufferId buffer = buffers_.moment(chunk, m, slice);
-      if (buffer < 0 || (sliced && !applies && !rule.measures_states)) continue;
-      row.uses.push_back({buffer, update_tier_, sliced && !applies ? Access::Read : Access::ReadWrite});
-      if (sliced) row.bytes += count / kStateBlock * rule.states[m].per_block * (applies ? 2 : 1);
-    }
-    rows_.push_back(std::move(row));
-  }
-
-  // Computed in the gradient's memory, which is written once more and read twice.
-  void add_whole_tensors(Row& row, const Chunk& chunk, const ElementRange& slice) const {
-    for (const ParameterSlot& parameter : chunk.parameters) {
-      const bool here = parameter.first_element >= slice.first && parameter.first_element < slice.first + slice.count;
-      if (!here || parameter.update < 0) continue;
-      row.of_tensors.push_back(&trace_.updates[parameter.update]);
-      row.bytes += 3 * parameter.num_elements * Bytes{sizeof(float)};
-    }
   }
 
   // A backward works in the memory of what was saved.
@@ -393,7 +387,6 @@ class StepEmitter {
       row.uses.push_back({buffer, 0, access, false, hold});
   }
 
-  const RuleNeeds& rule_of(int chunk) const { return recipe_.rules[trace_.chunks[chunk].rule]; }
   int num_passes() const { return recipe_.update == UpdateWhen::SecondPass ? 2 : 1; }
   bool updates_in_backward() const {
     return recipe_.update == UpdateWhen::Backward || (recipe_.update == UpdateWhen::SecondPass && repeat_ == 1);
@@ -403,6 +396,7 @@ class StepEmitter {
     if (recipe_.update == UpdateWhen::NextForward) return SkipWhen::NoUpdate;
     return recipe_.update == UpdateWhen::Backward ? SkipWhen::BlockNotFinite : SkipWhen::StepNotFinite;
   }
+  bool adds_each() const { return recipe_.sharding.fixed_order; }
   bool gathers() const { return recipe_.sharding.weights(); }
   std::int64_t own_elements(int chunk) const {
     return recipe_.sharding.elements_per_rank(trace_.chunks[chunk].num_elements);

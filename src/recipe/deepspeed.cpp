@@ -311,10 +311,10 @@ class Translation {
     DeepSpeedFile::note(*entry, "no effect: the plan holds in RAM what the budget allows");
   }
 
-  // Stages divide states; a rule that looks at whole tensors has the same results without.
+  // Stages divide states; a rule that updates whole matrices has the same results without.
   void set_stage() {
     const Settings all = settings_of(given_, settings_of(reading_.options));
-    const std::optional<std::string> whole = num_ranks_ > 1 ? rule_of_whole_tensors(all) : std::nullopt;
+    const std::optional<std::string> whole = num_ranks_ > 1 ? rule_of_whole_matrices(all) : std::nullopt;
     Entry* entry = file_.find(kStage);
     const Json* value = file_.value(kStage);
     if (entry == nullptr || value == nullptr) {
@@ -322,7 +322,7 @@ class Translation {
       miss("zero_optimization.stage", "--zero-stage " + std::to_string(stage()));
     } else if (whole && value->get<std::int64_t>() > 0 && !is_given("zero-stage")) {
       put(*entry, "zero-stage", "0");
-      DeepSpeedFile::note(*entry, *whole + " looks at whole tensors; the same results");
+      DeepSpeedFile::note(*entry, *whole + " updates whole matrices; the same results");
     } else {
       put(*entry, "zero-stage", deepspeed_value_text(*value));
     }

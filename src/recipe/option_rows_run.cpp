@@ -107,6 +107,8 @@ constexpr std::array<Spelling<ActivationMode>, 4> kActivations = {{{ActivationMo
                                                                    {ActivationMode::Keep, "keep"},
                                                                    {ActivationMode::Spill, "spill"},
                                                                    {ActivationMode::Recompute, "recompute"}}};
+constexpr std::array<Spelling<ReduceOrder>, 2> kReduceOrders = {
+    {{ReduceOrder::Ranks, "ranks"}, {ReduceOrder::Fixed, "fixed"}}};
 constexpr std::array<Spelling<ScheduleOrder>, 2> kOrders = {
     {{ScheduleOrder::Vertical, "vertical"}, {ScheduleOrder::Horizontal, "horizontal"}}};
 
@@ -276,6 +278,10 @@ std::vector<OptionRow> execution_rows() {
                    "are summed within it, then across",
            .aliases = {"mics_shard_size"},
            .absent = "all ranks"}),
+      choice_row("reduce-order", &Settings::reduce_order, std::span<const Spelling<ReduceOrder>>(kReduceOrders),
+                 {.argument = "ranks|fixed",
+                  .help = "gradients are summed rank by rank; or micro-batch by micro-batch, exchanging each: the same "
+                          "bits for any number of ranks"}),
       text_row("deepspeed", &Settings::deepspeed,
                {.argument = "FILE",
                 .help = "a DeepSpeed config.json (`sluice list deepspeed`); flags and --config win",

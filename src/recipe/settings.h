@@ -25,6 +25,7 @@ enum class Decay { Matrices, All };
 enum class NanPolicy { Skip, Stop };
 enum class ActivationMode { Auto, Keep, Spill, Recompute };
 enum class ScheduleOrder { Vertical, Horizontal };
+enum class ReduceOrder { Ranks, Fixed };
 
 /// Parameters whose names match a glob, and what is theirs.
 struct ParamGroup {
@@ -123,7 +124,8 @@ struct Settings {
   std::optional<Seconds> collective_timeout;
   std::optional<int> zero_stage;
   std::optional<int> zero_shard_size;  ///< ranks of a group; absent: all
-  std::string deepspeed;               ///< a file, while settings are read
+  ReduceOrder reduce_order = ReduceOrder::Ranks;
+  std::string deepspeed;  ///< a file, while settings are read
 
   // Checkpoints and evaluation.
   std::optional<std::int64_t> save_steps;  ///< absent: at the end only

@@ -180,11 +180,16 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
+// An orthogonalised matrix is on one rank; sums over tensors are handed on among all ranks, not within a group.
 void check_sharding(const Settings& settings) {
   if (!sharding(settings).states()) return;
-  if (const auto whole = rule_of_whole_tensors(settings))
-    refuse(*whole + ", which looks at whole tensors, with --zero-stage 1 to 3",
+  if (const auto rule = rule_of_whole_matrices(settings))
+    refuse(*rule + ", which updates whole matrices, with --zero-stage 1 to 3",
            "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
+  if (!sharding(settings).is_grouped()) return;
+  if (const auto rule = rule_of_whole_tensors(settings))
+    refuse(*rule + ", which looks at whole tensors, with --zero-shard-size",
+           "--zero-stage 0, or share out among all ranks");
 }
 
 void check_restarts(const Settings& settings) {
@@ -200,6 +205,9 @@ void check_groups_of_ranks(const Settings& settings) {
   const int ranks = num_ranks(settings), size = settings.zero_shard_size.value_or(0);
   if (ranks <= 1 && (size > 0 || settings.reduce_dtype))
     return log_warning("--zero-shard-size and --reduce-dtype have no effect on one rank");
+  if (settings.reduce_order == ReduceOrder::Fixed && (size > 0 || settings.reduce_dtype))
+    refuse(std::string("--reduce-order fixed with ") + (size > 0 ? "--zero-shard-size" : "--reduce-dtype"),
+           "--reduce-order ranks, or all ranks in fp32");
   if (size == 0 || ranks % size == 0) return;
   throw ConfigError("config", "--zero-shard-size does not divide the ranks",
                     "expected a divisor of " + std::to_string(ranks) + ", got " + std::to_string(size));
@@ -209,9 +217,11 @@ void check_execution(const Settings& settings) {
   check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   check_groups_of_ranks(settings);
-  if (num_ranks(settings) <= 1) return;
-  if (device_choice(settings).emulated) refuse("--device emulated with several ranks", "--device cpu, or --nproc 1");
   check_sharding(settings);
+  if (!sharding(settings).is_parallel() || !device_choice(settings).emulated) return;
+  const bool many = num_ranks(settings) > 1;
+  refuse(many ? "--device emulated with several ranks" : "--device emulated with --reduce-order fixed",
+         many ? "--device cpu, or --nproc 1" : "--device cpu, or --reduce-order ranks");
 }
 
 void check_evaluation(const Settings& settings) {
@@ -237,23 +247,36 @@ void check_evaluation(const Settings& settings) {
 int num_ranks(const Settings& settings) { return settings.nodes.value_or(1) * settings.nproc.value_or(1); }
 
 plan::Sharding sharding(const Settings& settings) {
-  return {.num_ranks = num_ranks(settings),
-          .stage = settings.zero_stage.value_or(1),
-          .group_size = settings.zero_shard_size.value_or(0)};
+  const int ranks = num_ranks(settings);
+  return {.num_ranks = ranks,
+          .stage = ranks > 1 ? settings.zero_stage.value_or(1) : 1,  // of one nothing becomes less
+          .group_size = settings.zero_shard_size.value_or(0),
+          .fixed_order = settings.reduce_order == ReduceOrder::Fixed};
 }
+
+namespace {
+
+std::optional<std::string> first_rule(const Settings& settings, bool (*which)(const optim::UpdateRule&)) {
+  check_rule_name(settings.optimizer);
+  if (which(*optim::make_rule(settings.optimizer, rule_options(settings)))) return "--optimizer " + settings.optimizer;
+  if (!settings.base_optimizer.empty() &&
+      which(*optim::make_rule(settings.base_optimizer, base_rule_options(settings))))
+    return "--base-optimizer " + settings.base_optimizer;
+  return std::nullopt;
+}
+
+}  // namespace
 
 // States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
 std::optional<std::string> rule_of_whole_tensors(const Settings& settings) {
-  const auto looks = [](const std::string& name, const optim::RuleOptions& options) {
-    const auto rule = optim::make_rule(name, options);
+  return first_rule(settings, [](const optim::UpdateRule& rule) {
     const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-    return rule->measuring().passes > 0 || rule->orthogonalizes() || std::ranges::any_of(rule->states(), whole);
-  };
-  check_rule_name(settings.optimizer);
-  if (looks(settings.optimizer, rule_options(settings))) return "--optimizer " + settings.optimizer;
-  if (!settings.base_optimizer.empty() && looks(settings.base_optimizer, base_rule_options(settings)))
-    return "--base-optimizer " + settings.base_optimizer;
-  return std::nullopt;
+    return rule.measuring().passes > 0 || std::ranges::any_of(rule.states(), whole);
+  });
+}
+
+std::optional<std::string> rule_of_whole_matrices(const Settings& settings) {
+  return first_rule(settings, [](const optim::UpdateRule& rule) { return rule.orthogonalizes().has_value(); });
 }
 
 void check_supported(const Settings& settings) {

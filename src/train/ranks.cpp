@@ -13,7 +13,12 @@ namespace sluice::train {
 using collective::ElementType;
 
 Ranks::Ranks(const launch::Environment& environment, const recipe::Settings& settings) {
-  if (environment.place.world_size == 1) return;
+  if (environment.place.world_size == 1) {
+    if (settings.reduce_order != recipe::ReduceOrder::Fixed) return;
+    world_ = std::move(collective::make_local_world(1).front());
+    lane_ = world_->split(0, 0);
+    return;
+  }
   collective::Limits limits;
   if (settings.collective_timeout)
     limits.deadline = std::chrono::milliseconds(std::llround(*settings.collective_timeout * 1000));

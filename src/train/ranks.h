@@ -13,14 +13,15 @@
 
 namespace sluice::train {
 
-/// One thread calls it; all ranks make the same calls in the same order. Each throws CommError.
+/// One thread calls it (one rank alone may have communicators, too: a plan in the fixed order adds through them); all
+/// ranks make the same calls in the same order. Each throws CommError.
 class Ranks {
  public:
   Ranks() = default;  ///< one rank, alone
   /// Joins the job that `environment` names, over the library and with the deadline that settings name.
   Ranks(const launch::Environment& environment, const recipe::Settings& settings);
 
-  [[nodiscard]] bool are_many() const { return world_ != nullptr; }
+  [[nodiscard]] bool are_many() const { return count() > 1; }
   [[nodiscard]] int rank() const { return world_ ? world_->rank() : 0; }
   [[nodiscard]] int count() const { return world_ ? world_->world_size() : 1; }
   [[nodiscard]] int per_node() const { return per_node_; }

@@ -120,9 +120,11 @@ std::vector<SavedState::Run> SavedState::array_runs(const exec::StateArray& arra
   std::vector<Run> runs;
   const auto& buffers = session_.state->buffers();
   for (const exec::StateArray::Part& part : array.parts) {
+    const plan::ElementRange own =
+        plan::own_range(session_.plans.train, session_.trace.chunks[part.chunk].num_elements);
     for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
       if (buffers[id].chunk != part.chunk || buffers[id].moment != array.state) continue;
-      for (const exec::StateRun& run : layout_.runs(buffers[id])) {
+      for (const exec::StateRun& run : layout_.own_runs(buffers[id], own)) {
         if (run.parameter == part.parameter && run.scales == array.scales && run.count > 0)
           runs.push_back({.first = part.first + run.first, .count = run.count, .at = run.offset, .id = id});
       }

@@ -119,8 +119,8 @@ StepOutcome Trainer::step() {
   std::vector<model::MicroBatch> micro_batches;
   const Ranks& ranks = *session_.ranks;
   const std::int64_t sent_before = ranks.bytes_sent(), across_before = ranks.bytes_sent_across_groups();
-  loader_.seek(state_.data_position + ranks.rank() * session_.settings.grad_accumulation);
   for (std::int64_t i = 0; i < session_.settings.grad_accumulation; ++i) {
+    loader_.seek(state_.data_position + i * ranks.count() + ranks.rank());
     batches.push_back(loader_.next());
     outcome.tokens += batches.back().rows * batches.back().seq_len;
     outcome.target_tokens += batches.back().num_targets;

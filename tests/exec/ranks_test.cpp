@@ -7,6 +7,7 @@
 
 #include "exec/forked_ranks.h"
 #include "exec/small_training.h"
+#include "optim/rule.h"
 #include "plan/checker.h"
 
 namespace sluice::exec {
@@ -43,6 +44,9 @@ constexpr int kSteps = 4;
 Found train(const Workload& workload, const Place& place, collective::Communicator* world) {
   at::set_num_threads(1);
   const TracedWork work(workload);
+  const auto alone =
+      world == nullptr && place.sharding.is_parallel() ? std::move(collective::make_local_world(1).front()) : nullptr;
+  if (alone) world = alone.get();
   RankLinks links;
   std::unique_ptr<collective::Communicator> lane, group, replicas;
   if (world != nullptr) {
@@ -57,8 +61,8 @@ Found train(const Workload& workload, const Place& place, collective::Communicat
   }
   Training training(work, place, links);
   for (const plan::Plan* plan : {&training.plans().train, &training.plans().flush, &*training.plans().evaluate}) {
-    const bool alone = plan == &training.plans().train;
-    const auto wrong = plan::check_plan(*plan, training.machine(), alone ? nullptr : &training.plans().train);
+    const bool is_first = plan == &training.plans().train;
+    const auto wrong = plan::check_plan(*plan, training.machine(), is_first ? nullptr : &training.plans().train);
     if (!wrong.empty()) throw std::runtime_error(wrong.front());
   }
   Found found;
@@ -194,7 +198,82 @@ INSTANTIATE_TEST_SUITE_P(Stages, Ranks,
                                          Case{2, 2, 2, plan::UpdateWhen::Sweep, "adamw", false},
                                          Case{2, 3, 1, plan::UpdateWhen::SecondPass, "sgd"},
                                          Case{2, 0, 2, plan::UpdateWhen::NextForward, "lamb"},
-                                         Case{3, 2, 1, plan::UpdateWhen::NextForward, "lion"}));
+                                         Case{3, 2, 1, plan::UpdateWhen::NextForward, "lion"},
+                                         Case{3, 3, 2, plan::UpdateWhen::NextForward, "adafactor"},
+                                         Case{2, 1, 1, plan::UpdateWhen::SecondPass, "lars", false}));
+
+// Rules that look at whole tensors, too: what a rank adds up goes on where the one before has stopped. The tables are
+// several pieces, and several slices of a rank's part.
+class RanksByRule : public testing::TestWithParam<std::string_view> {};
+
+TEST_P(RanksByRule, GiveTheSameBitsAtEveryStage) {
+  const std::string rule(GetParam());
+  const bool in_backward = find_row(optim::rule_catalog(), "optimizer", rule).make.in_backward;
+  const Workload work{.tied = false,
+                      .vocab_size = 13000,
+                      .update = in_backward ? plan::UpdateWhen::Backward : plan::UpdateWhen::NextForward,
+                      .rule = rule};
+  const auto weights_at = [&](int stage) {
+    std::vector<float> weights;
+    for (const Found& rank : train_on(3, work, {.sharding = {.num_ranks = 3, .stage = stage}})) {
+      if (weights.empty()) weights.resize(rank.weights.size(), 0.0F);
+      for (std::size_t i = 0; stage == 3 && i < weights.size(); ++i) weights[i] += rank.weights[i];
+      if (stage < 3) weights = rank.weights;
+    }
+    return weights;
+  };
+  const std::vector<float> expected = weights_at(0);
+  EXPECT_TRUE(weights_at(1) == expected) << "stage 1";
+  EXPECT_TRUE(weights_at(3) == expected) << "stage 3";
+}
+
+// But those that update whole matrices, which no rank has where states are divided.
+std::vector<std::string_view> divisible_rules() {
+  std::vector<std::string_view> names;
+  for (const optim::RuleRow& row : optim::rule_catalog()) {
+    if (!optim::make_rule(row.name, {})->orthogonalizes()) names.push_back(row.name);
+  }
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, RanksByRule, testing::ValuesIn(divisible_rules()), [](const auto& info) {
+  std::string name(info.param);
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+// One global batch of 12 micro-batches, dealt out to 1, 2, 3 and 4 ranks.
+class FixedOrder : public testing::TestWithParam<std::string_view> {};
+
+TEST_P(FixedOrder, GivesTheSameBitsForAnyNumberOfRanks) {
+  const std::string rule(GetParam());
+  const bool in_backward = find_row(optim::rule_catalog(), "optimizer", rule).make.in_backward;
+  Found expected;
+  for (const auto [num_ranks, stage] : {std::pair(1, 1), {2, 0}, {2, 1}, {3, 2}, {4, 3}}) {
+    const Workload work{.tied = !in_backward,
+                        .accumulation = 12 / num_ranks,
+                        .update = in_backward ? plan::UpdateWhen::Backward : plan::UpdateWhen::NextForward,
+                        .rule = rule};
+    const plan::Sharding sharding{.num_ranks = num_ranks, .stage = stage, .fixed_order = true};
+    SCOPED_TRACE(std::to_string(num_ranks) + " ranks, stage " + std::to_string(stage));
+    std::vector<Found> found = train_on(num_ranks, work, {.sharding = sharding});
+    Found& first = found.front();
+    EXPECT_EQ(first.figures[3], first.figures[4]) << "bytes sent";
+    for (std::size_t rank = 1; sharding.weights() && rank < found.size(); ++rank) {
+      for (std::size_t i = 0; i < first.weights.size(); ++i) first.weights[i] += found[rank].weights[i];
+    }
+    if (num_ranks == 1) expected = first;
+    EXPECT_EQ(first.losses, expected.losses);
+    EXPECT_EQ(first.norms, expected.norms);
+    EXPECT_TRUE(first.weights == expected.weights);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, FixedOrder, testing::ValuesIn(divisible_rules()), [](const auto& info) {
+  std::string name(info.param);
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
 
 constexpr auto kNext = plan::UpdateWhen::NextForward, kBackward = plan::UpdateWhen::Backward;
 

@@ -273,8 +273,7 @@ class Training {
       num_targets += tokens.back().num_targets();
     }
     std::vector<model::MicroBatch> batches;
-    for (int i = 0; i < work_.work.accumulation; ++i)
-      batches.push_back(tokens[rank_ * work_.work.accumulation + i].batch());
+    for (int i = 0; i < work_.work.accumulation; ++i) batches.push_back(tokens[i * num_ranks_ + rank_].batch());
     const Workload& work = work_.work;
     const float unscale = 1 / work.loss_scale;
     StepInputs inputs{.micro_batches = batches,

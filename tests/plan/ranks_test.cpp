@@ -35,11 +35,14 @@ struct Planned {
   PlanSet plans;
 };
 
+// `measuring`: passes in which the rule looks at whole tensors first.
 Planned planned(const Sharding& sharding, UpdateWhen update = UpdateWhen::NextForward, int num_micro_batches = 1,
-                NumberFormat reduce = NumberFormat::Fp32) {
+                NumberFormat reduce = NumberFormat::Fp32, int measuring = 0) {
   Planned result{six_blocks(sharding), RandomModel(0).machine(false), {}};
   PlanRequest request{
       .recipe = {.num_micro_batches = num_micro_batches, .update = update, .sharding = sharding, .reduce = reduce}};
+  request.recipe.rules = {
+      {.states = {{}, {.per_block = 0, .per_chunk = std::vector<Bytes>(6, 4096)}}, .measuring_passes = measuring}};
   request.with_evaluate = true;
   result.plans = make_plan(result.trace, result.machine, request).plans.value();
   return result;
@@ -126,6 +129,23 @@ TEST(PlansOfRanks, InGroupsNeedTheMemoryOfOneGroup) {
   EXPECT_NE(digest(groups.plans), digest(flat.plans));
 }
 
+TEST(PlansOfRanks, ExchangeEveryMicroBatchInTheFixedOrder) {
+  for (const int ranks : {1, 2, 3, 4}) {
+    for (int stage = ranks == 1 ? 1 : 0; stage <= 3; ++stage) {
+      for (const int micro_batches : {1, 4}) {
+        const Sharding sharding{.num_ranks = ranks, .stage = stage, .fixed_order = true};
+        const Planned p = planned(sharding, UpdateWhen::NextForward, micro_batches);
+        if (p.plans.train.group_size < micro_batches) continue;
+        const Bytes psi = weight_bytes(p.trace) * (ranks - 1) / ranks;
+        const Bytes last = p.trace.chunks.back().num_elements * 4 * (ranks - 1) / ranks;
+        EXPECT_EQ(bytes_sent(p.plans.train), micro_batches * psi + (stage < 3 ? psi : 2 * psi - last))
+            << ranks << " ranks, stage " << stage << ", " << micro_batches << " micro-batches";
+        EXPECT_EQ(check_plan(p.plans.train, p.machine), std::vector<std::string>());
+      }
+    }
+  }
+}
+
 TEST(PlansOfRanks, HideExchangesBehindTheComputation) {
   const Planned p = planned({.num_ranks = 2, .stage = 3});
   const Exchanges exchanges = exchanges_of(p.plans.train, p.plans.predicted);
@@ -184,6 +204,7 @@ struct Broken {
   std::function<void(Plan&)> break_it;
   const char* finding;
   NumberFormat reduce = NumberFormat::Fp32;
+  int measuring = 0;
 };
 
 void erase_first(Plan& plan, const std::function<bool(const Action&)>& which) {
@@ -192,6 +213,12 @@ void erase_first(Plan& plan, const std::function<bool(const Action&)>& which) {
   at->kind = ActionKind::Evict;  // indices stay
   at->lane = Lane::Compute;
   at->slots.clear();
+}
+
+// `first` of that kind stands in front of `second`, which comes later.
+void move_in_front(Plan& plan, ActionKind first, ActionKind second) {
+  const auto of = [&](ActionKind kind) { return std::ranges::find(plan.actions, kind, &Action::kind); };
+  std::swap(*of(first), *of(second));
 }
 
 auto is(ActionKind kind, Lane lane) {
@@ -296,6 +323,93 @@ TEST(Checker, FindsEveryWayToBreakTheRulesOfRanks) {
        },
        "is narrowed, though it is still needed in fp32",
        NumberFormat::Bf16},
+      {"sums not taken over",
+       {2, 1},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::Recv, Lane::Compute)); },
+       "measures before it has the sums of the rank before",
+       NumberFormat::Fp32,
+       1},
+      {"sums not handed on",
+       {2, 2},
+       UpdateWhen::Sweep,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::Send, Lane::Compute)); },
+       "shares sums that were not handed on",
+       NumberFormat::Fp32,
+       1},
+      {"sums handed on too early",
+       {2, 3},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { move_in_front(plan, ActionKind::Send, ActionKind::Update); },
+       "hands on sums that lack slices",
+       NumberFormat::Fp32,
+       1},
+      {"sums not shared",
+       {2, 3},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::Broadcast, Lane::Compute)); },
+       "needs sums that ranks have not shared",
+       NumberFormat::Fp32,
+       2},
+      {"sums that a skipped update lacks",
+       {2, 1},
+       UpdateWhen::Backward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::Send, Lane::Compute))->skip = SkipWhen::Never;
+       },
+       "is skipped when its sums are not",
+       NumberFormat::Fp32,
+       1},
+      {"an exchange between",
+       {2, 1},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         const auto receive = std::ranges::find_if(plan.actions, is(ActionKind::Recv, Lane::Compute));
+         const auto gather = std::ranges::find_if(plan.actions, is(ActionKind::AllGather, Lane::Communication));
+         std::swap(*std::next(receive), *gather);
+       },
+       "an exchange while ranks wait for each other's sums",
+       NumberFormat::Fp32,
+       1},
+      {"not added up",
+       {2, 2, 0, true},
+       UpdateWhen::NextForward,
+       [](Plan& plan) { erase_first(plan, is(ActionKind::ReduceScatter, Lane::Communication)); },
+       "is never added up"},
+      {"added up in another order",
+       {2, 2, 0, true},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication))->kind =
+             ActionKind::AllReduce;
+       },
+       "adds ranks up in another than the fixed order"},
+      {"added to a sum of another period",
+       {1, 1, 0, true},
+       UpdateWhen::Backward,
+       [](Plan& plan) {
+         auto& join = *std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication));
+         join.slots.back().access = Access::ReadWrite;
+       },
+       "begins a sum without replacing what was"},
+      {"gradients of two micro-batches in one",
+       {2, 1, 0, true},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         for (Slot& slot : std::ranges::find(plan.actions, ActionKind::Backward, &Action::kind)->slots)
+           if (plan.buffers[slot.buffer].kind == BufferKind::Gradient) slot.access = Access::ReadWrite;
+       },
+       "adds to the gradient of another micro-batch"},
+      {"whole gradient never gathered",
+       {2, 0, 0, true},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         erase_first(plan, [&](const Action& action) {
+           return action.kind == ActionKind::AllGather &&
+                  plan.buffers[action.slots.front().buffer].kind == BufferKind::Gradient;
+         });
+       },
+       "is read before its parts are gathered"},
       {"alone",
        {2, 1},
        UpdateWhen::NextForward,
@@ -303,7 +417,7 @@ TEST(Checker, FindsEveryWayToBreakTheRulesOfRanks) {
        "an exchange of ranks in a plan of one"},
   };
   for (const Broken& broken : all) {
-    Planned p = planned(broken.sharding, broken.update, 1, broken.reduce);
+    Planned p = planned(broken.sharding, broken.update, 1, broken.reduce, broken.measuring);
     ASSERT_TRUE(check_plan(p.plans.train, p.machine).empty()) << broken.name;
     broken.break_it(p.plans.train);
     const auto faults = check_plan(p.plans.train, p.machine);

@@ -125,6 +125,7 @@ Settings everything() {
                      {"collective-timeout", "30s"},
                      {"zero-stage", "3"},
                      {"zero-shard-size", "2"},
+                     {"reduce-order", "fixed"},
                      {"save-steps", "50"},
                      {"keep", "5"},
                      {"resume", "never"},

@@ -25,8 +25,11 @@ std::string refusal(const std::vector<NamedValue>& flags) {
 
 TEST(Support, AcceptsTheDefaultsAndWhatIsThere) {
   EXPECT_EQ(refusal({}), "");
-  for (const auto& row : optim::rule_catalog())
-    EXPECT_EQ(refusal({{"optimizer", std::string(row.name)}}), "") << row.name;
+  for (const auto& row : optim::rule_catalog()) {
+    const std::string rule(row.name);
+    EXPECT_EQ(refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "3"}, {"reduce-order", "fixed"}}), "")
+        << rule;
+  }
   EXPECT_EQ(refusal({{"device", "cpu"}, {"nproc", "1"}, {"zero-stage", "1"}, {"weights-dtype", "float32"}}), "");
   EXPECT_EQ(refusal({{"update", "next-forward"}, {"activations", "recompute"}, {"clip-mode", "global"}}), "");
   EXPECT_EQ(refusal({{"update", "backward"}, {"max-grad-norm", "0"}}), "");

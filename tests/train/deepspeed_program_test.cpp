@@ -41,7 +41,6 @@ TEST_F(DeepSpeedProgram, TrainsWithEverySampleAlone) {
 
 TEST_F(DeepSpeedProgram, TrainsWithSamplesOfSeveralRanks) {
   if (!has_library("gloo")) GTEST_SKIP() << "this build has no gloo";
-  // Lamb at stage 1 of the file: stage 0 here.
   expect_trained("lamb-onecycle", "--nproc 2 --micro-batch-size 2 --grad-accumulation 1");
   expect_trained("zero3-hybrid-plusplus", "--nproc 2 --grad-accumulation 1");
   EXPECT_EQ(events("zero3-hybrid-plusplus", "step").back().at("ranks"), 2);

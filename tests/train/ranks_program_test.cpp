@@ -169,11 +169,61 @@ TEST_F(RanksProgram, NameTheRankThatFailsAndEndTogether) {
   EXPECT_NE(failed.err.find("is not finite"), std::string::npos) << failed.err;
 }
 
-TEST_F(RanksProgram, RefuseByNameWhatTheyCannotDivide) {
-  const auto refused = train("refused", ranks(2, 1) + "--optimizer lamb");
-  EXPECT_EQ(refused.exit_code, 2) << refused.err;
-  EXPECT_NE(refused.err.find("--zero-stage 0"), std::string::npos) << refused.err;
-  EXPECT_EQ(train("lamb", ranks(2, 0) + "--optimizer lamb --max-steps 2").exit_code, 0);
+TEST_F(RanksProgram, DivideWhatRulesKnowOfWholeTensors) {
+  for (const std::string rule : {"lamb", "adafactor", "adamw-8bit"}) {
+    SCOPED_TRACE(rule);
+    const std::string flags = "--max-steps 3 --save-steps 2 --optimizer " + rule;
+    const auto states = [&](const std::string& output) {
+      return cli::read_whole(scratch_.file(output) / "checkpoint-2" / "optimizer.safetensors");
+    };
+    const std::string weights = weights_after(rule + "-0", ranks(3, 0, 3) + flags);
+    for (const int stage : {1, 3}) {
+      const std::string output = rule + "-" + std::to_string(stage);
+      EXPECT_TRUE(weights_after(output, ranks(3, stage, 3) + flags) == weights) << "stage " << stage;
+      EXPECT_TRUE(states(output) == states(rule + "-0")) << "states of stage " << stage;
+    }
+    const std::string resume = "--resume " + path(rule + "-3/checkpoint-2");
+    EXPECT_TRUE(weights_after(rule + "-more", ranks(3, 2, 3) + flags + " " + resume) == weights) << "resumed";
+  }
+}
+
+TEST_F(RanksProgram, GiveTheSameBitsInTheFixedOrderWhateverTheirNumber) {
+  for (const std::string rule : {"adamw", "adafactor"}) {
+    const std::string flags = "--reduce-order fixed --max-steps 3 --optimizer " + rule;
+    const std::string expected = weights_after(rule + "-1", "--grad-accumulation 12 --threads 1 " + flags);
+    EXPECT_TRUE(weights_after(rule + "-2", ranks(2, 0, 12) + flags) == expected) << rule << " on 2 ranks";
+    EXPECT_TRUE(weights_after(rule + "-3", ranks(3, 3, 12) + flags) == expected) << rule << " on 3 ranks";
+    EXPECT_EQ(steps(rule + "-3"), steps(rule + "-1"));
+  }
+}
+
+// Micro-batches go round the ranks: the odd ones are rank 1's.
+TEST_F(RanksProgram, GoOnWhereOneOfThemHasNothingToLearnFrom) {
+  format::SafetensorsWriter writer(path("data.safetensors"),
+                                   {{"input_ids", "I64", {24, kLength}}, {"labels", "I64", {24, kLength}}});
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(24 * kLength));
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(mix(3, i) % kVocabulary);
+  writer.append("input_ids", std::as_bytes(std::span(ids)));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (i / kLength / 2 % 2 == 1) ids[i] = -100;
+  }
+  writer.append("labels", std::as_bytes(std::span(ids)));
+  writer.publish();
+  const std::string data = "--no-shuffle ";
+  (void)weights_after("one", "--grad-accumulation 4 --threads 1 " + data);
+  for (const int stage : {0, 3}) {
+    const std::string output = "two-" + std::to_string(stage);
+    (void)weights_after(output, ranks(2, stage) + data);
+    expect_close(steps(output), steps("one"));
+  }
+}
+
+// Five rows and steps of twelve: data ends in the middle of a step, and begins again.
+TEST_F(RanksProgram, TakeTheirTurnsPastTheEndOfTheData) {
+  write_tokens(path("data.safetensors"), 5, kVocabulary, 4);
+  (void)weights_after("one", "--grad-accumulation 6 --threads 1");
+  (void)weights_after("three", ranks(3, 2, 6));
+  expect_close(steps("three"), steps("one"));
 }
 
 }  // namespace
