@@ -74,7 +74,7 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   gradients_.push_back(trained ? add(gradient) : -1);
   if (sharding.fixed_order && recipe.num_micro_batches > 1) odd_gradients_.push_back(trained ? add(gradient) : -1);
   if (!sharding.gradients() && !sharding.fixed_order) return;
-  Buffer part = chunk_buffer(BufferKind::Gradient, chunk, 0, elements / sharding.num_ranks, false);
+  Buffer part = chunk_buffer(BufferKind::Gradient, chunk, 0, elements / sharding.ranks_per_group(), false);
   part.shard = true;
   parts_.push_back(trained ? add(part) : -1);
   reduced_.push_back(!trained || sharding.gradients() ? parts_.back() : add(gradient));

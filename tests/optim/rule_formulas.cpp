@@ -177,7 +177,7 @@ void adalomo(Reference& r, const OptionValues& o, Values g, const UpdateArgs& a)
 /// torch.optim.Muon for matrices, torch.optim.AdamW for vectors.
 void muon(Reference& r, const OptionValues& o, Values g, const UpdateArgs& a) {
   if (r.shape.size() < 2) {
-    constexpr OptionSpec kAdam[] = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}};
+    constexpr OptionSpec kAdam[] = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}, {"bias_correction", 1}};
     return adamw(r, OptionValues("optimizer", "adamw", kAdam, {}), std::move(g), a);
   }
   Values& m = r.state("momentum_buffer");

@@ -27,8 +27,11 @@ TEST(Support, AcceptsTheDefaultsAndWhatIsThere) {
   EXPECT_EQ(refusal({}), "");
   for (const auto& row : optim::rule_catalog()) {
     const std::string rule(row.name);
-    EXPECT_EQ(refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "3"}, {"reduce-order", "fixed"}}), "")
-        << rule;
+    const bool divides = !optim::make_rule(rule, {})->orthogonalizes();
+    const std::string divided =
+        refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "3"}, {"reduce-order", "fixed"}});
+    EXPECT_EQ(divided.empty(), divides) << rule << ": " << divided;
+    EXPECT_EQ(refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "0"}}), "") << rule;
   }
   EXPECT_EQ(refusal({{"device", "cpu"}, {"nproc", "1"}, {"zero-stage", "1"}, {"weights-dtype", "float32"}}), "");
   EXPECT_EQ(refusal({{"update", "next-forward"}, {"activations", "recompute"}, {"clip-mode", "global"}}), "");
@@ -42,6 +45,11 @@ TEST(Support, GroupsOfRanksMustDivideThem) {
             (plan::Sharding{.num_ranks = 8, .stage = 1, .group_size = 4}));
   const std::string message = refusal({{"nproc", "8"}, {"zero-shard-size", "3"}});
   EXPECT_NE(message.find("expected a divisor of 8, got 3"), std::string::npos) << message;
+  EXPECT_NE(refusal({{"nproc", "8"}, {"zero-shard-size", "4"}, {"optimizer", "lamb"}}).find("whole tensors"),
+            std::string::npos);
+  for (const NamedValue& other : {NamedValue{"zero-shard-size", "4"}, NamedValue{"reduce-dtype", "bf16"}})
+    EXPECT_NE(refusal({{"nproc", "8"}, {"reduce-order", "fixed"}, other}).find("--reduce-order fixed with"),
+              std::string::npos);
 }
 
 class RefusedOption : public testing::TestWithParam<NamedValue> {};
