@@ -74,15 +74,19 @@ class Matrix:
         key = (ranks, stage, accumulation)
         spill = ["--spill-dir", f"{self.options.scratch}/spill"]
         if key not in self.floors:
-            command = self.command(f"{self.options.scratch}/none", ranks, accumulation, [*flags, *spill, "--host-memory"])
-            # What the program itself takes is asked first, then what the plan takes on top.
+            command = self.command(f"{self.options.scratch}/none", ranks, accumulation, [*flags, *spill, "--dry-run", "--host-memory"])
+            # What the program itself takes is asked first, then what the plan takes on top; with so little more it may already fit.
             alone = self.refusal(command, 16 << 20, ranks, r"needs ([0-9.]+) MiB")
-            self.floors[key] = int(self.refusal(command, int(float(alone) * 2**20) + (3 << 19), ranks, r"\((\d+) bytes"))
+            least = int(float(alone) * 2**20) + (3 << 19)
+            self.floors[key] = int(self.refusal(command, least, ranks, r"\((\d+) bytes") or least)
         return [*spill, "--host-memory", str(ranks * (self.floors[key] + (1 << 20)))]
 
     @staticmethod
     def refusal(command, each, ranks, pattern):
+        """What a refusal for lack of memory says; nothing where the plan fits."""
         done = subprocess.run([*command, str(ranks * each)], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return None
         found = re.search(pattern, done.stderr)
         if done.returncode != 3 or not found:
             sys.exit(f"expected a refusal for lack of memory, got exit code {done.returncode}\n{done.stderr}")

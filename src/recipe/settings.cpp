@@ -191,8 +191,8 @@ Settings read_settings(std::span<const NamedValue> flags, const std::filesystem:
   const std::vector<NamedValue> given = with_flags(of_file, flags);
   const Settings settings = applied(given, {});
   if (settings.deepspeed.empty()) return settings;
-  const DeepSpeedReading reading =
-      read_deepspeed(settings.deepspeed, given, settings.nproc.value_or(deepspeed.launched_ranks));
+  const DeepSpeedReading reading = read_deepspeed(
+      settings.deepspeed, given, settings.nodes.value_or(1) * settings.nproc.value_or(deepspeed.launched_ranks));
   if (deepspeed.table != nullptr) *deepspeed.table = to_text(reading.uses);
   Settings all = applied(given, applied(reading.options, {}));
   all.deepspeed.clear();
