@@ -124,9 +124,10 @@ void head_parts(const format::ModelConfig& config) {
   const std::int64_t tile = 256, vocab = config.vocab_size;
   const auto tiles = static_cast<double>(kTokens / tile);
   products("head", tiles, tile, config.hidden_size, vocab);
-  const at::Tensor logits = at::randn({tile, vocab}), targets = at::arange(tile), sum = at::zeros({}, at::kDouble);
-  part("cross entropy and gradient", tiles, 2.0 * static_cast<double>(logits.nbytes()),
-       [&] { model::cross_entropy_tile(logits, targets, sum, true, 1.0F); });
+  const model::LogitsPiece piece{at::randn({tile, vocab}), 0};
+  const model::SoftmaxTile softmax{at::arange(tile), at::empty({model::kSoftmaxValues, tile})};
+  part("cross entropy and gradient", tiles, 2.0 * static_cast<double>(piece.logits.nbytes()),
+       [&] { model::softmax_and_gradient({&piece, 1}, softmax, 1.0F); });
 }
 
 void update_part(double num_parameters) {
