@@ -6,6 +6,7 @@
 #include "format/dequantize.h"
 #include "format/peft.h"
 #include "format/safetensors.h"
+#include "recipe/support.h"
 
 namespace sluice::train {
 
@@ -40,8 +41,9 @@ SavedState::SavedState(Session& session, bool with_states) : session_(session), 
   for (const plan::PublishedTensor& tensor : plan::published_tensors(session.trace.chunks)) {
     const bool of_adapter = tensor.name.starts_with(format::kPeftPrefix);
     if (run.adapter && !of_adapter && !run.trains_base) continue;
-    tensors_.push_back({of_adapter ? kAdapter : kModel, tensor.name, tensor.shape,
-                        dtype_of((of_adapter ? session.rules.front() : session.rules.back()).precision)});
+    const int rule = run.trains_base && !of_adapter ? recipe::kBaseRule : 0;
+    tensors_.push_back(
+        {of_adapter ? kAdapter : kModel, tensor.name, tensor.shape, dtype_of(session.rules[rule].precision)});
     weights_.emplace(tensor.name, tensor.parts);
   }
   if (!with_states || session.request.forward_only) return;
