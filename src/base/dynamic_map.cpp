@@ -68,15 +68,15 @@ struct EncodeLoop {
 DynamicMap::DynamicMap(bool with_sign) : with_sign_(with_sign) {
   fill_values();
   fill_ranks();
+  fill_lines();
   value_planes_ = planes_of(values_);
-  border_planes_ = planes_of(ranks_.borders);
 }
 
 void DynamicMap::decode(const std::uint8_t* codes, std::size_t count, float scale, float* numbers) const {
   std::size_t done = 0;
   if (usable_isa() == Isa::Avx512Vbmi) {
     done = count / kWideRun * kWideRun;
-    decode_wide(value_planes_.data(), codes, done, scale, numbers);
+    decode_wide(*this, codes, done, scale, numbers);
   }
   run_widest(DecodeLoop{codes + done, values_.data(), scale, numbers + done}, count - done);
 }
@@ -85,9 +85,13 @@ void DynamicMap::encode(const float* numbers, std::size_t count, float scale, st
   std::size_t done = 0;
   if (usable_isa() == Isa::Avx512Vbmi) {
     done = count / kWideRun * kWideRun;
-    encode_wide(ranks_, border_planes_.data(), with_sign_, {numbers, done}, scale, codes);
+    encode_wide(*this, numbers, done, scale, codes);
   }
-  run_widest(EncodeLoop{numbers + done, &ranks_, with_sign_, scale, codes + done}, count - done);
+  encode_exactly(numbers + done, count - done, scale, codes + done);
+}
+
+void DynamicMap::encode_exactly(const float* numbers, std::size_t count, float scale, std::uint8_t* codes) const {
+  run_widest(EncodeLoop{numbers, &ranks_, with_sign_, scale, codes}, count);
 }
 
 // In torch's fp32 arithmetic: linspace counts from the nearer end.
@@ -123,20 +127,54 @@ std::uint8_t DynamicMap::slow_code(float x) const {
   return static_cast<std::uint8_t>(code);
 }
 
+double DynamicMap::intervals(std::size_t decade) const { return with_sign_ ? 1 << decade : 2 << decade; }
+
 // At the border between two ranks a line has the upper one less a half: half a rank is left for the steps between
 // decades, which are a fifth of a rank off the lines, and for rounding.
 void DynamicMap::fill_ranks() {
   ranks_.code_of_zero = with_sign_ ? 127 : 0;
   for (std::size_t i = 0; i < kDecades; ++i) {
-    const double intervals = with_sign_ ? 1 << i : 2 << i;
-    const double per_unit = intervals / 0.9;  // of 10^(i-6)
-    const double first_rank = with_sign_ ? intervals : intervals - 1;
+    const double per_unit = intervals(i) / 0.9;  // of 10^(i-6)
+    const double first_rank = with_sign_ ? intervals(i) : intervals(i) - 1;
     ranks_.slopes[i] = static_cast<float>(per_unit * std::pow(10.0, 6.0 - static_cast<double>(i)));
     ranks_.offsets[i] = static_cast<float>(first_rank - 0.1 * per_unit - 0.5);
   }
   for (int place = 0; place < 256; ++place) {
     const bool negative = with_sign_ && place >= 128;
     ranks_.borders[place] = last_of_rank(negative ? place - 128 : place, negative);
+  }
+}
+
+// A line passes the ranks' borders inside its decade at whole numbers. Nothing is below the lowest one: its line passes
+// zero's border at 1.2, as if there were a decade more. At the top the line is cut off.
+void DynamicMap::fill_lines() {
+  struct Line {
+    double slope, offset;
+  };
+  std::array<Line, kDecades + 1> lines;
+  for (std::size_t i = 0; i < kDecades; ++i) {
+    const double n = intervals(i), start = std::pow(10.0, static_cast<double>(i) - 7), slope = n / (9 * start);
+    lines[i] = {slope, (with_sign_ ? n : n - 1) - slope * start};
+  }
+  const int zero = ranks_.code_of_zero;
+  const double one = values_[zero + 1] / 2.0, two = with_sign_ ? 1e-6 : (values_[1] + values_[2]) / 2.0;
+  lines[0] = {0.8 / (two - one), 1.2 - 0.8 / (two - one) * one};
+  lines[kDecades] = {0, (with_sign_ ? 127 : 254) + 0.9};
+  const auto decade_of = [](double x) {
+    return static_cast<std::size_t>(std::clamp(std::floor(std::log10(x)) + 7, 0.0, kDecades - 1.0));
+  };
+  const double base = with_sign_ ? 128 + 4 * 0x1p-16 : 256 + 4 * 0x1p-15;
+  for (int cell = 0; cell < 16; ++cell) {
+    const double start = std::ldexp(1.0, 2 * cell - 31);
+    const std::array<std::size_t, 2> ends = {decade_of(start), cell == 15 ? kDecades : decade_of(4 * start)};
+    const Line &low = lines[ends[0]], &high = lines[ends[1]];
+    const double edge = ends[0] == ends[1] ? 2 : (high.offset - low.offset) / (low.slope - high.slope);
+    lines_.edges[cell] = static_cast<float>(edge + double{Lines::kLeast});
+    for (std::size_t end = 0; end < 2; ++end) {
+      const Line& line = lines[ends[end]];
+      lines_.slopes[end][cell] = static_cast<float>(line.slope);
+      lines_.offsets[end][cell] = static_cast<float>(base + line.offset - line.slope * double{Lines::kLeast});
+    }
   }
 }
 

@@ -4,66 +4,27 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <limits>
 
 #include "base/check.h"
 #include "base/dynamic_map.h"
 #include "base/isa.h"
+#include "optim/adamw_8bit_loop.h"
 #include "optim/factories.h"
 
 namespace sluice::optim {
 namespace {
 
+using namespace adamw_8bit;
+
 constexpr OptionSpec kOptions[] = {{"beta1", 0.9, 0, 1}, {"beta2", 0.999, 0, 1}, {"eps", 1e-8}};
 
-struct Constants {
-  float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2, corrected_eps, step_size, decay;
-};
-
-struct Element {
-  float parameter, exp_avg, exp_avg_sq;
-};
-
-[[gnu::always_inline]] inline Element next(const Element& old, float gradient, const Constants& c) {
-  const float g = gradient * c.gradient_scale;
-  const float m = old.exp_avg * c.beta1 + c.one_minus_beta1 * g;
-  const float v = old.exp_avg_sq * c.beta2 + c.one_minus_beta2 * g * g;
-  const float p = (old.parameter + c.step_size * (m / (std::sqrt(v) + c.corrected_eps))) * c.decay;
-  const bool finite = (std::bit_cast<std::uint32_t>(g) & 0x7f800000U) != 0x7f800000U;
-  return {finite ? p : old.parameter, finite ? m : old.exp_avg, finite ? v : old.exp_avg_sq};
-}
-
-/// Moments in fp32, for tensors that are too small.
-struct SmallLoop {
-  float* parameter_data;
-  const float* gradient_data;
-  float* exp_avg_data;
-  float* exp_avg_sq_data;
-  Constants constants;
-
-  [[gnu::always_inline]] void operator()(std::size_t count) const {
-    float* __restrict const parameter = parameter_data;
-    const float* __restrict const gradient = gradient_data;
-    float* __restrict const exp_avg = exp_avg_data;
-    float* __restrict const exp_avg_sq = exp_avg_sq_data;
-    const Constants c = constants;
-    for (std::size_t i = 0; i < count; ++i) {
-      const Element e = next({parameter[i], exp_avg[i], exp_avg_sq[i]}, gradient[i], c);
-      parameter[i] = e.parameter;
-      exp_avg[i] = e.exp_avg;
-      exp_avg_sq[i] = e.exp_avg_sq;
-    }
-  }
-};
-
 /// One moment of one block on its way: widened, and narrowed again by its new scale.
-struct Codes {
-  std::uint8_t* codes;
-  float* scales;
+struct Moment {
+  Codes at;
   const DynamicMap* map;
 
   void widen(std::size_t first, std::size_t count, float* into) const {
-    map->decode(codes + first, count, scales[first / kBlock], into);
+    map->decode(at.codes + first, count, at.scales[first / kBlock], into);
   }
 
   [[gnu::always_inline]] void narrow(std::size_t first, std::size_t count, const float* from) const {
@@ -73,16 +34,13 @@ struct Codes {
       most = magnitude > most ? magnitude : most;
     }
     const auto scale = std::bit_cast<float>(most);
-    map->encode(from, count, most > 0 ? scale : 1.0F, codes + first);
-    scales[first / kBlock] = scale;
+    map->encode(from, count, most > 0 ? scale : 1.0F, at.codes + first);
+    at.scales[first / kBlock] = scale;
   }
 };
 
 struct BlockLoop {
-  float* parameter_data;
-  const float* gradient_data;
-  Codes exp_avg, exp_avg_sq;
-  Constants constants;
+  Blocks blocks;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
     for (std::size_t first = 0; first < count; first += kBlock)
@@ -90,15 +48,24 @@ struct BlockLoop {
   }
 
   [[gnu::always_inline]] void block(std::size_t first, std::size_t count) const {
+    const Moment exp_avg{blocks.exp_avg, &signed_dynamic_map()};
+    const Moment exp_avg_sq{blocks.exp_avg_sq, &unsigned_dynamic_map()};
     alignas(64) std::array<float, kBlock> m;
     alignas(64) std::array<float, kBlock> v;
     exp_avg.widen(first, count, m.data());
     exp_avg_sq.widen(first, count, v.data());
-    SmallLoop{parameter_data + first, gradient_data + first, m.data(), v.data(), constants}(count);
+    Loop{blocks.parameter + first, blocks.gradient + first, m.data(), v.data(), blocks.constants}(count);
     exp_avg.narrow(first, count, m.data());
     exp_avg_sq.narrow(first, count, v.data());
   }
 };
+
+/// Blocks from number `first` on.
+Blocks from_block(const Blocks& blocks, std::size_t first) {
+  const auto later = [&](const Codes& codes) { return Codes{codes.codes + first * kBlock, codes.scales + first}; };
+  return {blocks.parameter + first * kBlock, blocks.gradient + first * kBlock, later(blocks.exp_avg),
+          later(blocks.exp_avg_sq), blocks.constants};
+}
 
 class AdamW8BitRule final : public UpdateRule {
  public:
@@ -113,16 +80,20 @@ class AdamW8BitRule final : public UpdateRule {
     const float* const gradient = part.gradient.data();
     const auto& states = part.states;
     if (states[0].elements == nullptr) {
-      run_widest(SmallLoop{parameter, gradient, states[2].floats(), states[3].floats(), constants(args)},
+      run_widest(Loop{parameter, gradient, states[2].floats(), states[3].floats(), constants(args)},
                  part.parameter.size());
       return;
     }
-    const auto codes = [&](const StateView& state, const DynamicMap& map) {
-      return Codes{static_cast<std::uint8_t*>(state.elements), state.scales, &map};
+    const auto codes = [](const StateView& state) {
+      return Codes{static_cast<std::uint8_t*>(state.elements), state.scales};
     };
-    run_widest(BlockLoop{parameter, gradient, codes(states[0], signed_dynamic_map()),
-                         codes(states[1], unsigned_dynamic_map()), constants(args)},
-               part.parameter.size());
+    const Blocks blocks{parameter, gradient, codes(states[0]), codes(states[1]), constants(args)};
+    std::size_t whole = 0;
+    if (usable_isa() == Isa::Avx512Vbmi) {
+      whole = part.parameter.size() / kBlock;
+      update_wide(blocks, whole);
+    }
+    run_widest(BlockLoop{from_block(blocks, whole)}, part.parameter.size() - whole * kBlock);
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <fstream>
@@ -235,6 +236,26 @@ TEST(DynamicMap, DividesByTheScaleExactlyWithEveryInstructionSet) {
     }
   }
   limit_isa(Isa::Avx512Vbmi);
+}
+
+// Where a run of numbers may go a shorter way together, each is alone here, from half of its neighbourhood to nothing.
+TEST(DynamicMap, FindsTheNearestNumberAtAnyDistanceFromABorder) {
+  for (const DynamicMap* map : {&signed_dynamic_map(), &unsigned_dynamic_map()}) {
+    for (const float scale : {1.0F, 0.37F, 5.1e-9F}) {
+      for (std::size_t i = 0; i + 1 < 256; ++i) {
+        const float border = (map->values()[i] + map->values()[i + 1]) / 2;
+        for (int bit = -24; bit <= 24; ++bit) {
+          const float away = bit == 0 ? 0.0F : std::ldexp(bit < 0 ? -1.0F : 1.0F, std::abs(bit) - 26);
+          const float quotient = border + border * away;
+          if (std::abs(quotient) > 1 || quotient == 0) continue;
+          const std::vector<float> numbers(64, quotient * scale);
+          std::array<std::uint8_t, 64> codes{};
+          map->encode(numbers.data(), numbers.size(), scale, codes.data());
+          ASSERT_EQ(codes[i % 64], map->slow_code(numbers[0] / scale)) << quotient << " of " << scale;
+        }
+      }
+    }
+  }
 }
 
 TEST(DynamicMap, MakesSomeCodeOfWhatIsNoNumber) {
