@@ -55,7 +55,7 @@ std::vector<plan::RuleNeeds> rule_needs(const plan::StepTrace& trace, const opti
     needs.push_back({.weights = use.precision.weights,
                      .states = layout.bytes(static_cast<int>(needs.size())),
                      .measuring_passes = measuring.passes,
-                     .measures_states = measuring.reads_states});
+                     .advanced_states = measuring.advanced});
   }
   return needs;
 }

@@ -56,9 +56,11 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
   const Places places = places_of(plan, action, arenas);
   const plan::ElementRange elements = plan::slice_range(plan, action.chunk, action.slice, chunk.num_elements);
   const std::int64_t begin = elements.first, end = elements.first + elements.count;
-  const bool measures = action.pass >= 0 && action.pass < rule_of(chunk).measuring().passes;
+  const optim::Measuring measuring = rule_of(chunk).measuring();
+  const bool measures = action.pass >= 0 && action.pass < measuring.passes;
   const bool joint = plan.sharding.states();  // then `exchange` has started them
-  if (measures && !joint && action.pass == 0 && action.slice == 0) sums_[chunk.rule].start(chunk);
+  if (measuring.passes > 0 && !joint && begun_ != &chunk) sums_[chunk.rule].start(chunk);
+  begun_ = !measures && action.slice == 0 ? nullptr : &chunk;  // the row that applies this slice is the last
   for (int p = 0; p < static_cast<int>(chunk.parameters.size()); ++p) {
     const plan::ParameterSlot& slot = chunk.parameters[p];
     const Range range{.chunk = &chunk,
@@ -68,18 +70,19 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
     if (range.first >= range.last) continue;
     const optim::UpdateArgs own = args_of(chunk, slot, args);
     const bool whole = range.last - range.first == slot.num_elements;
+    const bool at_once = whole && (action.pass < 0 || measuring.advanced == 0);
     if (joint && plan::updates_whole_tensors(chunk)) {
       run_jointly(action.pass, places, range, own);
     } else if (slot.update >= 0) {
       SLUICE_CHECK(whole && !measures, slot.name, " is updated whole");
       apply_whole(places, range, own);
     } else if (measures) {
-      if (whole) continue;
+      if (at_once) continue;
       measure(action.pass, places, range, own);
       const bool divided = joint && is_divided(slot, plan::own_range(plan, chunk.num_elements));
       if (!divided && range.last == slot.num_elements) conclude(action.pass, places, range, own);
     } else {
-      for (int pass = 0; whole && pass < rule_of(chunk).measuring().passes; ++pass) {
+      for (int pass = 0; at_once && pass < measuring.passes; ++pass) {
         measure(pass, places, range, own);
         conclude(pass, places, range, own);
       }
@@ -178,7 +181,7 @@ void Updater::with_part(const Places& places, const Range& range, const std::fun
        .first = range.first,
        .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
        .totals = sums_[range.chunk->rule].totals(range.parameter),
-       .direction = slot.update >= 0 ? gradient : std::span<float>(),
+       .direction = slot.update >= 0 || rule_of(*range.chunk).measuring().advanced > 0 ? gradient : std::span<float>(),
        .num_joined = slot.num_joined});
 }
 

@@ -25,12 +25,13 @@ class Updater {
           std::span<const std::int64_t> slice_elements);
 
   /// Plays an Update of `plan` in `arenas`. Of a tensor that lies in one slice the measuring passes are made in the
-  /// last row, just before it is applied: much of it is still in a cache then.
+  /// last row, just before it is applied: much of it is still in a cache then. (Not where ranks divide states and these
+  /// passes change them.) The rows of a chunk come one after the other and end with the one that applies slice 0.
   void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
            const optim::UpdateArgs& args);
 
-  /// Plays an exchange of sums or directions (Recv, Send or Broadcast of a pass before the last): of tensors that lie in
-  /// the parts of several ranks. Collective; throws CommError.
+  /// Plays an exchange of sums or directions (Recv, Send or Broadcast of a pass before the last): of tensors that lie
+  /// in the parts of several ranks. Collective; throws CommError.
   void exchange(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
                 const optim::UpdateArgs& args, collective::Communicator& ranks);
 
@@ -77,6 +78,7 @@ class Updater {
   const Decay decay_;
   StateLayout layout_;
   std::vector<TensorSums> sums_;                           // per rule
+  const plan::Chunk* begun_ = nullptr;                     // whose sums are being made
   std::vector<std::vector<std::int64_t>> first_in_model_;  // per chunk and parameter
 };
 

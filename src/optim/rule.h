@@ -31,13 +31,15 @@ struct Sums {
   std::span<float> column_factors = {};  ///< of totals, as long as `columns`: what `conclude` makes of them
 };
 
-/// What a rule wants to know of a whole tensor before it applies anything: so many passes that only look. The sums are
-/// zero before the first; a pass adds to its own scalars, one pass alone to rows or columns.
+/// What a rule wants to know of a whole tensor before it applies anything: so many passes that look. The sums are zero
+/// before the first; a pass adds to its own scalars, one pass alone to rows or columns.
 struct Measuring {
   int passes = 0;
   int scalars = 0;
   bool rows = false, columns = false;
-  bool reads_states = false;  ///< `measure` looks at the sliced states too
+  /// So many states, the first ones and sliced: the last pass changes them and leaves what `update` needs of them in
+  /// Part::direction, so that they move once. No other pass and no `update` sees them.
+  int advanced = 0;
 };
 
 /// A matrix made nearly orthogonal (kellerjordan.github.io/posts/muon): X / max(|X|, eps), then so many times
@@ -57,7 +59,8 @@ struct Part {
   std::int64_t first = 0;                    ///< of the run, in the tensor
   std::int64_t first_in_model = 0;           ///< the same in all tensors, each begun at a multiple of kBlock
   Sums totals = {};                          ///< of the passes before
-  std::span<float> direction = {};           ///< of a matrix, for rules that orthogonalize: the gradient's memory
+  std::span<float> direction = {};           ///< the gradient's memory, for rules that write over it (`direct`, or
+                                             ///< Measuring::advanced)
   std::int64_t num_joined = 1;               ///< so many matrices of equal width stand side by side in the tensor
 };
 
@@ -73,7 +76,7 @@ class UpdateRule {
 
   /// Looks at a part in pass `pass` (from 0) and adds to `sums`, one addition per block of kBlock elements (or per row
   /// or column of one). The caller adds up parts in an order that depends on the tensor's shape alone, with a row's
-  /// elements in one place. Changes nothing else.
+  /// elements in one place. Changes nothing else but what `Measuring::advanced` says.
   virtual void measure(int /*pass*/, const Part& /*part*/, const UpdateArgs& /*args*/, const Sums& /*sums*/) const {}
   /// Once per tensor after each measuring pass, with an empty run: may change states that are not sliced, and replace
   /// `totals` by what the passes to come need of them.

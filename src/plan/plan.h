@@ -101,7 +101,8 @@ struct Action {
   int segment = -1;          ///< Forward, Backward: which part of the computation; -1: the whole
   int chunk = -1;            ///< ReduceNorm, Update
   int slice = -1;            ///< Update
-  int pass = -1;             ///< Update, and exchanges of its sums: of a rule that measures first; the last one applies
+  int pass = -1;             ///< Update, and exchanges of its sums: of a rule that measures first; the last one applies,
+                             ///< and -1 is all of them, one after the other
   int repeat = 0;            ///< Forward, Backward: 1 when the step computes its gradients a second time
   Among among = Among::All;  ///< exchanges: the ranks that take part
   NumberFormat wire = NumberFormat::Fp32;  ///< exchanges: what is sent of each number; sums are made in fp32

@@ -28,8 +28,10 @@ struct StateBytes {
 struct RuleNeeds {
   NumberFormat weights = NumberFormat::Fp32;  ///< of its chunks on disk; in arenas they are fp32
   std::vector<StateBytes> states = {};
-  int measuring_passes = 0;      ///< over all of a chunk before its update, which then is the last pass
-  bool measures_states = false;  ///< those passes look at sliced states too
+  int measuring_passes = 0;  ///< over all of a chunk before its update, which then is the last pass
+  /// So many states, the first ones, are changed by the last of these passes, which leaves what the update needs of
+  /// them in the gradient's place.
+  int advanced_states = 0;
 };
 
 /// What the plan must know of the training recipe.

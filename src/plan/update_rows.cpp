@@ -21,23 +21,40 @@ class UpdateRows {
         num_passes_(directs_ ? 1 : rule_.measuring_passes) {}
 
   // Slice by slice, so that the moments never stand whole in fast memory. Passes that measure go upwards, as sums do;
-  // the last one comes down again, from the slices that are still there.
+  // the last one comes down again, from the slices that are still there. A slice of whole tensors needs one row.
   std::vector<Row> all() && {
     const int num_slices = buffers_.num_slices(chunk_);
+    const auto at_once = [&](int slice) { return num_passes_ == 0 || (!joint_ && cuts_no_tensor(slice)); };
     for (int pass = 0; pass < num_passes_; ++pass) {
       const std::size_t begin = rows_.size();
       if (joint_) exchange(ActionKind::Recv, pass);
-      for (int slice = 0; slice < num_slices; ++slice) update_slice(slice, pass);
+      for (int slice = 0; slice < num_slices; ++slice) {
+        if (!at_once(slice)) update_slice(slice, pass);
+      }
       if (!joint_) continue;
       for (std::size_t i = begin + 1; !directs_ && i < rows_.size(); ++i) rows_[begin].bytes += rows_[i].bytes;
       exchange(ActionKind::Send, pass);
       exchange(ActionKind::Broadcast, pass);
     }
-    for (int n = 0; n < num_slices; ++n) update_slice(num_passes_ > 0 ? num_slices - 1 - n : n, num_passes_);
+    for (int n = 0; n < num_slices; ++n) {
+      const int slice = num_passes_ > 0 ? num_slices - 1 - n : n;
+      update_slice(slice, at_once(slice) ? kAllPasses : num_passes_);
+    }
     return std::move(rows_);
   }
 
  private:
+  static constexpr int kAllPasses = -1;
+
+  [[nodiscard]] bool cuts_no_tensor(int slice) const {
+    const ElementRange range = buffers_.slice(chunk_, slice);
+    const std::int64_t end = range.first + range.count;
+    return std::ranges::all_of(trace_.chunks[chunk_].parameters, [&](const ParameterSlot& parameter) {
+      const std::int64_t first = parameter.first_element, last = first + parameter.num_elements;
+      return last <= range.first || first >= end || (first >= range.first && last <= end);
+    });
+  }
+
   void exchange(ActionKind kind, int pass) {
     Row row{.kind = kind, .skip = skip_, .chunk = chunk_, .pass = pass};
     if (directs_) {
@@ -76,31 +93,26 @@ class UpdateRows {
   }
 
   void update_slice(int slice, int pass) {
-    const bool applies = pass == num_passes_;
-    Row row{.kind = ActionKind::Update, .skip = skip_, .chunk = chunk_, .slice = slice};
-    if (num_passes_ > 0) row.pass = pass;
+    const bool applies = pass == num_passes_ || pass == kAllPasses;
+    const bool advances = rule_.advanced_states > 0 && (pass == num_passes_ - 1 || pass == kAllPasses);
+    Row row{.kind = ActionKind::Update, .skip = skip_, .chunk = chunk_, .slice = slice, .pass = pass};
     row.uses.push_back({buffers_.weight(chunk_), tier_, applies ? Access::ReadWrite : Access::Read});
     const ElementRange range = buffers_.slice(chunk_, slice);
     const std::int64_t count = range.count;
-    row.bytes = count * Bytes{sizeof(float)} * (applies ? 3 : 2);
+    row.bytes = count * Bytes{sizeof(float)} * ((applies ? 3 : 2) + (advances ? 1 : 0));
     if (!joint_) add_whole_tensors(row, range);
-    const bool makes_directions = directs_ && !applies;
-    const bool writes = recipe_.clamps || makes_directions || !row.of_tensors.empty();
+    const bool writes = (recipe_.clamps && pass <= 0) || (directs_ && !applies) || advances || !row.of_tensors.empty();
     row.uses.push_back({buffers_.reduced_gradient(chunk_), tier_, writes ? Access::ReadWrite : Access::Read});
     for (int m = 0; m < num_states(); ++m) {
       const bool sliced = rule_.states[m].per_block > 0;
       const BufferId buffer = buffers_.moment(chunk_, m, slice);
-      if (buffer < 0 || (sliced && !uses_states(applies))) continue;
-      const bool changes = !sliced || applies || makes_directions;
-      row.uses.push_back({buffer, tier_, changes ? Access::ReadWrite : Access::Read});
-      if (sliced) row.bytes += count / kStateBlock * rule_.states[m].per_block * (changes ? 2 : 1);
+      // A direction is made of states, and what follows it no longer needs them.
+      const bool moves_on = directs_ ? !applies : m < rule_.advanced_states ? advances : applies;
+      if (buffer < 0 || (sliced && !moves_on)) continue;
+      row.uses.push_back({buffer, tier_, Access::ReadWrite});
+      if (sliced) row.bytes += count / kStateBlock * rule_.states[m].per_block * 2;
     }
     rows_.push_back(std::move(row));
-  }
-
-  // The sliced ones. A direction is made of them, and what follows it no longer needs them.
-  [[nodiscard]] bool uses_states(bool applies) const {
-    return directs_ ? !applies : applies || rule_.measures_states;
   }
 
   // Computed in the gradient's memory, which is written once more and read twice.

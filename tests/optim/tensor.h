@@ -66,11 +66,13 @@ class Tensor {
     rows_.assign(measuring.rows ? num_elements(Extent::Rows, shape_) : 0, 0);
     columns_.assign(measuring.columns ? num_elements(Extent::Columns, shape_) : 0, 0);
     factors_.assign(columns_.size(), 0);
+    if (measuring.advanced > 0) direction_ = gradient;
+    const Words& read = measuring.advanced > 0 ? direction_ : gradient;
     for (int pass = 0; pass < measuring.passes; ++pass) {
-      for_each_run(rule, gradient, run, [&](const Part& part) { rule.measure(pass, part, args, part.totals); });
-      with_part(rule, gradient, 0, 0, [&](const Part& part) { rule.conclude(pass, part, args); });
+      for_each_run(rule, read, run, [&](const Part& part) { rule.measure(pass, part, args, part.totals); });
+      with_part(rule, read, 0, 0, [&](const Part& part) { rule.conclude(pass, part, args); });
     }
-    for_each_run(rule, gradient, run, [&](const Part& part) { rule.update(part, args); });
+    for_each_run(rule, read, run, [&](const Part& part) { rule.update(part, args); });
   }
 
  private:
@@ -130,7 +132,7 @@ class Tensor {
   Shape shape_;
   std::vector<double> scalars_, rows_, columns_;
   Words factors_;
-  Words direction_;  // of a matrix that is updated whole
+  Words direction_;  // of a matrix that is updated whole, or the gradient that a rule writes over
 };
 
 }  // namespace sluice::optim

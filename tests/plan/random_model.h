@@ -94,7 +94,7 @@ class RandomModel {
       if (state.per_block == 0) state.per_chunk.assign(kMostChunks, Bytes{pick(0, 3)} * 4000);
     }
     rule.measuring_passes = std::max(0, pick(-2, 2));
-    rule.measures_states = pick(0, 1) == 1;
+    if (rule.measuring_passes > 0) rule.advanced_states = pick(0, static_cast<int>(rule.states.size()));
     return rule;
   }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 
 #include "plan/checker.h"
 #include "plan/handmade.h"
@@ -199,6 +200,34 @@ TEST_P(UpdateRows, OfASweepStandAtTheEnd) {
   EXPECT_TRUE(std::all_of(first, step.rows.end(), [](const Row& row) { return row.kind == ActionKind::Update; }));
   EXPECT_EQ(of_kind(step, ActionKind::Update).size(), of_kind(rows(UpdateWhen::Backward), ActionKind::Update).size());
   EXPECT_TRUE(emit_rows(Variant::Flush, trace_, recipe_, {}, 0).rows.size() == 2) << "nothing is left to flush";
+}
+
+// What the measuring pass has moved on the update leaves alone, so that a state on disk is read and written once; of
+// whole tensors there is one row for both.
+TEST_P(UpdateRows, OfARuleThatMeasuresTouchAStateOnceAndDivideOnlyTensorsLongerThanASlice) {
+  trace_ = random_.whole_tensor_trace();
+  for (Chunk& chunk : trace_.chunks) {
+    for (ParameterSlot& parameter : chunk.parameters) parameter.update = -1;
+  }
+  recipe_.rules = {{.states = {{}, {}}, .measuring_passes = 1, .advanced_states = 2}};
+  const StepRows step = rows(UpdateWhen::Backward);
+  std::map<BufferId, int> touched;
+  for (const Row* row : of_kind(step, ActionKind::Update)) {
+    const std::vector<std::int64_t>& starts = step.slice_starts[row->chunk];
+    const std::int64_t first = starts[row->slice];
+    const bool last = row->slice + 1 == static_cast<int>(starts.size());
+    const std::int64_t end = last ? trace_.chunks[row->chunk].num_elements : starts[row->slice + 1];
+    for (const ParameterSlot& parameter : trace_.chunks[row->chunk].parameters) {
+      const std::int64_t begin = parameter.first_element, stop = begin + parameter.num_elements;
+      if (stop <= first || begin >= end) continue;
+      EXPECT_TRUE(row->pass == -1 ? begin >= first && stop <= end : begin <= first && stop >= end);
+    }
+    for (const Use& use : row->uses) touched[use.buffer] += step.buffers[use.buffer].kind == BufferKind::Moment;
+  }
+  for (std::size_t b = 0; b < step.buffers.size(); ++b) {
+    const bool moment = step.buffers[b].kind == BufferKind::Moment;
+    EXPECT_EQ(touched[static_cast<BufferId>(b)], moment ? 1 : 0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, UpdateRows, testing::Range(0U, 12U));
