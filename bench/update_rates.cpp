@@ -1,9 +1,11 @@
 // How fast do update rules run? Every rule of the catalog, and those with moments in bf16 once more, over arrays that
 // no cache holds; beside them an in-place read-modify-write loop over the same arrays (what memory allows) and torch's
 // fused AdamW, all in turns within each round, so that a drift of the machine meets all of them. The arrays are one
-// matrix or many: rules with sums over a tensor read a small one a second time from a cache. Prints a Markdown table of
-// medians; the limit is the GB/s of the first row.
-//   bench_update_rates [threads] [rounds] [million elements] [rows of a matrix]
+// matrix or many, or the tensors of a model one after the other as a step updates them: rules with sums over a tensor
+// read a small one a second time from a cache. Prints a Markdown table of medians; the limit is the GB/s of the first
+// row.
+//   bench_update_rates [threads] [rounds] [million elements] [rows of a matrix of 4096 columns]
+//   bench_update_rates [threads] [rounds] smollm2
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -16,10 +18,12 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "base/isa.h"
+#include "base/units.h"
 #include "model/parallel.h"
 #include "optim/rule.h"
 
@@ -28,25 +32,61 @@ namespace {
 using namespace sluice;
 using optim::Part;
 
-constexpr std::int64_t kColumns = 4096;
-constexpr std::int64_t kPiece = std::int64_t{1} << 17;  // whole rows, as the executor cuts them
+constexpr std::int64_t kLeastPiece = std::int64_t{1} << 17;
 constexpr std::size_t kMostStates = 4;
+constexpr std::size_t kLargeStates = 2;  // as long as the parameter; the others are smaller than 2^16
 
-/// The arrays that all contestants share: parameter, gradient and four states.
-struct Arrays {
-  std::int64_t matrix_rows, rows;
-  at::Tensor parameter, gradient;
-  std::vector<at::Tensor> states;
-  Arrays(std::int64_t wanted, std::int64_t rows_of_a_matrix)
-      : matrix_rows(rows_of_a_matrix > 0 ? rows_of_a_matrix : wanted / kColumns),
-        rows(wanted / kColumns / matrix_rows * matrix_rows),
-        parameter(at::randn({rows, kColumns})),
-        gradient(at::randn({rows, kColumns})) {
-    for (std::size_t s = 0; s < kMostStates; ++s) states.push_back(at::zeros({rows, kColumns}));
+/// One tensor among those of the arrays.
+struct Matrix {
+  std::vector<std::int64_t> shape;
+  std::int64_t first = 0;  ///< its first element
+  [[nodiscard]] std::int64_t elements() const { return optim::num_elements(optim::Extent::Elements, shape); }
+  [[nodiscard]] std::int64_t rows() const { return optim::num_elements(optim::Extent::Rows, shape); }
+  [[nodiscard]] std::int64_t columns() const { return optim::num_elements(optim::Extent::Columns, shape); }
+  /// Whole rows and blocks, as the executor cuts them.
+  [[nodiscard]] std::int64_t piece() const {
+    return round_up(kLeastPiece, std::lcm(std::max<std::int64_t>(columns(), 1), optim::kBlock));
   }
-  [[nodiscard]] std::int64_t elements() const { return rows * kColumns; }
-  [[nodiscard]] std::int64_t matrix_elements() const { return matrix_rows * kColumns; }
-  void clear_states() {
+};
+
+std::vector<Matrix> equal_matrices(std::int64_t elements, std::int64_t rows) {
+  constexpr std::int64_t kColumns = 4096;
+  if (rows <= 0) rows = elements / kColumns;
+  return std::vector<Matrix>(static_cast<std::size_t>(elements / kColumns / rows), {{rows, kColumns}});
+}
+
+/// SmolLM2-135M in the order of its layers: queries, keys, values, their output, the three maps of the MLP, two norms.
+std::vector<Matrix> smollm2() {
+  std::vector<Matrix> tensors = {{{49152, 576}}};
+  for (int layer = 0; layer < 30; ++layer) {
+    for (const std::vector<std::int64_t>& shape : std::initializer_list<std::vector<std::int64_t>>{
+             {576, 576}, {192, 576}, {192, 576}, {576, 576}, {1536, 576}, {1536, 576}, {576, 1536}, {576}, {576}})
+      tensors.push_back({shape});
+  }
+  return tensors;
+}
+
+/// The arrays that all contestants share: parameter, gradient and states.
+struct Arrays {
+  std::vector<Matrix> matrices;
+  at::Tensor parameter, gradient, given_gradient;
+  std::vector<at::Tensor> states;
+
+  explicit Arrays(std::vector<Matrix> all) : matrices(std::move(all)) {
+    std::int64_t end = 0;
+    for (Matrix& matrix : matrices) {
+      matrix.first = end;
+      end = round_up(end + matrix.elements(), optim::kBlock);
+    }
+    parameter = at::randn({end});
+    given_gradient = at::randn({end});
+    gradient = given_gradient.clone();
+    for (std::size_t s = 0; s < kMostStates; ++s) states.push_back(at::zeros({s < kLargeStates ? end : 1 << 16}));
+  }
+  [[nodiscard]] std::int64_t elements() const { return parameter.numel(); }
+  /// As before the first step; some rules write over the gradient.
+  void start() {
+    gradient.copy_(given_gradient);
     for (at::Tensor& state : states) state.zero_();
   }
 };
@@ -98,21 +138,27 @@ class Contestant {
  public:
   Contestant(std::unique_ptr<optim::UpdateRule> made, Arrays& arrays) : rule_(std::move(made)), arrays_(arrays) {
     const optim::Measuring measuring = rule_->measuring();
+    std::int64_t rows = 0, columns = 0, pieces = 0;
+    for (const Matrix& matrix : arrays.matrices) {
+      rows = std::max(rows, matrix.rows());
+      columns = std::max(columns, matrix.columns());
+      pieces = std::max(pieces, (matrix.elements() + matrix.piece() - 1) / matrix.piece());
+    }
     scalars_.resize(measuring.scalars);
-    rows_.resize(measuring.rows ? arrays.matrix_rows : 0);
-    columns_.resize(measuring.columns ? kColumns : 0);
+    rows_.resize(measuring.rows ? rows : 0);
+    columns_.resize(measuring.columns ? columns : 0);
     factors_.resize(columns_.size());
+    pieces_.resize(static_cast<std::size_t>(pieces) * piece_length());
     scales_.resize(rule_->states().size());
     for (std::size_t s = 0; s < scales_.size(); ++s) {
       if (rule_->states()[s].format == optim::StateFormat::Block8)
         scales_[s].resize(static_cast<std::size_t>(arrays.elements() / optim::kBlock));
     }
-    pieces_.resize(static_cast<std::size_t>((arrays.matrix_elements() + kPiece - 1) / kPiece) * piece_length());
   }
 
   void step(std::int64_t number) {
     const optim::UpdateArgs args{.lr = 1e-5, .weight_decay = 0.01, .step = number};
-    for (matrix_ = 0; matrix_ < arrays_.elements(); matrix_ += arrays_.matrix_elements()) update_matrix(args);
+    for (const Matrix& matrix : arrays_.matrices) update_matrix(matrix, args);
   }
 
   /// Bytes that must move per element in one pass over everything: parameter and states both ways, gradient in.
@@ -126,62 +172,74 @@ class Contestant {
   }
 
  private:
-  void update_matrix(const optim::UpdateArgs& args) {
+  void update_matrix(const Matrix& matrix, const optim::UpdateArgs& args) {
     std::ranges::fill(scalars_, 0.0);
-    std::ranges::fill(rows_, 0.0);
-    std::ranges::fill(columns_, 0.0);
+    std::ranges::fill(rows_of(matrix), 0.0);
+    std::ranges::fill(columns_of(matrix), 0.0);
+    const std::size_t num_columns = columns_of(matrix).size(), length = piece_length();
     for (int pass = 0; pass < rule_->measuring().passes; ++pass) {
-      std::ranges::fill(pieces_, 0.0);
-      for_parts(kPiece, [&](const Part& part) {
-        const std::size_t at = static_cast<std::size_t>(part.first / kPiece) * piece_length();
-        const std::span<double> memory = std::span(pieces_).subspan(at, piece_length());
-        rule_->measure(pass, part, args, {memory.first(scalars_.size()), rows_, memory.subspan(scalars_.size())});
+      for_parts(matrix, [&](const Part& part) {
+        const std::size_t at = static_cast<std::size_t>(part.first / matrix.piece()) * length;
+        const std::span<double> memory = std::span(pieces_).subspan(at, length);
+        std::ranges::fill(memory, 0.0);
+        rule_->measure(pass, part, args,
+                       {memory.first(scalars_.size()), rows_of(matrix), memory.subspan(scalars_.size(), num_columns)});
       });
-      for (std::size_t at = 0; at < pieces_.size(); at += piece_length()) {
-        for (std::size_t i = 0; i < scalars_.size(); ++i) scalars_[i] += pieces_[at + i];
-        for (std::size_t i = 0; i < columns_.size(); ++i) columns_[i] += pieces_[at + scalars_.size() + i];
+      for (std::int64_t first = 0; first < matrix.elements(); first += matrix.piece()) {
+        const double* sums = pieces_.data() + static_cast<std::size_t>(first / matrix.piece()) * length;
+        for (std::size_t i = 0; i < scalars_.size(); ++i) scalars_[i] += sums[i];
+        for (std::size_t i = 0; i < num_columns; ++i) columns_[i] += sums[scalars_.size() + i];
       }
-      rule_->conclude(pass, part_of(0, 0), args);
+      rule_->conclude(pass, part_of(matrix, 0, 0), args);
     }
-    for_parts(kPiece, [&](const Part& part) { rule_->update(part, args); });
+    for_parts(matrix, [&](const Part& part) { rule_->update(part, args); });
   }
 
   [[nodiscard]] std::size_t piece_length() const { return std::max<std::size_t>(scalars_.size() + columns_.size(), 1); }
+  std::span<double> rows_of(const Matrix& matrix) {
+    return std::span(rows_).first(std::min(rows_.size(), static_cast<std::size_t>(matrix.rows())));
+  }
+  std::span<double> columns_of(const Matrix& matrix) {
+    return std::span(columns_).first(std::min(columns_.size(), static_cast<std::size_t>(matrix.columns())));
+  }
 
-  Part part_of(std::int64_t first, std::int64_t count) {
+  Part part_of(const Matrix& matrix, std::int64_t first, std::int64_t count) {
     thread_local std::array<optim::StateView, kMostStates> views;
     const std::span<const optim::StateSpec> specs = rule_->states();
+    const std::int64_t at = matrix.first + first;
     for (std::size_t s = 0; s < specs.size(); ++s) {
       const bool sliced = optim::is_sliced(specs[s].extent);
       const std::int64_t width = specs[s].format == optim::StateFormat::Fp32   ? 4
                                  : specs[s].format == optim::StateFormat::Bf16 ? 2
                                                                                : 1;
       auto* const memory = static_cast<std::byte*>(arrays_.states[s].data_ptr());
-      views[s] = {.elements = memory + (sliced ? (matrix_ + first) * width : 0),
-                  .scales = scales_[s].empty() ? nullptr : scales_[s].data() + (matrix_ + first) / optim::kBlock};
+      views[s] = {};
+      if (optim::num_elements(specs[s].extent, matrix.shape) == 0) continue;
+      views[s] = {.elements = memory + (sliced ? at * width : 0),
+                  .scales = scales_[s].empty() ? nullptr : scales_[s].data() + at / optim::kBlock};
     }
-    const std::array<std::int64_t, 2>& shape = shape_;
-    return {.parameter = {arrays_.parameter.data_ptr<float>() + matrix_ + first, static_cast<std::size_t>(count)},
-            .gradient = {arrays_.gradient.data_ptr<float>() + matrix_ + first, static_cast<std::size_t>(count)},
-            .states = {views.data(), specs.size()},
-            .shape = shape,
-            .first = first,
-            .first_in_model = matrix_ + first,
-            .totals = {scalars_, rows_, columns_, factors_}};
+    const std::span<float> gradient(arrays_.gradient.data_ptr<float>() + at, static_cast<std::size_t>(count));
+    return {
+        .parameter = {arrays_.parameter.data_ptr<float>() + at, static_cast<std::size_t>(count)},
+        .gradient = gradient,
+        .states = {views.data(), specs.size()},
+        .shape = matrix.shape,
+        .first = first,
+        .first_in_model = at,
+        .totals = {scalars_, rows_of(matrix), columns_of(matrix), std::span(factors_).first(columns_of(matrix).size())},
+        .direction = gradient};
   }
 
-  void for_parts(std::int64_t length, const std::function<void(const Part&)>& use) {
-    const std::int64_t pieces = (arrays_.matrix_elements() + length - 1) / length;
-    model::parallel_ranges(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+  void for_parts(const Matrix& matrix, const std::function<void(const Part&)>& use) {
+    const std::int64_t length = matrix.piece(), elements = matrix.elements();
+    model::parallel_ranges((elements + length - 1) / length, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t piece = begin; piece < end; ++piece)
-        use(part_of(piece * length, std::min(length, arrays_.matrix_elements() - piece * length)));
+        use(part_of(matrix, piece * length, std::min(length, elements - piece * length)));
     });
   }
 
   std::unique_ptr<optim::UpdateRule> rule_;
   Arrays& arrays_;
-  std::array<std::int64_t, 2> shape_ = {arrays_.matrix_rows, kColumns};
-  std::int64_t matrix_ = 0;  // its first element
   std::vector<double> scalars_, rows_, columns_, pieces_;
   std::vector<float> factors_;
   std::vector<std::vector<float>> scales_;
@@ -200,8 +258,10 @@ struct Row {
 
 template <typename Loop>
 void run_in_pieces(std::int64_t elements, const Loop& loop) {
-  model::parallel_ranges(elements / kPiece, 1, [&](std::int64_t begin, std::int64_t end) {
-    loop(begin * kPiece, static_cast<std::size_t>((end - begin) * kPiece));
+  const std::int64_t pieces = (elements + kLeastPiece - 1) / kLeastPiece;
+  model::parallel_ranges(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t last = std::min(end * kLeastPiece, elements);
+    loop(begin * kLeastPiece, static_cast<std::size_t>(last - begin * kLeastPiece));
   });
 }
 
@@ -239,9 +299,9 @@ Row traffic_row(const char* name, int num_states, Arrays& arrays) {
 /// That of a rule that reads everything of a matrix before it changes anything.
 Row measured_traffic_row(const char* name, Arrays& arrays) {
   return {name, 28, [&arrays](std::int64_t) {
-            for (std::int64_t at = 0; at < arrays.elements(); at += arrays.matrix_elements()) {
-              read_once(arrays, at, arrays.matrix_elements());
-              move_once(arrays, at, arrays.matrix_elements(), 2);
+            for (const Matrix& matrix : arrays.matrices) {
+              read_once(arrays, matrix.first, matrix.elements());
+              move_once(arrays, matrix.first, matrix.elements(), 2);
             }
           }};
 }
@@ -259,9 +319,10 @@ Row torch_row(Arrays& arrays) {
 int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : at::get_num_threads();
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 9;
-  const std::int64_t millions = argc > 3 ? std::atoll(argv[3]) : 32;
+  const std::string size = argc > 3 ? argv[3] : "32";
   at::set_num_threads(threads);
-  Arrays arrays(millions << 20, argc > 4 ? std::atoll(argv[4]) : 0);
+  Arrays arrays(size == "smollm2" ? smollm2()
+                                  : equal_matrices(std::atoll(size.c_str()) << 20, argc > 4 ? std::atoll(argv[4]) : 0));
   std::vector<Row> rows = {traffic_row("read-modify-write, 2 states", 2, arrays), torch_row(arrays),
                            traffic_row("read-modify-write, no state", 0, arrays),
                            measured_traffic_row("read, then read-modify-write, 2 states", arrays)};
@@ -278,7 +339,7 @@ int main(int argc, char** argv) {
   }
   for (int round = 0; round <= rounds; ++round) {
     for (Row& row : rows) {
-      arrays.clear_states();
+      arrays.start();
       for (std::int64_t step = 1; step <= 2; ++step) {
         const auto start = std::chrono::steady_clock::now();
         row.run(step);
@@ -291,8 +352,11 @@ int main(int argc, char** argv) {
   const auto adamw = std::ranges::find(rows, "adamw", &Row::name);
   const double reference = adamw->median();
   const double limit = rows.front().bytes / rows.front().median();
-  std::printf("%d threads, %d rounds, %.0f million elements as matrices of %d x %d\n\n", threads, rounds,
-              elements / 1e6, static_cast<int>(arrays.matrix_rows), static_cast<int>(kColumns));
+  const std::vector<std::int64_t>& shape = arrays.matrices.back().shape;
+  std::printf("%d threads, %d rounds, %.0f million elements in %zu tensors", threads, rounds, elements / 1e6,
+              arrays.matrices.size());
+  if (shape.size() == 2) std::printf(" of %d x %d", static_cast<int>(shape[0]), static_cast<int>(shape[1]));
+  std::printf("\n\n");
   std::printf("| rule | bytes / element | ns / element | GB/s | of the limit | time against adamw |\n");
   std::printf("|---|---|---|---|---|---|\n");
   for (Row& row : rows) {
