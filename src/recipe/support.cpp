@@ -180,14 +180,6 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
-// What ranks hand on of whole tensors goes among all of them, not within a group.
-void check_sharding(const Settings& settings) {
-  if (!sharding(settings).states() || !sharding(settings).is_grouped()) return;
-  if (const auto rule = rule_of_whole_tensors(settings))
-    refuse(*rule + ", which looks at whole tensors, with --zero-shard-size",
-           "--zero-stage 0, or share out among all ranks");
-}
-
 void check_restarts(const Settings& settings) {
   if (settings.restarts == 0) return;
   if (settings.resume != "auto")
@@ -213,7 +205,6 @@ void check_execution(const Settings& settings) {
   check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   check_groups_of_ranks(settings);
-  check_sharding(settings);
   if (!sharding(settings).is_parallel() || !device_choice(settings).emulated) return;
   const bool many = num_ranks(settings) > 1;
   refuse(many ? "--device emulated with several ranks" : "--device emulated with --reduce-order fixed",
@@ -248,27 +239,6 @@ plan::Sharding sharding(const Settings& settings) {
           .stage = ranks > 1 ? settings.zero_stage.value_or(1) : 1,  // of one nothing becomes less
           .group_size = settings.zero_shard_size.value_or(0),
           .fixed_order = settings.reduce_order == ReduceOrder::Fixed};
-}
-
-namespace {
-
-std::optional<std::string> first_rule(const Settings& settings, bool (*which)(const optim::UpdateRule&)) {
-  check_rule_name(settings.optimizer);
-  if (which(*optim::make_rule(settings.optimizer, rule_options(settings)))) return "--optimizer " + settings.optimizer;
-  if (!settings.base_optimizer.empty() &&
-      which(*optim::make_rule(settings.base_optimizer, base_rule_options(settings))))
-    return "--base-optimizer " + settings.base_optimizer;
-  return std::nullopt;
-}
-
-}  // namespace
-
-// States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
-std::optional<std::string> rule_of_whole_tensors(const Settings& settings) {
-  return first_rule(settings, [](const optim::UpdateRule& rule) {
-    const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-    return rule.measuring().passes > 0 || rule.orthogonalizes() || std::ranges::any_of(rule.states(), whole);
-  });
 }
 
 void check_supported(const Settings& settings) {
