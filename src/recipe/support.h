@@ -28,6 +28,8 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] int num_ranks(const Settings& settings);
 /// `--zero-stage` over all ranks, in groups of `--zero-shard-size`.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
+/// `--reduce-dtype`, or OneBit with `--gradient-compression 1bit`.
+[[nodiscard]] DType sent_gradients(const Settings& settings);
 
 /// The flag and the name of a rule that looks at whole tensors, whose sums ranks hand on; nullopt: none of the run's
 /// rules does.
