@@ -201,10 +201,29 @@ void check_groups_of_ranks(const Settings& settings) {
                     "expected a divisor of " + std::to_string(ranks) + ", got " + std::to_string(size));
 }
 
+// What is left over of a gradient belongs to one rank's whole one, made once a step, in one unit.
+void check_compression(const Settings& settings) {
+  if (settings.gradient_compression == GradientCompression::None) {
+    if (settings.compression_warmup_steps > 0)
+      log_warning("--compression-warmup-steps has no effect without --gradient-compression");
+    return;
+  }
+  if (num_ranks(settings) <= 1) return log_warning("--gradient-compression has no effect on one rank");
+  const auto refuse_with = [](bool given, const char* other, const char* use) {
+    if (given) refuse(std::string("--gradient-compression with ") + other, use);
+  };
+  refuse_with(settings.reduce_dtype.has_value(), "--reduce-dtype", "one of them");
+  refuse_with(settings.reduce_order == ReduceOrder::Fixed, "--reduce-order fixed", "--reduce-order ranks");
+  refuse_with(settings.zero_shard_size.has_value(), "--zero-shard-size", "--zero-stage among all ranks");
+  refuse_with(update_when(settings) == plan::UpdateWhen::SecondPass, "--clip-mode two-pass", "--clip-mode global");
+  refuse_with(settings.loss_scale == "dynamic", "--loss-scale dynamic", "a --loss-scale that stays");
+}
+
 void check_execution(const Settings& settings) {
   check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   check_groups_of_ranks(settings);
+  check_compression(settings);
   if (!sharding(settings).is_parallel() || !device_choice(settings).emulated) return;
   const bool many = num_ranks(settings) > 1;
   refuse(many ? "--device emulated with several ranks" : "--device emulated with --reduce-order fixed",
@@ -317,6 +336,11 @@ optim::RuleOptions rule_options(const Settings& settings) {
 }
 
 bool has_adapter(const Settings& settings) { return !settings.adapter.empty() || !settings.adapter_path.empty(); }
+
+DType sent_gradients(const Settings& settings) {
+  if (settings.gradient_compression == GradientCompression::OneBit) return DType::OneBit;
+  return settings.reduce_dtype.value_or(DType::Fp32);
+}
 
 DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
 

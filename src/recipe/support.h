@@ -28,6 +28,8 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] int num_ranks(const Settings& settings);
 /// `--zero-stage` over all ranks, in groups of `--zero-shard-size`.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
+/// `--reduce-dtype`, or OneBit with `--gradient-compression 1bit`.
+[[nodiscard]] DType sent_gradients(const Settings& settings);
 
 /// `--activations` as the planner names it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);

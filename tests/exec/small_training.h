@@ -89,6 +89,7 @@ struct Place {
   std::optional<plan::SavingPattern> saving = {};
   plan::Sharding sharding = {};
   NumberFormat reduce = NumberFormat::Fp32;
+  std::int64_t warmup_steps = 0;  ///< before OneBit begins
 };
 
 inline constexpr BytesPerSecond kLink = 4e9;
@@ -238,6 +239,7 @@ class Training {
         trace_(work.padded(place)),
         rank_(ranks.agreement != nullptr ? ranks.agreement->rank() : 0),
         num_ranks_(place.sharding.num_ranks),
+        warmup_steps_(place.warmup_steps),
         machine_(machine_for(place)),
         plans_(plan::make_plan(trace_, machine_, work.request(place)).plans.value()) {
     plan::take_shard(plans_, rank_);
@@ -278,6 +280,7 @@ class Training {
     const float unscale = 1 / work.loss_scale;
     StepInputs inputs{.micro_batches = batches,
                       .gradient_scale = work.loss_scale / static_cast<float>(num_targets),
+                      .compresses = num_steps_ >= warmup_steps_,
                       .update = {},
                       .clip = clip()};
     const bool next_forward = work.update == plan::UpdateWhen::NextForward;
@@ -412,6 +415,7 @@ class Training {
   const TracedWork& work_;
   const plan::StepTrace trace_;
   const int rank_, num_ranks_;
+  const std::int64_t warmup_steps_;
   plan::Machine machine_;
   plan::PlanSet plans_;
   std::vector<std::unique_ptr<tier::Arena>> arenas_;

@@ -153,6 +153,7 @@ TEST_P(PlannerOnRandomModels, ProvesPlansOfRanksAtEveryStage) {
   PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
   request.recipe.sharding = {.num_ranks = random.pick(2, 5), .stage = stage};
   if (stage > 0) request.recipe.rules.assign(2, {.states = {{}, {.per_block = 512}}});
+  if (GetParam() % 3 == 0) request.recipe.reduce = NumberFormat::OneBit;
   pad_for_shards(trace, request.recipe.sharding);
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor * 5 / 4, Bytes{1} << 40}) {

@@ -48,6 +48,28 @@ TEST(Support, GroupsOfRanksMustDivideThem) {
               std::string::npos);
 }
 
+TEST(Support, CompressesOneWholeGradientAStepAlone) {
+  const auto compressed = [](std::vector<NamedValue> more) {
+    more.emplace_back(NamedValue{"gradient-compression", "1bit"});
+    return refusal(more);
+  };
+  EXPECT_EQ(compressed({}), "");
+  for (const char* stage : {"0", "1", "2", "3"})
+    EXPECT_EQ(compressed({{"nproc", "4"}, {"zero-stage", stage}, {"compression-warmup-steps", "100"}}), "");
+  EXPECT_EQ(compressed({{"nproc", "4"}, {"optimizer", "lamb"}, {"update", "sweep"}, {"loss-scale", "128"}}), "");
+  for (const NamedValue& other :
+       {NamedValue{"zero-shard-size", "2"}, NamedValue{"reduce-dtype", "bf16"}, NamedValue{"reduce-order", "fixed"},
+        NamedValue{"clip-mode", "two-pass"}, NamedValue{"loss-scale", "dynamic"}}) {
+    const std::string message = compressed({{"nproc", "4"}, other});
+    EXPECT_NE(message.find("--gradient-compression with --" + other.name), std::string::npos) << message;
+    EXPECT_NE(message.find("; use "), std::string::npos) << message;
+  }
+  const auto sent = [](const std::vector<NamedValue>& flags) { return sent_gradients(read_settings(flags)); };
+  EXPECT_EQ(sent({{"gradient-compression", "1bit"}}), DType::OneBit);
+  EXPECT_EQ(sent({{"reduce-dtype", "bf16"}}), DType::Bf16);
+  EXPECT_EQ(sent({}), DType::Fp32);
+}
+
 class RefusedOption : public testing::TestWithParam<NamedValue> {};
 
 TEST_P(RefusedOption, IsNamedWithAWayOut) {
