@@ -81,11 +81,6 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   reduced_.push_back(!trained || sharding.gradients() ? parts_.back() : add(gradient));
 }
 
-<<<<<<< HEAD
-// Slices of `most` elements; or of as many whole tensors as that allows, where updates need these and one rank has them.
-void BufferTable::cut(const Chunk& chunk, const Sharding& sharding, std::int64_t most) {
-  const std::int64_t own_elements = sharding.elements_per_rank(chunk.num_elements);
-=======
 // Signs of the whole: this rank's and, where each makes the whole sum, all others' beside them; else those that it gets
 // for its part, which are as many again.
 void BufferTable::add_residual(const StepTrace& trace, const Recipe& recipe, int chunk) {
@@ -98,9 +93,9 @@ void BufferTable::add_residual(const StepTrace& trace, const Recipe& recipe, int
   signs_.push_back(keeps ? add(signs) : -1);
 }
 
-// Slices of `most` elements; or of as many whole tensors as that allows, where updates need these.
-void BufferTable::cut(const Chunk& chunk, std::int64_t own_elements, std::int64_t most) {
->>>>>>> e7638deb0405fc1045c05fc2af73d42dec2b0b7f
+// Slices of `most` elements; or of as many whole tensors as that allows, where updates need these and one rank has them.
+void BufferTable::cut(const Chunk& chunk, const Sharding& sharding, std::int64_t most) {
+  const std::int64_t own_elements = sharding.elements_per_rank(chunk.num_elements);
   own_elements_.push_back(own_elements);
   slice_elements_.push_back(most);
   num_slices_.push_back(chunk.trained ? static_cast<int>((own_elements + most - 1) / most) : 0);

@@ -55,12 +55,8 @@ class BufferTable {
   BufferId add(Buffer buffer);
   BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
   void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
-<<<<<<< HEAD
-  void cut(const Chunk& chunk, const Sharding& sharding, std::int64_t most);
-=======
   void add_residual(const StepTrace& trace, const Recipe& recipe, int chunk);
-  void cut(const Chunk& chunk, std::int64_t own_elements, std::int64_t most);
->>>>>>> e7638deb0405fc1045c05fc2af73d42dec2b0b7f
+  void cut(const Chunk& chunk, const Sharding& sharding, std::int64_t most);
   void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
