@@ -29,7 +29,7 @@ CONFIG = {
     "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
     "tie_word_embeddings": True, "initializer_range": 0.05, "torch_dtype": "float32", "bos_token_id": 1, "eos_token_id": 2,
 }
-RULES = ["adamw", "sgd", "lamb", "lars", "adafactor", "adalomo", "adamw-8bit"]
+RULES = ["adamw", "sgd", "lamb", "lars", "adafactor", "adalomo", "adamw-8bit", "muon"]
 
 
 def write_inputs(scratch):

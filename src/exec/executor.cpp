@@ -184,7 +184,7 @@ void Executor::play(const plan::Action& action, const StepInputs& inputs, StepRe
       return;
     case plan::ActionKind::Update:
       if (const auto args = update_args(action, inputs, result)) {
-        if (inputs.clip.kind == optim::ClipKind::Value)
+        if (inputs.clip.kind == optim::ClipKind::Value && action.pass <= 0)  // later passes find it done
           clamp_gradient(action, static_cast<float>(inputs.clip.bound / args->gradient_scale));
         updater_->run(*period_->plan, action, state_.arenas(), *args);
         result.num_updates += 1;
@@ -432,7 +432,7 @@ std::optional<optim::UpdateArgs> Executor::update_args(const plan::Action& actio
   return args;
 }
 
-// In place, so that no rule need know of it: twice is as good as once.
+// In place, so that no rule need know of it.
 void Executor::clamp_gradient(const plan::Action& action, float bound) {
   const plan::ElementRange range =
       plan::slice_range(*period_->plan, action.chunk, action.slice, options_.trace->chunks[action.chunk].num_elements);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "exec/direction_exchange.h"
 #include "exec/newton_schulz.h"
 #include "model/parallel.h"
 
@@ -67,7 +68,9 @@ void Updater::run(const plan::Plan& plan, const plan::Action& action, const tier
     if (range.first >= range.last) continue;
     const optim::UpdateArgs own = args_of(chunk, slot, args);
     const bool whole = range.last - range.first == slot.num_elements;
-    if (slot.update >= 0) {
+    if (joint && plan::updates_whole_tensors(chunk)) {
+      run_jointly(action.pass, places, range, own);
+    } else if (slot.update >= 0) {
       SLUICE_CHECK(whole && !measures, slot.name, " is updated whole");
       apply_whole(places, range, own);
     } else if (measures) {
@@ -118,6 +121,7 @@ void Updater::exchange(const plan::Plan& plan, const plan::Action& action, const
                        const optim::UpdateArgs& args, collective::Communicator& ranks) {
   const plan::Chunk& chunk = trace_.chunks[action.chunk];
   const plan::ElementRange own = plan::own_range(plan, chunk.num_elements);
+  if (plan::updates_whole_tensors(chunk)) return exchange_directions(plan, action, arenas, ranks);
   TensorSums& sums = sums_[chunk.rule];
   const auto own_part = static_cast<int>(own.first / own.count);
   const auto rank_of = [&](int part) { return ranks.rank() - own_part + part; };
@@ -221,6 +225,27 @@ void Updater::apply_whole(const Places& places, const Range& range, const optim:
                                              {rows, slot.num_elements / rows}, at::kFloat);
   orthogonalize_joined(*rule.orthogonalizes(), direction, slot.num_joined);
   apply(places, range, args);
+}
+
+// First the directions of this rank's part; what follows them comes after the exchange.
+void Updater::run_jointly(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args) {
+  if (pass > 0) return apply(places, range, args);
+  if (range.slot().update < 0) return;
+  const optim::UpdateRule& rule = rule_of(*range.chunk);
+  for_each_part(places, range, [&](const optim::Part& part) { rule.direct(part, args); });
+}
+
+void Updater::exchange_directions(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
+                                  collective::Communicator& ranks) {
+  if (action.kind == plan::ActionKind::Recv) return;  // a direction goes on from nothing
+  const plan::Chunk& chunk = trace_.chunks[action.chunk];
+  const Places places = places_of(plan, action, arenas);
+  const DirectionPart part{.chunk = chunk,
+                           .own = plan::own_range(plan, chunk.num_elements),
+                           .memory = places.gradient,
+                           .first_in_memory = places.first_gradient};
+  if (action.kind == plan::ActionKind::Send) return hand_over_direction(part, ranks);
+  orthogonalize_jointly(*rule_of(chunk).orthogonalizes(), part, ranks);
 }
 
 void Updater::for_each_part(const Places& places, const Range& range,

@@ -29,8 +29,8 @@ class Updater {
   void run(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
            const optim::UpdateArgs& args);
 
-  /// Plays an exchange of sums (Recv, Send or Broadcast of a pass that measures): of tensors that lie in the parts of
-  /// several ranks. Collective; throws CommError.
+  /// Plays an exchange of sums or directions (Recv, Send or Broadcast of a pass before the last): of tensors that lie in
+  /// the parts of several ranks. Collective; throws CommError.
   void exchange(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
                 const optim::UpdateArgs& args, collective::Communicator& ranks);
 
@@ -67,6 +67,9 @@ class Updater {
   void conclude(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
   void apply(const Places& places, const Range& range, const optim::UpdateArgs& args);
   void apply_whole(const Places& places, const Range& range, const optim::UpdateArgs& args);
+  void run_jointly(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
+  void exchange_directions(const plan::Plan& plan, const plan::Action& action, const tier::ArenaBases& arenas,
+                           collective::Communicator& ranks);
   void for_each_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
 
   const plan::StepTrace& trace_;

@@ -9,6 +9,8 @@ std::span<const ModelRow> model_catalog() {
   static constexpr std::array kRows = {
       ModelRow{"llama", "decoder with RMSNorm, rotary positions, grouped attention and SwiGLU (Llama, SmolLM)",
                &make_llama},
+      ModelRow{"mistral", "Llama's decoder under Mistral's name, where no window slides (Mistral 7B from v0.2 on)",
+               &make_llama},
       ModelRow{"gpt2", "decoder with LayerNorm, learned positions, multi-head attention and GELU (GPT-2)", &make_gpt2},
   };
   return kRows;

@@ -80,13 +80,14 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   reduced_.push_back(!trained || sharding.gradients() ? parts_.back() : add(gradient));
 }
 
-// Slices of `most` elements; or of as many whole tensors as that allows, where updates need these.
-void BufferTable::cut(const Chunk& chunk, std::int64_t own_elements, std::int64_t most) {
+// Slices of `most` elements; or of as many whole tensors as that allows, where updates need these and one rank has them.
+void BufferTable::cut(const Chunk& chunk, const Sharding& sharding, std::int64_t most) {
+  const std::int64_t own_elements = sharding.elements_per_rank(chunk.num_elements);
   own_elements_.push_back(own_elements);
   slice_elements_.push_back(most);
   num_slices_.push_back(chunk.trained ? static_cast<int>((own_elements + most - 1) / most) : 0);
   std::vector<std::int64_t>& starts = slice_starts_.emplace_back();
-  if (!chunk.trained || !updates_whole_tensors(chunk)) return;
+  if (!chunk.trained || sharding.states() || !updates_whole_tensors(chunk)) return;
   for (const ParameterSlot& parameter : chunk.parameters) {
     const std::int64_t end = parameter.first_element + parameter.num_elements;
     if (starts.empty() || end - starts.back() > most) starts.push_back(parameter.first_element);
@@ -110,7 +111,7 @@ void BufferTable::add_moments(const StepTrace& trace, const Recipe& recipe, cons
   const std::int64_t elements = recipe.sharding.elements_per_rank(trace.chunks[chunk].num_elements);
   const std::int64_t most =
       std::max<std::int64_t>(choices.slice_bytes / Bytes{sizeof(float)}, (elements + kMostSlices - 1) / kMostSlices);
-  cut(trace.chunks[chunk], elements, round_up(most, kSliceGranularity));
+  cut(trace.chunks[chunk], recipe.sharding, round_up(most, kSliceGranularity));
   auto& slices = moments_.emplace_back();
   const std::vector<StateBytes>& states = recipe.rules[trace.chunks[chunk].rule].states;
   num_moments_.push_back(static_cast<int>(states.size()));

@@ -52,7 +52,7 @@ class BufferTable {
   BufferId add(Buffer buffer);
   BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
   void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
-  void cut(const Chunk& chunk, std::int64_t own_elements, std::int64_t most);
+  void cut(const Chunk& chunk, const Sharding& sharding, std::int64_t most);
   void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 

@@ -251,6 +251,8 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
     return exchange_seconds(links, sharding.members(row.among), row.bytes, rounds) +
            at_rate(touched, machine_.compute.memory);
   }
+  if (row.kind == ActionKind::Recv || row.kind == ActionKind::Send || row.kind == ActionKind::Broadcast)
+    return joint_update_seconds(row);
   if (row.compute == nullptr) return 0;
   Seconds seconds = compute_seconds(*row.compute);
   for (const Use& use : row.uses) {  // sums of gradients start from zero
@@ -258,6 +260,22 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
     if (buffer.kind == BufferKind::Gradient && use.access == Access::Write)
       seconds += at_rate(buffer.bytes, machine_.compute.memory);
   }
+  return seconds;
+}
+
+// Sums go from rank to rank, so the last one waits until all before it have measured, and all wait for the last.
+// Whole tensors are shared out, more or less evenly.
+Seconds PlanBuilder::joint_update_seconds(const Row& row) const {
+  const int ranks = request_.recipe.sharding.ranks_per_group();
+  const Network links = links_among(machine_.network, request_.recipe.sharding, Among::Group);
+  if (row.kind == ActionKind::Recv) {
+    const bool waits = row.bytes > 0 && machine_.update_memory > 0;
+    return waits ? (ranks - 1) * (static_cast<double>(row.bytes) / machine_.update_memory +
+                                  exchange_seconds(links, 2, 0, 1))
+                 : 0;
+  }
+  Seconds seconds = exchange_seconds(links, std::min(ranks, 2), row.bytes, 1);
+  for (const ComputeTrace* compute : row.of_tensors) seconds += compute_seconds(*compute) / ranks;
   return seconds;
 }
 

@@ -47,6 +47,7 @@ class PlanBuilder {
   RowTimes row_times(const StepRows& step) const;
   Seconds compute_seconds(const ComputeTrace& compute) const;
   Seconds row_seconds(const StepRows& step, const Row& row) const;
+  Seconds joint_update_seconds(const Row& row) const;
 
   const StepTrace& trace_;
   const Machine& machine_;

@@ -81,11 +81,15 @@ struct Row {
   int repeat = 0;  ///< Action::repeat
   std::vector<Use> uses = {};
   const ComputeTrace* compute = nullptr;  ///< Forward, Backward; lives in the StepTrace
-  /// Update: of the tensors that it needs whole, one after the other.
+  /// Update, and the Broadcast that stands for it where ranks divide tensors: of those that are needed whole, one after
+  /// the other.
   std::vector<const ComputeTrace*> of_tensors = {};
+  Bytes put_together = 0;  ///< workspace beside each of them, for a tensor of which other ranks have some
   Among among = Among::All;                ///< Action::among
   NumberFormat wire = NumberFormat::Fp32;  ///< Action::wire
-  Bytes bytes = 0;                         ///< touched by Update and ReduceNorm, or sent to other ranks
+  /// Touched by Update and ReduceNorm, or sent to other ranks; of a Recv on the compute lane, what the rank before it
+  /// touches first.
+  Bytes bytes = 0;
 };
 
 struct StepRows {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -10,8 +11,9 @@
 namespace sluice::plan {
 namespace {
 
-Bytes peak_of(const ComputeTrace& compute) {
+Bytes peak_of(const ComputeTrace& compute, Bytes beside) {
   FirstFit allocator;
+  const Bytes below = beside > 0 ? allocator.allocate(beside) : 0;
   std::vector<Bytes> offsets;  // per id; -1: planned elsewhere, or released
   auto planned = compute.saved.begin();
   for (const AllocationEvent& event : compute.events) {
@@ -27,6 +29,7 @@ Bytes peak_of(const ComputeTrace& compute) {
       offsets[event.id] = -1;
     }
   }
+  if (beside > 0) allocator.release(below);
   SLUICE_CHECK(allocator.live_bytes() == 0, "a computation left bytes allocated that it did not save");
   return allocator.peak();
 }
@@ -34,17 +37,18 @@ Bytes peak_of(const ComputeTrace& compute) {
 }  // namespace
 
 std::vector<Bytes> replay_workspace(const StepRows& step) {
-  std::map<const ComputeTrace*, Bytes> peaks;
+  std::map<std::pair<const ComputeTrace*, Bytes>, Bytes> peaks;
   std::vector<Bytes> result;
   result.reserve(step.rows.size());
-  const auto peak = [&](const ComputeTrace* compute) {
-    const auto [found, is_new] = peaks.emplace(compute, 0);
-    if (is_new) found->second = peak_of(*compute);
+  const auto peak = [&](const ComputeTrace* compute, Bytes beside) {
+    const auto [found, is_new] = peaks.emplace(std::pair(compute, beside), 0);
+    if (is_new) found->second = peak_of(*compute, beside);
     return found->second;
   };
   for (const Row& row : step.rows) {
-    result.push_back(row.compute == nullptr ? 0 : peak(row.compute));
-    for (const ComputeTrace* compute : row.of_tensors) result.back() = std::max(result.back(), peak(compute));
+    result.push_back(row.compute == nullptr ? 0 : peak(row.compute, 0));
+    for (const ComputeTrace* compute : row.of_tensors)
+      result.back() = std::max(result.back(), peak(compute, row.put_together));
   }
   return result;
 }

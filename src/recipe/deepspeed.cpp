@@ -44,6 +44,7 @@ class Translation {
     refuse_what_nothing_does();
     set_batch();
     set_precision();
+    set_exchange();
     set_rule();
     set_schedule();
     set_values_as_they_stand();
@@ -70,6 +71,10 @@ class Translation {
 
   void put_default(const std::string& option, const std::string& text) {
     if (!is_given(option)) reading_.options.push_back({option, text});
+  }
+
+  [[nodiscard]] bool is_put(const std::string& option) const {
+    return std::ranges::any_of(reading_.options, [&](const NamedValue& value) { return value.name == option; });
   }
 
   void miss(const std::string& key, const std::string& outcome) { missing_.push_back({key, "-", outcome}); }
@@ -174,6 +179,17 @@ class Translation {
     }
   }
 
+  void set_exchange() {
+    const char* key = "communication_data_type";
+    const Json* dtype = file_.value(key);
+    if (dtype == nullptr) return;
+    if (num_ranks_ > 1) {
+      put(*file_.find(key), "reduce-dtype", deepspeed_value_text(*dtype));
+    } else {
+      DeepSpeedFile::note(*file_.find(key), "no effect: one rank exchanges nothing");
+    }
+  }
+
   void set_rule() {
     Entry* type = file_.find("optimizer.type");
     if (type == nullptr) {
@@ -191,6 +207,7 @@ class Translation {
     if (Entry* mode = file_.find("optimizer.params.adam_w_mode"))
       DeepSpeedFile::note(*mode, "--optimizer " + rule.rule);
     if (!rule_is_ours_) return;
+    if (rule.rule == "muon") set_muon_rates();
     for (const NamedValue& fallback : rule.defaults) {
       const auto stands = [&](const std::string& name) { return file_.find("optimizer.params." + name) != nullptr; };
       if (fallback.name == "optimizer-option") {
@@ -198,8 +215,29 @@ class Translation {
       } else {
         std::string name = fallback.name;
         std::ranges::replace(name, '-', '_');
-        if (!stands(name)) put_default(fallback.name, fallback.value);
+        if (!stands(name) && !is_put(fallback.name)) put_default(fallback.name, fallback.value);
       }
+    }
+  }
+
+  // A rate for the matrices and one for what AdamW updates; `lr` is the one that is not given.
+  void set_muon_rates() {
+    const std::string params = "optimizer.params.";
+    const Json* of_matrices = file_.value(params + "muon_lr");
+    const Json* of_rest = file_.value(params + "adam_lr");
+    const auto put_rest = [&](const std::string& key, const Json& rate) {
+      put(*file_.find(key), "optimizer-option", "adamw_lr=" + deepspeed_value_text(rate));
+    };
+    if (of_rest != nullptr) put_rest(params + "adam_lr", *of_rest);
+    if (of_matrices == nullptr) return;
+    put(*file_.find(params + "muon_lr"), "lr", deepspeed_value_text(*of_matrices));
+    const Json* lr = file_.value(params + "lr");
+    if (of_rest == nullptr && lr == nullptr) {
+      put_default("optimizer-option", "adamw_lr=0.001");
+    } else if (of_rest == nullptr) {
+      put_rest(params + "lr", *lr);
+    } else if (lr != nullptr) {
+      DeepSpeedFile::note(*file_.find(params + "lr"), "no effect: muon_lr and adam_lr are given");
     }
   }
 
@@ -236,7 +274,7 @@ class Translation {
   void set_values_as_they_stand() {
     for (Entry& entry : file_.entries()) {
       const std::string key(entry.row->key), option(entry.row->option);
-      if (option.empty() || entry.value.is_null()) continue;
+      if (option.empty() || entry.value.is_null() || !entry.outcome.empty()) continue;
       const bool of_rule = option == "optimizer-option", of_schedule = option == "lr-schedule-option";
       if (file_.value(key) == nullptr) {
         DeepSpeedFile::note(entry, "left to --" + option);
@@ -311,18 +349,12 @@ class Translation {
     DeepSpeedFile::note(*entry, "no effect: the plan holds in RAM what the budget allows");
   }
 
-  // Stages divide states; a rule that updates whole matrices has the same results without.
   void set_stage() {
-    const Settings all = settings_of(given_, settings_of(reading_.options));
-    const std::optional<std::string> whole = num_ranks_ > 1 ? rule_of_whole_matrices(all) : std::nullopt;
     Entry* entry = file_.find(kStage);
     const Json* value = file_.value(kStage);
     if (entry == nullptr || value == nullptr) {
       put_default("zero-stage", "0");
       miss("zero_optimization.stage", "--zero-stage " + std::to_string(stage()));
-    } else if (whole && value->get<std::int64_t>() > 0 && !is_given("zero-stage")) {
-      put(*entry, "zero-stage", "0");
-      DeepSpeedFile::note(*entry, *whole + " updates whole matrices; the same results");
     } else {
       put(*entry, "zero-stage", deepspeed_value_text(*value));
     }

@@ -52,6 +52,9 @@ plan::Machine make_machine(std::string_view name, const MachineFigures& figures)
 /// on a machine without one divide its memory, disk, cores and rates among them.
 void take_rank_share(plan::Machine& machine, int ranks_per_node);
 
+/// Makes its rates those of a process that has so much of its cores, and of the links between its tiers.
+void take_rate_share(plan::Machine& machine, double of_cores, double of_links);
+
 /// "12.00 GiB at 360 GB/s; 12.7 fp32, 25.5 16-bit TFLOP/s; 25.0 GB/s to the host; ...", for `sluice list machines`.
 std::string describe_figures(const MachineFigures& figures);
 

@@ -87,20 +87,25 @@ plan::Machine make_machine(std::string_view name, const MachineFigures& figures)
   return machine;
 }
 
+void take_rate_share(plan::Machine& machine, double of_cores, double of_links) {
+  const auto scale = [](double share, auto&... rates) { ((rates *= share), ...); };
+  for (plan::Tier& tier : machine.tiers) scale(of_links, tier.down, tier.up, tier.down_both, tier.up_both);
+  plan::ComputeRate& compute = machine.compute;
+  scale(of_cores, compute.matmul, compute.narrow_matmul, compute.attention, compute.memory, machine.update_memory,
+        machine.norm_memory);
+  for (auto* curve :
+       {&compute.products, &compute.narrow_products, &compute.attention_forward, &compute.attention_backward})
+    for (plan::ShapeRate& point : *curve) scale(of_cores, point.rate);
+  for (plan::SizeRate& point : compute.memory_by_size) scale(of_cores, point.rate);
+}
+
 void take_rank_share(plan::Machine& machine, int ranks_per_node) {
   machine.network.ranks_per_node = ranks_per_node;
   if (machine.tiers[0].kind == plan::TierKind::Device || ranks_per_node == 1) return;
-  const auto divide = [&](auto&... values) { ((values /= ranks_per_node), ...); };
   machine.tiers[0].capacity += machine.process_overhead;  // of each rank, too
-  for (plan::Tier& tier : machine.tiers) divide(tier.capacity, tier.down, tier.up, tier.down_both, tier.up_both);
+  for (plan::Tier& tier : machine.tiers) tier.capacity /= ranks_per_node;
   machine.tiers[0].capacity = std::max<Bytes>(machine.tiers[0].capacity - machine.process_overhead, 0);
-  plan::ComputeRate& compute = machine.compute;
-  divide(compute.matmul, compute.narrow_matmul, compute.attention, compute.memory, machine.update_memory,
-         machine.norm_memory);
-  for (auto* curve :
-       {&compute.products, &compute.narrow_products, &compute.attention_forward, &compute.attention_backward})
-    for (plan::ShapeRate& point : *curve) divide(point.rate);
-  for (plan::SizeRate& point : compute.memory_by_size) divide(point.rate);
+  take_rate_share(machine, 1.0 / ranks_per_node, 1.0 / ranks_per_node);
   machine.num_threads = std::max(1, machine.num_threads / ranks_per_node);
 }
 

@@ -176,13 +176,9 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
-// An orthogonalised matrix is on one rank; sums over tensors are handed on among all ranks, not within a group.
+// What ranks hand on of whole tensors goes among all of them, not within a group.
 void check_sharding(const Settings& settings) {
-  if (!sharding(settings).states()) return;
-  if (const auto rule = rule_of_whole_matrices(settings))
-    refuse(*rule + ", which updates whole matrices, with --zero-stage 1 to 3",
-           "--zero-stage 0, or a rule that updates each element by itself (adamw, lion, sgd, ...)");
-  if (!sharding(settings).is_grouped()) return;
+  if (!sharding(settings).states() || !sharding(settings).is_grouped()) return;
   if (const auto rule = rule_of_whole_tensors(settings))
     refuse(*rule + ", which looks at whole tensors, with --zero-shard-size",
            "--zero-stage 0, or share out among all ranks");
@@ -267,12 +263,8 @@ std::optional<std::string> first_rule(const Settings& settings, bool (*which)(co
 std::optional<std::string> rule_of_whole_tensors(const Settings& settings) {
   return first_rule(settings, [](const optim::UpdateRule& rule) {
     const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-    return rule.measuring().passes > 0 || std::ranges::any_of(rule.states(), whole);
+    return rule.measuring().passes > 0 || rule.orthogonalizes() || std::ranges::any_of(rule.states(), whole);
   });
-}
-
-std::optional<std::string> rule_of_whole_matrices(const Settings& settings) {
-  return first_rule(settings, [](const optim::UpdateRule& rule) { return rule.orthogonalizes().has_value(); });
 }
 
 void check_supported(const Settings& settings) {

@@ -29,11 +29,9 @@ void check_required(const Settings& settings, std::string_view verb);
 /// `--zero-stage` over all ranks, in groups of `--zero-shard-size`.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
 
-/// The flag and the name of a rule that looks at whole tensors, whose sums ranks hand on; nullopt: none of the run's
-/// rules does.
+/// The flag and the name of a rule that looks at whole tensors, of which ranks hand sums or parts on; nullopt: none of
+/// the run's rules does.
 [[nodiscard]] std::optional<std::string> rule_of_whole_tensors(const Settings& settings);
-/// The same of one that updates whole matrices, so that stages 1 to 3 cannot divide its states.
-[[nodiscard]] std::optional<std::string> rule_of_whole_matrices(const Settings& settings);
 
 /// `--activations` as the planner names it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);

@@ -120,10 +120,15 @@ void measure_unknown_machine(const recipe::Settings& settings) {
   if (!kept) log_warning("the quick measurement failed: time is forecast from cautious rates");
 }
 
-plan::Machine known_machine(const recipe::Settings& settings) {
-  if (is_there(recipe::machine_file_path())) return recipe::this_machine();
+plan::Machine known_machine(const recipe::Settings& settings, int ranks_per_node) {
   const fs::path file = quick_file(settings);
-  return is_there(file) ? recipe::read_machine_file(file) : recipe::this_machine();
+  const bool is_quick = !is_there(recipe::machine_file_path()) && is_there(file);
+  plan::Machine machine = is_quick ? recipe::read_machine_file(file) : recipe::this_machine();
+  // Doctor measures with all cores, the quick measurement with those that the process has.
+  const double of_cores = std::min(1.0, static_cast<double>(threads_of(settings)) / machine.num_threads);
+  recipe::take_rate_share(machine, of_cores, 1.0 / ranks_per_node);
+  machine.network.ranks_per_node = ranks_per_node;
+  return machine;
 }
 
 }  // namespace sluice::train

@@ -78,12 +78,10 @@ recipe::Settings settings_of_planned_rank(recipe::Settings settings) {
 plan::Machine base_machine(const recipe::Settings& settings, int ranks_per_node) {
   const bool here = settings.machine.empty();
   if (here) measure_unknown_machine(settings);
-  plan::Machine machine = here ? known_machine(settings) : recipe::machine_by_name_or_file(settings.machine);
+  plan::Machine machine =
+      here ? known_machine(settings, ranks_per_node) : recipe::machine_by_name_or_file(settings.machine);
   if (!settings.spill_dir.empty()) add_disk(machine);
-  if (here)
-    machine.network.ranks_per_node = ranks_per_node;
-  else
-    recipe::take_rank_share(machine, ranks_per_node);
+  if (!here) recipe::take_rank_share(machine, ranks_per_node);
   machine.num_threads = settings.threads.value_or(here ? tier::physical_cores() : machine.num_threads);
   return machine;
 }

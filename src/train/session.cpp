@@ -50,8 +50,8 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Ru
   return request;
 }
 
-plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget) {
-  plan::Machine machine = known_machine(settings);
+plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget, int ranks_per_node) {
+  plan::Machine machine = known_machine(settings, ranks_per_node);
   machine.process_overhead = budget.overhead;
   machine.tiers[0].capacity = budget.arena() / 4096 * 4096;
   if (settings.spill_dir.empty()) {
@@ -187,7 +187,7 @@ Session::Session(const recipe::Settings& run, format::ModelConfig model_config, 
       rules(recipe::update_rules(run)),
       trace(with_updates(purpose.trace(model), rules)),
       budget((warm_products(trace), measure_budget(run))),
-      machine(local_machine(run, budget)),
+      machine(local_machine(run, budget, ranks->per_node())),
       request(plan_request(run, rules, trace)) {
   request.forward_only = purpose.forward_only;
   request.with_evaluate = purpose.with_evaluate;

@@ -29,9 +29,9 @@ namespace sluice::train {
 [[nodiscard]] plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::RuleSet& rules,
                                              const plan::StepTrace& trace);
 
-/// This machine (rates from `sluice doctor`'s file or cautious defaults) with the budget's arena, a disk if spill
-/// folders are given, and an emulated device if one is asked for.
-[[nodiscard]] plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget);
+/// This machine (rates from `sluice doctor`'s file or cautious defaults, as one of `ranks_per_node` has them) with the
+/// budget's arena, a disk if spill folders are given, and an emulated device if one is asked for.
+[[nodiscard]] plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget, int ranks_per_node);
 
 /// Throws CapacityError that names tier, need and what to set, for a plan that was not found.
 [[noreturn]] void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& machine);

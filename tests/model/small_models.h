@@ -40,9 +40,16 @@ inline format::ModelConfig small_gpt2_config() {
   return config;
 }
 
+inline format::ModelConfig small_mistral_config() {
+  format::ModelConfig config = small_config();
+  config.model_type = "mistral";
+  config.architecture = "MistralForCausalLM";
+  return config;
+}
+
 /// A small model of every row of the catalog.
 inline std::vector<format::ModelConfig> small_configs() {
-  const std::vector<format::ModelConfig> configs = {small_config(), small_gpt2_config()};
+  const std::vector<format::ModelConfig> configs = {small_config(), small_gpt2_config(), small_mistral_config()};
   for (const ModelRow& row : model_catalog()) {
     const auto is_it = [&](const format::ModelConfig& config) { return config.model_type == row.name; };
     EXPECT_TRUE(std::any_of(configs.begin(), configs.end(), is_it)) << row.name << " has no small model";

@@ -14,9 +14,9 @@ namespace sluice::plan {
 
 // Sanitizers run the same code five to ten times slower.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr int kNumSeeds = 15;
+inline constexpr int kNumSeeds = 6;
 #else
-inline constexpr int kNumSeeds = 60;
+inline constexpr int kNumSeeds = 40;
 #endif
 
 class RandomModel {

@@ -100,6 +100,22 @@ TEST_F(DeepSpeed, SampleOfCosineCompletesItsBatchForAnyRanks) {
   EXPECT_EQ(s.zero_stage, 1);
   EXPECT_EQ(s.lr_schedule, "warmup_cosine_lr");
   EXPECT_EQ(s.lr_schedule_options.at("cos_min_ratio"), "0.1");
+  EXPECT_EQ(s.reduce_dtype, DType::Bf16);
+  EXPECT_EQ(read(sample("zero1-bf16-adamw-cosine")).reduce_dtype, std::nullopt) << "one rank exchanges nothing";
+}
+
+TEST_F(DeepSpeed, MuonHasARateForMatricesAndOneForTheRest) {
+  const auto rates = [&](const std::string& params) {
+    const Settings s = settings(std::string(kBatch) + "optimizer: {type: Muon, params: {" + params + "}}");
+    const auto of_rest = s.optimizer_options.find("adamw_lr");
+    return std::pair(s.lr, of_rest == s.optimizer_options.end() ? "none" : of_rest->second);
+  };
+  using Rates = std::pair<double, std::string>;
+  EXPECT_EQ(rates("lr: 0.01"), Rates(0.01, "none"));
+  EXPECT_EQ(rates("lr: 0.01, adam_lr: 0.003"), Rates(0.01, "0.003"));
+  EXPECT_EQ(rates("lr: 0.01, muon_lr: 0.02"), Rates(0.02, "0.01"));
+  EXPECT_EQ(rates("lr: 0.01, muon_lr: 0.02, adam_lr: 0.003"), Rates(0.02, "0.003"));
+  EXPECT_EQ(rates("muon_lr: 0.02"), Rates(0.02, "0.001"));
 }
 
 TEST_F(DeepSpeed, SamplesOfTheTrainerTakeFlagsAndDefaults) {
@@ -384,7 +400,7 @@ TEST(DeepSpeedKeys, EachStandsOnceWithAReason) {
 
 TEST(DeepSpeedKeys, RulesThatAreMappedExistHere) {
   for (const char* type :
-       {"Adam", "AdamW", "Adagrad", "Lamb", "Lion", "SGD", "OneBitAdam", "ZeroOneAdam", "OneBitLamb"}) {
+       {"Adam", "AdamW", "Adagrad", "Lamb", "Lion", "Muon", "SGD", "OneBitAdam", "ZeroOneAdam", "OneBitLamb"}) {
     const DeepSpeedRule rule = deepspeed_rule(type, true);
     EXPECT_EQ(std::ranges::count(optim::rule_catalog(), rule.rule, &optim::RuleRow::name), 1) << type;
   }

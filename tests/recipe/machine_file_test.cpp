@@ -78,6 +78,17 @@ TEST(MachineFile, RanksOfOneComputerShareIt) {
   EXPECT_EQ(card.network.ranks_per_node, 8);
 }
 
+TEST(MachineFile, AProcessHasItsShareOfRates) {
+  const plan::Machine whole = machine_by_name_or_file("desktop-32gb");
+  plan::Machine share = whole;
+  take_rate_share(share, 0.5, 0.25);
+  EXPECT_DOUBLE_EQ(share.compute.memory, whole.compute.memory / 2);
+  EXPECT_DOUBLE_EQ(share.norm_memory, whole.norm_memory / 2);
+  EXPECT_DOUBLE_EQ(share.tiers[0].down_both, whole.tiers[0].down_both / 4);
+  EXPECT_EQ(share.tiers[0].capacity, whole.tiers[0].capacity);
+  EXPECT_EQ(share.num_threads, whole.num_threads);
+}
+
 TEST(MachineFile, WritesAndReadsAFile) {
   const fs::path folder = fs::path(testing::TempDir()) / "sluice_machine_test";
   fs::remove_all(folder);

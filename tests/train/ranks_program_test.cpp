@@ -170,7 +170,7 @@ TEST_F(RanksProgram, NameTheRankThatFailsAndEndTogether) {
 }
 
 TEST_F(RanksProgram, DivideWhatRulesKnowOfWholeTensors) {
-  for (const std::string rule : {"lamb", "adafactor", "adamw-8bit"}) {
+  for (const std::string rule : {"lamb", "adafactor", "adamw-8bit", "muon"}) {
     SCOPED_TRACE(rule);
     const std::string flags = "--max-steps 3 --save-steps 2 --optimizer " + rule;
     const auto states = [&](const std::string& output) {
