@@ -106,7 +106,7 @@ TEST_F(DeepSpeed, SampleOfCosineCompletesItsBatchForAnyRanks) {
 
 TEST_F(DeepSpeed, MuonHasARateForMatricesAndOneForTheRest) {
   const auto rates = [&](const std::string& params) {
-    const Settings s = settings(std::string(kBatch) + "optimizer: {type: Muon, params: {" + params + "}}");
+    const Settings s = settings(std::string(kBatch) + "optimizer: {type: \"Muon\", params: {" + params + "}}");
     const auto of_rest = s.optimizer_options.find("adamw_lr");
     return std::pair(s.lr, of_rest == s.optimizer_options.end() ? "none" : of_rest->second);
   };
