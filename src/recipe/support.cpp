@@ -129,10 +129,6 @@ void check_rule(const Settings& settings) {
 }
 
 void check_precision(const Settings& settings) {
-  const auto check = [](const char* flag, const std::optional<DType>& dtype) {
-    if (dtype && *dtype != DType::Fp32)
-      refuse(std::string("--") + flag + " " + name(*dtype), std::string("--") + flag + " fp32");
-  };
   const optim::WeightPrecision precision =
       settings.base_optimizer.empty() ? weight_precision(settings) : model_precision(settings);
   if (precision.master == optim::Master::Split && precision.weights != DType::Bf16)
@@ -147,7 +143,7 @@ void check_precision(const Settings& settings) {
                       "the rule's states have 8 bits, got " + std::string(name(*settings.moments_dtype)),
                       "leave one of them out");
   }
-  check("compute-dtype", settings.compute_dtype);
+  if (compute_format(settings) == DType::Fp16) refuse("--compute-dtype fp16", "--compute-dtype bf16 or fp32");
   const bool rounds_weights = precision.weights == DType::Bf16 && precision.master == optim::Master::None;
   if (settings.stochastic_rounding.value_or(false) && settings.moments_dtype != DType::Bf16 && !rounds_weights)
     refuse("--stochastic-rounding", "it with --moments-dtype bf16, or with bf16 weights and --master-dtype none");
@@ -341,6 +337,8 @@ DType sent_gradients(const Settings& settings) {
   if (settings.gradient_compression == GradientCompression::OneBit) return DType::OneBit;
   return settings.reduce_dtype.value_or(DType::Fp32);
 }
+
+DType compute_format(const Settings& settings) { return settings.compute_dtype.value_or(DType::Fp32); }
 
 DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
 

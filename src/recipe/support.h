@@ -44,6 +44,8 @@ void check_required(const Settings& settings, std::string_view verb);
                                                                   std::string_view model_type);
 
 [[nodiscard]] bool has_adapter(const Settings& settings);
+/// What products with weights multiply.
+[[nodiscard]] DType compute_format(const Settings& settings);
 /// Of weights that no update changes.
 [[nodiscard]] DType stored_weights(const Settings& settings);
 /// Of trained weights and what updates keep beside them. An adapter's are fp32, as PEFT has them.

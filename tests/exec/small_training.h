@@ -52,6 +52,7 @@ struct Workload {
   bool adapter = false;  ///< of all linear maps
   bool dora = false;
   std::string base_rule = {};  ///< trains what is not of the adapter
+  NumberFormat compute = NumberFormat::Fp32;
 };
 
 inline const char* name(plan::UpdateWhen update) {
@@ -73,6 +74,7 @@ inline void PrintTo(const Workload& work, std::ostream* out) {
   if (work.adapter) *out << (work.dora ? "DoRA-adapted " : "adapted ");
   if (!work.base_rule.empty()) *out << "with a base by " << work.base_rule << " ";
   if (!work.freeze.empty()) *out << "partly frozen ";
+  if (work.compute != NumberFormat::Fp32) *out << sluice::name(work.compute) << "-multiplying ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, " << work.rule << ", update in the " << name(work.update);
 }
@@ -180,7 +182,7 @@ class SpillFolder {
 };
 
 inline model::Model training_model(const Workload& work) {
-  model::Model model = model::make_model(training_config(work));
+  model::Model model = model::make_model(training_config(work), {.compute = work.compute});
   if (work.adapter)
     (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .dora = work.dora, .targets = {"all-linear"}},
                               work.base_rule.empty() ? std::nullopt : std::optional(1));

@@ -84,8 +84,7 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                          testing::Values(NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
                                          NamedValue{"optimizer", "adamw-mini"}, NamedValue{"device", "cuda"},
                                          NamedValue{"device", "cuda:1"}, NamedValue{"moments-dtype", "fp16"},
-                                         NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
-                                         NamedValue{"stochastic-rounding", "true"},
+                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
                                          NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
@@ -110,6 +109,13 @@ TEST(Support, TakesNf4ForTheFrozenBaseOfAnAdapterAlone) {
   EXPECT_EQ(qlora.adapter, "lora");
   EXPECT_EQ(qlora.base_dtype, BaseFormat::Nf4);
   EXPECT_EQ(read_settings(std::vector<NamedValue>{{"load_in_4bit", "true"}}).base_dtype, BaseFormat::Nf4);
+}
+
+TEST(Support, MultipliesFp32OrBf16Numbers) {
+  EXPECT_EQ(compute_format(read_settings({})), DType::Fp32);
+  EXPECT_EQ(compute_format(read_settings(std::vector<NamedValue>{{"compute-dtype", "bfloat16"}})), DType::Bf16);
+  EXPECT_EQ(refusal({{"compute-dtype", "bf16"}}), "");
+  EXPECT_NE(refusal({{"compute-dtype", "fp16"}}).find("use --compute-dtype bf16"), std::string::npos);
 }
 
 TEST(Support, KeepsTheBestOnlyWhereSomethingIsHeldOut) {
