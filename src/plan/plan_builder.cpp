@@ -70,6 +70,7 @@ PlanBuilder::PlanBuilder(const StepTrace& trace, const Machine& machine, const P
   } else if (request.with_evaluate || request.forward_only) {
     keep_clear(Variant::Evaluate, {});
   }
+  if (!request.forward_only && !trace.updates.empty()) keep_clear(Variant::Flush, {});
 }
 
 void PlanBuilder::keep_clear(Variant variant, const StepChoices& choices) {
