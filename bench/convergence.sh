@@ -11,7 +11,9 @@ mkdir -p "$out"
 
 rows=(
   "fp32|--weights-dtype fp32"
+  "fp32, bf16 products|--weights-dtype fp32 --compute-dtype bf16"
   "bf16, fp32 master|--weights-dtype bf16"
+  "bf16, fp32 master, bf16 products|--weights-dtype bf16 --compute-dtype bf16"
   "bf16, split master|--weights-dtype bf16 --master-dtype split"
   "bf16, no master, rounded at random|--weights-dtype bf16 --master-dtype none"
   "bf16, no master, moments in bf16|--weights-dtype bf16 --master-dtype none --moments-dtype bf16"

@@ -1,6 +1,6 @@
 // Where does the time of a training step go? Runs the parts of one step of SmolLM2-135M at 4 x 512 tokens, each by
-// itself, and the whole blocks, and prints CPU seconds (user and system, all threads) a step. What a block takes beyond
-// its parts is dispatch, copies and allocation.
+// itself, and the whole blocks, also with products of bf16 numbers, and prints CPU seconds (user and system, all
+// threads) a step. What a block takes beyond its parts is dispatch, copies and allocation.
 //   bench_step_parts [threads] [repetitions]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "format/presets.h"
@@ -199,9 +200,13 @@ int main(int argc, char** argv) {
     update_part(134.5e6);
     std::printf("%-34s %27.3f\n", "sum of the parts", total);
     const model::Model model = model::make_model(config);
+    const model::Model narrow = model::make_model(config, {.compute = NumberFormat::Bf16});
+    const int head = static_cast<int>(model.blocks.size()) - 1;
     whole_block(model, 0, "embedding", 1);
-    whole_block(model, 1, "layer", static_cast<double>(config.num_layers));
-    whole_block(model, static_cast<int>(model.blocks.size()) - 1, "head", 1);
+    for (const auto& [made, name] : {std::pair(&model, "layer"), std::pair(&narrow, "layer, bf16 products,")})
+      whole_block(*made, 1, name, static_cast<double>(config.num_layers));
+    for (const auto& [made, name] : {std::pair(&model, "head"), std::pair(&narrow, "head, bf16 products,")})
+      whole_block(*made, head, name, 1);
   }
   model::use_workspace(nullptr, 0);
   return 0;

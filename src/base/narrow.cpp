@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "base/isa.h"
 #include "base/nf4.h"
+#include "base/one_bit.h"
 
 namespace sluice {
 namespace {
@@ -102,6 +103,8 @@ const char* name(NumberFormat format) {
       return "fp16";
     case NumberFormat::Nf4:
       return "nf4";
+    case NumberFormat::OneBit:
+      return "1bit";
   }
   return "?";
 }
@@ -115,17 +118,20 @@ Bytes stored_bytes(NumberFormat format, std::int64_t count) {
       return count * Bytes{sizeof(std::uint16_t)};
     case NumberFormat::Nf4:
       return nf4_bytes(count);
+    case NumberFormat::OneBit:
+      return one_bit_bytes(count);
   }
   return count * Bytes{sizeof(float)};
 }
 
 void round_to(NumberFormat format, std::span<float> numbers) {
-  SLUICE_CHECK(format != NumberFormat::Nf4);
+  SLUICE_CHECK(format != NumberFormat::Nf4 && format != NumberFormat::OneBit);
   if (format == NumberFormat::Bf16) run_widest(RoundLoop<Bf16>{numbers.data()}, numbers.size());
   if (format == NumberFormat::Fp16) run_widest(RoundLoop<Fp16>{numbers.data()}, numbers.size());
 }
 
 void widen(NumberFormat format, const std::byte* stored, std::span<float> numbers) {
+  SLUICE_CHECK(format != NumberFormat::OneBit);
   auto* const wide = reinterpret_cast<std::byte*>(numbers.data());
   if (format == NumberFormat::Fp32 && wide != stored) std::memmove(wide, stored, numbers.size_bytes());
   if (format == NumberFormat::Bf16) run_widest(WidenLoop<Bf16>{wide, stored}, numbers.size());

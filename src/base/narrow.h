@@ -8,13 +8,14 @@
 
 namespace sluice {
 
-/// Nf4 (nf4.h) is for whole tensors that nothing writes again: numbers alone do not say how to round to it.
-enum class NumberFormat { Fp32, Bf16, Fp16, Nf4 };
+/// Nf4 (nf4.h) is for whole tensors that nothing writes again: numbers alone do not say how to round to it. OneBit
+/// (one_bit.h) is for what ranks send alone, beside what it leaves over.
+enum class NumberFormat { Fp32, Bf16, Fp16, Nf4, OneBit };
 
-/// "fp32", "bf16", "fp16", "nf4".
+/// "fp32", "bf16", "fp16", "nf4", "1bit".
 [[nodiscard]] const char* name(NumberFormat format);
 
-/// Bytes of so many numbers. Of Nf4 they are whole records.
+/// Bytes of so many numbers. Of Nf4 and OneBit they are whole records.
 [[nodiscard]] Bytes stored_bytes(NumberFormat format, std::int64_t count);
 
 /// The nearest number that `format` has (ties to even), in place. Infinity where the format's range ends; NaN stays.

@@ -69,6 +69,11 @@ std::unique_ptr<format::PiecedTensors> open_checkpoint_states(const Checkpoint& 
   return nullptr;
 }
 
+std::unique_ptr<format::PiecedTensors> open_checkpoint_residuals(const Checkpoint& checkpoint) {
+  if (!fs::exists(checkpoint.folder / format::pieces_index_name("residual"))) return nullptr;
+  return std::make_unique<format::PiecedTensors>(checkpoint.folder, "residual");
+}
+
 void prune_checkpoints(const fs::path& output, int keep, std::optional<std::int64_t> also) {
   sweep_leftovers(output);
   int kept = 0;

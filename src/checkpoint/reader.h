@@ -33,6 +33,9 @@ std::unique_ptr<format::WeightSource> open_checkpoint_weights(const Checkpoint& 
 /// The optimizer's states, named STATE/NAME; nullptr when the rule had none.
 std::unique_ptr<format::PiecedTensors> open_checkpoint_states(const Checkpoint& checkpoint);
 
+/// What each rank had not sent of its gradients; nullptr when they sent all.
+std::unique_ptr<format::PiecedTensors> open_checkpoint_residuals(const Checkpoint& checkpoint);
+
 /// Keeps the newest `keep` (at least 1) checkpoints whose manifest and file sizes verify (contents are not read again)
 /// and the one of step `also`, deletes all older ones and what killed processes left. The caller holds the FolderLock
 /// of `output`. What cannot be deleted is warned about.

@@ -155,6 +155,9 @@ void measure_compute(plan::Machine& machine, const fs::path& folder, bool use_en
   machine.norm_memory = measured.norm_memory;
   machine.process_overhead = measured.process_overhead;
   print_row("matrix products", rate_text(measured.compute.matmul, "GFLOP/s"));
+  print_row("  of bf16 numbers",
+            rate_text(measured.compute.narrow_matmul, "GFLOP/s") +
+                (tier::has_bf16_products() ? "" : ": this processor has no instructions for them"));
   print_row("attention", rate_text(measured.compute.attention, "GFLOP/s"));
   print_row("element-wise", rate_text(measured.compute.memory, "GB/s"));
   print_row("updates", rate_text(measured.update_memory, "GB/s"));

@@ -6,6 +6,8 @@
 
 #include "base/check.h"
 #include "base/narrow.h"
+#include "exec/compressed_sum.h"
+#include "tier/lanes.h"
 
 namespace sluice::exec {
 namespace {
@@ -13,7 +15,8 @@ namespace {
 collective::ElementType element_type(NumberFormat wire) {
   switch (wire) {
     case NumberFormat::Fp32:
-    case NumberFormat::Nf4:  // of what is sent, never
+    case NumberFormat::Nf4:     // of what is sent, never
+    case NumberFormat::OneBit:  // has a sum of its own
       break;
     case NumberFormat::Bf16:
       return collective::ElementType::Bf16;
@@ -48,10 +51,15 @@ struct Wire {
 
 class CollectiveMover final : public tier::Mover {
  public:
-  CollectiveMover(const LaneRanks& ranks, tier::ArenaBases arenas) : ranks_(ranks), arenas_(std::move(arenas)) {}
+  CollectiveMover(const LaneRanks& ranks, std::span<const plan::Chunk> chunks, tier::ArenaBases arenas)
+      : ranks_(ranks), chunks_(chunks), arenas_(std::move(arenas)) {}
+
+  void begin(const tier::Period& period) override { compresses_ = period.compresses; }
 
   // A second slot is the part of the first or the whole of it; without one the part is the rank's range of the whole.
   void move(const plan::Action& action, const plan::Buffer& first) override {
+    if (action.wire == NumberFormat::OneBit)
+      return compresses_ ? sum_in_one_bit(action, first) : move(sent_whole(action), first);
     const Wire from = wire(action, action.slots.front(), first.num_elements);
     const bool in_place = action.slots.size() == 1;
     switch (action.kind) {
@@ -106,6 +114,28 @@ class CollectiveMover final : public tier::Mover {
     values.widen();
   }
 
+  // The last two slots are what is sent and what is kept.
+  void sum_in_one_bit(const plan::Action& action, const plan::Buffer& first) const {
+    collective::Communicator& ranks = among(action);
+    const plan::Slot &signs = action.slots[action.slots.size() - 2], &residual = action.slots.back();
+    const Wire whole = wire(action, action.slots.front(), first.num_elements);
+    const std::int64_t share = share_of(whole, ranks);
+    const bool in_parts = action.kind == plan::ActionKind::ReduceScatter, beside = action.slots.size() == 4;
+    const Wire sum = !in_parts ? whole
+                     : beside  ? wire(action, action.slots[1], share)
+                               : whole.part(ranks.rank() * share, share);
+    sum_compressed(ranks, chunks_[first.chunk],
+                   {.gradient = whole.numbers,
+                    .residual = wire(action, residual, first.num_elements).numbers,
+                    .sum = sum.numbers,
+                    .signs = arenas_[signs.tier] + signs.offset});
+  }
+  static plan::Action sent_whole(plan::Action action) {
+    action.slots.resize(action.slots.size() - 2);
+    action.wire = NumberFormat::Fp32;
+    return action;
+  }
+
   [[nodiscard]] Wire own_part(const Wire& whole) const {
     const std::int64_t share = share_of(whole, *ranks_.group);
     return whole.part(ranks_.group->rank() * share, share);
@@ -126,13 +156,16 @@ class CollectiveMover final : public tier::Mover {
   }
 
   const LaneRanks ranks_;
+  const std::span<const plan::Chunk> chunks_;
   const tier::ArenaBases arenas_;
+  bool compresses_ = true;  // in this period
 };
 
 }  // namespace
 
-std::unique_ptr<tier::Mover> make_collective_mover(const LaneRanks& ranks, tier::ArenaBases arenas) {
-  return std::make_unique<CollectiveMover>(ranks, std::move(arenas));
+std::unique_ptr<tier::Mover> make_collective_mover(const LaneRanks& ranks, std::span<const plan::Chunk> chunks,
+                                                   tier::ArenaBases arenas) {
+  return std::make_unique<CollectiveMover>(ranks, chunks, std::move(arenas));
 }
 
 }  // namespace sluice::exec

@@ -56,7 +56,7 @@ std::unique_ptr<tier::Mover> Executor::make_mover(plan::Lane lane) const {
     case plan::Lane::Communication:
       if (options_.ranks.lane == nullptr && options_.ranks.group == nullptr) return nullptr;
       return make_collective_mover({options_.ranks.lane, options_.ranks.group, options_.ranks.replicas},
-                                   state_.arenas());
+                                   options_.trace->chunks, state_.arenas());
     case plan::Lane::Compute:
       return nullptr;
   }
@@ -65,14 +65,17 @@ std::unique_ptr<tier::Mover> Executor::make_mover(plan::Lane lane) const {
 
 Executor::~Executor() = default;
 
-void Executor::start_period(const plan::Plan& plan, bool apply_update) {
+void Executor::start_period(const plan::Plan& plan, const StepInputs& inputs) {
   if (period_ && period_->plan != &plan) {
     drain();
     period_.reset();
     progress_.restart();
   }
-  tier::Period next{
-      .plan = &plan, .number = period_ ? period_->number + 1 : 0, .apply_update = apply_update, .start = Clock::now()};
+  tier::Period next{.plan = &plan,
+                    .number = period_ ? period_->number + 1 : 0,
+                    .apply_update = inputs.apply_update,
+                    .compresses = inputs.compresses,
+                    .start = Clock::now()};
   auto& spans = spans_[next.number % 2];
   if (next.number >= 2) {  // the spans to be reused belong to two periods ago: every lane must have left it
     tier::Period old = *period_;
@@ -97,7 +100,7 @@ StepResult Executor::run(const plan::Plan& plan, const StepInputs& inputs) {
 }
 
 StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& inputs) {
-  start_period(plan, inputs.apply_update);
+  start_period(plan, inputs);
   const tier::Period& period = *period_;
   StepResult result;
   block_sums_.assign(options_.trace->blocks.size(), {});
@@ -346,7 +349,9 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
       case plan::BufferKind::Saved:
         break;  // bound by `generate`, `forward_saving` and `backward`
       case plan::BufferKind::Moment:
-        SLUICE_CHECK(false, "a block's computation does not touch moments");
+      case plan::BufferKind::Residual:
+      case plan::BufferKind::Signs:
+        SLUICE_CHECK(false, "a block's computation does not touch ", plan::name(buffer.kind), " buffers");
     }
   }
   for (const auto [chunk, parameter] : model::parameter_places(*options_.model, options_.model->blocks[action.block])) {

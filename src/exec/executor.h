@@ -33,6 +33,7 @@ struct StepInputs {
   std::span<const model::MicroBatch> micro_batches;
   float gradient_scale = 1;  ///< loss scale / target tokens of the whole window: losses are normalised by it
   bool apply_update = true;  ///< a gradient is pending (or will be made in this period) and shall be applied
+  bool compresses = true;    ///< false: ranks send whole what the plan has in one bit, and residuals stay
   /// For the gradient that this period applies. Its gradient_scale is final where the norm was found in the period
   /// before; else it takes out the loss scale, and `clip` says what comes on top.
   optim::UpdateArgs update;
@@ -89,7 +90,7 @@ class Executor {
  private:
   [[nodiscard]] std::unique_ptr<tier::Mover> make_mover(plan::Lane lane) const;
   void wait_for_lanes(const tier::Period& period);
-  void start_period(const plan::Plan& plan, bool apply_update);
+  void start_period(const plan::Plan& plan, const StepInputs& inputs);
   StepResult play_period(const plan::Plan& plan, const StepInputs& inputs);
   void measure_peak(const plan::Plan& plan);
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);

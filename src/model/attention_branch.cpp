@@ -54,8 +54,12 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
   const std::int64_t num_rows = x.size(0);
   AttentionGradients d;
   {
-    add_linear_gradients(p.o, g.o, dx, saved.attention.out.view({num_rows, -1}));
-    const at::Tensor dout = linear_backward(p.o, dx).view(saved.attention.out.sizes());
+    at::Tensor dout;
+    {
+      const OutputGradient d_y = make_output_gradient(p.o, dx);
+      add_linear_gradients(p.o, g.o, d_y, saved.attention.out.view({num_rows, -1}));
+      dout = linear_backward(p.o, d_y).view(saved.attention.out.sizes());
+    }
     const Heads h = heads(saved.qkv, grid);
     d = causal_attention_backward(dout, h.q, h.k, h.v, saved.attention);
   }
@@ -74,11 +78,12 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
     h.v.copy_(d.dv);
     d = {};
   }
+  const OutputGradient d_rows = make_output_gradient(p.qkv, d_qkv);
   if (wants_gradient(g.qkv)) {
     const at::Tensor normalised = norm_.again(p.norm, x, saved.statistics);
-    add_joined_gradients(p.qkv, g.qkv, d_qkv, normalised);
+    add_joined_gradients(p.qkv, g.qkv, d_rows, normalised);
   }
-  const at::Tensor d_normalised = joined_backward(p.qkv, d_qkv);
+  const at::Tensor d_normalised = joined_backward(p.qkv, d_rows);
   norm_.backward(p.norm, g.norm, {x, saved.statistics, d_normalised, /*residual=*/dx, dx});
 }
 

@@ -16,8 +16,8 @@ std::span<const ModelRow> model_catalog() {
   return kRows;
 }
 
-Model make_model(const format::ModelConfig& config, Tables tables) {
-  return find_row(model_catalog(), "model type", config.model_type).make(config, tables);
+Model make_model(const format::ModelConfig& config, const ModelChoices& choices) {
+  return find_row(model_catalog(), "model type", config.model_type).make(config, choices);
 }
 
 std::vector<ParameterPlace> parameter_places(const Model& model, const BlockEntry& entry) {

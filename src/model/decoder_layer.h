@@ -20,8 +20,8 @@ namespace sluice::model {
 template <typename Mlp>
 class DecoderLayer : public Block {
  public:
-  DecoderLayer(std::string name, AttentionBranch attention, Mlp mlp)
-      : name_(std::move(name)), attention_(std::move(attention)), mlp_(std::move(mlp)) {}
+  DecoderLayer(std::string name, AttentionBranch attention, Mlp mlp, NumberFormat compute)
+      : name_(std::move(name)), attention_(std::move(attention)), mlp_(std::move(mlp)), compute_(compute) {}
   std::string name() const override { return name_; }
   std::string trace_key() const override {
     std::string key = "decoder_layer";
@@ -33,7 +33,7 @@ class DecoderLayer : public Block {
 
   at::Tensor forward(std::span<const at::Tensor> parameters, const at::Tensor& input,
                      const MicroBatch&) const override {
-    const Weights p = adapted(parameters);
+    const Weights p = completed(parameters);
     at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), nullptr);
     return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
   }
@@ -42,7 +42,7 @@ class DecoderLayer : public Block {
 
   at::Tensor forward_saving(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch&,
                             SavedMask mask, SavedTensors& saved) const override {
-    const Weights p = adapted(parameters);
+    const Weights p = completed(parameters);
     const bool save_attention = (mask & (1U << kAttention)) != 0;
     SavedAttention a;
     at::Tensor between = attention_.forward(p.attention, rows(input), grid(input), save_attention ? &a : nullptr);
@@ -58,7 +58,7 @@ class DecoderLayer : public Block {
   }
 
   at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const override {
-    const Weights p = adapted(in.parameters), g = adapted(in.gradients);
+    const Weights p = completed(in.parameters), g = completed(in.gradients);
     SavedAttention a;
     at::Tensor between;
     if (std::vector<at::Tensor> t = std::move(saved[kAttention]); !t.empty()) {
@@ -84,7 +84,7 @@ class DecoderLayer : public Block {
 
   at::Tensor decode(std::span<const at::Tensor> parameters, const at::Tensor& input, const KvCache& cache,
                     std::int64_t position, const MicroBatch&) const override {
-    const Weights p = adapted(parameters);
+    const Weights p = completed(parameters);
     at::Tensor between = attention_.decode(p.attention, rows(input), grid(input), cache, position);
     return mlp_.forward(p.mlp, std::move(between)).view(input.sizes());
   }
@@ -100,11 +100,13 @@ class DecoderLayer : public Block {
  private:
   enum Class : SavedMask { kAttention, kMlp };  // in the order of `saved_classes`
 
-  Weights adapted(std::span<const at::Tensor> tensors) const {
+  // With what every linear map has in common and what adapters add.
+  Weights completed(std::span<const at::Tensor> tensors) const {
     Weights w = weights(tensors);
-    if (adapters_.empty()) return w;
     std::vector<Linear*> linears = w.attention.linears();
     for (Linear* linear : w.mlp.linears()) linears.push_back(linear);
+    for (Linear* linear : linears) linear->compute = compute_;
+    if (adapters_.empty()) return w;
     std::size_t next = tensors.size();
     for (std::size_t i = linears.size(); i-- > 0;) {
       const std::size_t count = adapters_[i].num_parameters();
@@ -122,6 +124,7 @@ class DecoderLayer : public Block {
   std::string name_;
   AttentionBranch attention_;
   Mlp mlp_;
+  NumberFormat compute_;
   std::vector<LinearAdapter> adapters_;  // one per linear map, or none at all
 };
 

@@ -23,9 +23,10 @@ struct VocabularyPiece {
 
 /// Final norm, output projection, cross entropy in tiles of tokens: parameters those of `norm`, then
 /// {weight [V,D] piece by piece}. Several pieces: each computation has a segment per piece, Backward two: as soon as
-/// all have added to what is known of the softmax, each makes its logits again and from them its gradients.
+/// all have added to what is known of the softmax, each makes its logits again and from them its gradients. `compute`:
+/// what products multiply (product.h).
 [[nodiscard]] std::unique_ptr<LossBlock> make_loss_head(std::vector<VocabularyPiece> pieces, Norm norm,
-                                                        std::string name);
+                                                        std::string name, NumberFormat compute);
 
 /// Tokens per tile of the head: the largest power of two <= 512 whose logits fit 48 MiB, at least 16. From the shape
 /// alone, for it changes the order of sums.

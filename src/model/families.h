@@ -5,7 +5,7 @@
 
 namespace sluice::model {
 
-[[nodiscard]] Model make_llama(const format::ModelConfig& config, Tables tables);
-[[nodiscard]] Model make_gpt2(const format::ModelConfig& config, Tables tables);
+[[nodiscard]] Model make_llama(const format::ModelConfig& config, const ModelChoices& choices);
+[[nodiscard]] Model make_gpt2(const format::ModelConfig& config, const ModelChoices& choices);
 
 }  // namespace sluice::model

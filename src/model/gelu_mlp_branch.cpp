@@ -8,7 +8,7 @@ namespace sluice::model {
 
 SavedGeluMlp GeluMlpBranch::save(const GeluMlpWeights& p, at::Tensor x) const {
   LayerNormResult norm = layer_norm(x, p.norm, norm_eps_);
-  return {std::move(x), std::move(norm.statistics), linear({p.fc.weight, {}, p.fc.adapter}, norm.y)};
+  return {std::move(x), std::move(norm.statistics), linear({p.fc.weight, {}, p.fc.adapter, p.fc.compute}, norm.y)};
 }
 
 at::Tensor GeluMlpBranch::forward(const GeluMlpWeights& p, at::Tensor x) const {
@@ -29,11 +29,12 @@ at::Tensor GeluMlpBranch::output(const GeluMlpWeights& p, const SavedGeluMlp& sa
 at::Tensor GeluMlpBranch::backward(const GeluMlpWeights& p, const GeluMlpWeights& g, SavedGeluMlp saved,
                                    const at::Tensor& dy) const {
   {
-    const at::Tensor activation = linear_backward(p.proj, dy);  // its gradient first
+    const OutputGradient d_y = make_output_gradient(p.proj, dy);
+    const at::Tensor activation = linear_backward(p.proj, d_y);  // its gradient first
     gelu_backward_in_place(activation, saved.product, p.fc.bias, g.fc.bias, form_);
-    add_linear_gradients(p.proj, g.proj, dy, activation);
+    add_linear_gradients(p.proj, g.proj, d_y, activation);
   }
-  const at::Tensor d_product = std::exchange(saved.product, {});
+  const OutputGradient d_product = make_output_gradient(p.fc, std::exchange(saved.product, {}));
   const Linear wanted{g.fc.weight, {}, g.fc.adapter};
   if (wants_gradient(wanted))
     add_linear_gradients(p.fc, wanted, d_product, layer_norm_again({saved.x, saved.statistics, p.norm}));

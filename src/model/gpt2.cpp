@@ -9,7 +9,7 @@
 
 namespace sluice::model {
 
-Model make_gpt2(const format::ModelConfig& config, Tables tables) {
+Model make_gpt2(const format::ModelConfig& config, const ModelChoices& choices) {
   using Init = ParameterSpec::Init;
   const std::int64_t d = config.hidden_size;
   const double std = config.initializer_range;
@@ -25,7 +25,8 @@ Model make_gpt2(const format::ModelConfig& config, Tables tables) {
     const int index = static_cast<int>(model.blocks.size());
     model.blocks.push_back({std::move(block), std::move(chunks), index - 1, index});
   };
-  const std::vector<VocabularyPiece> pieces = vocabulary_pieces(config, gpt2_layer_parameters(config, ""), tables);
+  const std::vector<VocabularyPiece> pieces =
+      vocabulary_pieces(config, gpt2_layer_parameters(config, ""), choices.tables);
   const auto table = [&](const std::string& chunk, const std::string& parameter) {
     return add_table(model, pieces, chunk, {parameter, {config.vocab_size, d}, Init::Normal, std});
   };
@@ -35,13 +36,13 @@ Model make_gpt2(const format::ModelConfig& config, Tables tables) {
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     const std::string name = "h." + std::to_string(i);
     const int chunk = add_chunk({name, gpt2_layer_parameters(config, "transformer." + name + ".")});
-    add_block(make_gpt2_layer(config, name), {chunk});
+    add_block(make_gpt2_layer(config, name, choices.compute), {chunk});
   }
   std::vector<int> head = {add_chunk(
       {"head", {{"transformer.ln_f.weight", {d}, Init::Ones, 0}, {"transformer.ln_f.bias", {d}, Init::Zeros, 0}}})};
   if (!config.tie_word_embeddings) tokens = table("lm_head", "lm_head.weight");
   head.insert(head.end(), tokens.begin(), tokens.end());
-  add_block(make_loss_head(pieces, {Norm::Kind::Layer, config.rms_norm_eps}, "head"), std::move(head));
+  add_block(make_loss_head(pieces, {Norm::Kind::Layer, config.rms_norm_eps}, "head", choices.compute), std::move(head));
   model.blocks.back().writes = -1;
   return model;
 }

@@ -14,11 +14,11 @@ namespace {
 
 class Gpt2Layer final : public DecoderLayer<GeluMlpBranch> {
  public:
-  Gpt2Layer(const format::ModelConfig& config, std::string name)
+  Gpt2Layer(const format::ModelConfig& config, std::string name, NumberFormat compute)
       : DecoderLayer(std::move(name),
                      AttentionBranch({config.num_heads, config.num_heads, config.head_dim},
                                      {Norm::Kind::Layer, config.rms_norm_eps}, std::nullopt),
-                     GeluMlpBranch(config.rms_norm_eps, gelu_form(config.hidden_act))) {}
+                     GeluMlpBranch(config.rms_norm_eps, gelu_form(config.hidden_act)), compute) {}
 
  protected:
   // In the order of `gpt2_layer_parameters`. Files hold matrices as [in,out]: a view turns them round, so that memory
@@ -60,8 +60,8 @@ std::vector<ParameterSpec> gpt2_layer_parameters(const format::ModelConfig& conf
   return specs;
 }
 
-std::unique_ptr<Block> make_gpt2_layer(const format::ModelConfig& config, std::string name) {
-  return std::make_unique<Gpt2Layer>(config, std::move(name));
+std::unique_ptr<Block> make_gpt2_layer(const format::ModelConfig& config, std::string name, NumberFormat compute) {
+  return std::make_unique<Gpt2Layer>(config, std::move(name), compute);
 }
 
 }  // namespace sluice::model

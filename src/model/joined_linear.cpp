@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "model/product.h"
 #include "model/row_kernel.h"
 
 namespace sluice::model {
@@ -20,6 +21,11 @@ std::vector<at::Tensor> weights_of(const JoinedLinear& p) {
   return weights;
 }
 
+// Maps of one input are computed alike.
+NumberFormat compute_of(const JoinedLinear& p) { return p.front().compute; }
+
+at::Tensor weight_input(const Linear& part) { return product_input(part.weight, part.compute); }
+
 // part(i, columns of `rows` that belong to map i)
 template <typename Part>
 void for_parts(const at::Tensor& rows, const JoinedLinear& widths, const Part& part) {
@@ -31,7 +37,7 @@ void for_parts(const at::Tensor& rows, const JoinedLinear& widths, const Part& p
   }
 }
 
-// The gradient of all products, as `before_magnitude` has that of one.
+// The gradient of all products from that of what magnitudes make of them.
 at::Tensor before_magnitudes(const JoinedLinear& p, const at::Tensor& dy) {
   if (std::ranges::none_of(p, [](const Linear& part) { return part.adapter.magnitude.defined(); })) return dy;
   at::Tensor dz = dy.clone();
@@ -59,38 +65,43 @@ at::Tensor joined_linear(const JoinedLinear& p, const at::Tensor& x) {
   std::int64_t width = 0;
   for (const Linear& part : p) width += part.weight.size(0);
   at::Tensor y = at::empty({x.size(0), width}, x.options());
+  const at::Tensor input = product_input(x, compute_of(p));
   const at::Tensor joined = join_rows(weights_of(p));
-  if (joined.defined()) at::mm_out(y, x, joined.t());
-  for_parts(y, p, [&](std::size_t i, at::Tensor columns) {
-    if (!joined.defined()) at::mm_out(columns, x, p[i].weight.t());
-    complete_linear(p[i], x, columns);
+  if (joined.defined()) product_out(y, input, product_input(joined, compute_of(p)).t());
+  for_parts(y, p, [&](std::size_t i, const at::Tensor& columns) {
+    if (!joined.defined()) product_out(columns, input, weight_input(p[i]).t());
+    complete_linear(p[i], input, columns);
   });
   return y;
 }
 
-void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const at::Tensor& dy,
+OutputGradient make_output_gradient(const JoinedLinear& p, const at::Tensor& dy) {
+  return {dy, product_input(before_magnitudes(p, dy), compute_of(p))};
+}
+
+void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const OutputGradient& d,
                           const at::Tensor& x) {
-  for_parts(dy, p, [&](std::size_t i, const at::Tensor& columns) {
-    add_magnitude_gradient(p[i], gradients[i], columns, x);
+  const at::Tensor input = product_input(x, compute_of(p));
+  for_parts(d.dy, p, [&](std::size_t i, const at::Tensor& columns) {
+    add_magnitude_gradient(p[i], gradients[i], columns, input);
     if (gradients[i].bias.defined()) add_column_sums(columns, gradients[i].bias);
   });
-  const at::Tensor dz = before_magnitudes(p, dy);
-  at::Tensor joined = join_rows(weights_of(gradients));
-  if (joined.defined()) joined.addmm_(dz.t(), x);
-  for_parts(dz, p, [&](std::size_t i, const at::Tensor& columns) {
-    at::Tensor weight = gradients[i].weight;
-    if (!joined.defined() && weight.defined()) weight.addmm_(columns.t(), x);
-    add_low_rank_gradients(p[i].adapter, gradients[i].adapter, columns, x);
+  const at::Tensor joined = join_rows(weights_of(gradients));
+  if (joined.defined()) add_product(joined, d.input.t(), input);
+  for_parts(d.input, p, [&](std::size_t i, const at::Tensor& columns) {
+    const at::Tensor& weight = gradients[i].weight;
+    if (!joined.defined() && weight.defined()) add_product(weight, columns.t(), input);
+    add_low_rank_gradients(p[i].adapter, gradients[i].adapter, columns, input);
   });
 }
 
-at::Tensor joined_backward(const JoinedLinear& p, const at::Tensor& dy) {
-  const at::Tensor dz = before_magnitudes(p, dy);
+at::Tensor joined_backward(const JoinedLinear& p, const OutputGradient& d) {
   const at::Tensor joined = join_rows(weights_of(p));
   at::Tensor dx;
-  if (joined.defined()) dx = at::mm(dz, joined);
-  for_parts(dz, p, [&](std::size_t i, const at::Tensor& columns) {
-    if (!joined.defined()) dx = i == 0 ? at::mm(columns, p[i].weight) : dx.addmm_(columns, p[i].weight);
+  if (joined.defined()) dx = product(d.input, product_input(joined, compute_of(p)));
+  for_parts(d.input, p, [&](std::size_t i, const at::Tensor& columns) {
+    if (!joined.defined() && i == 0) dx = product(columns, weight_input(p[i]));
+    if (!joined.defined() && i > 0) add_product(dx, columns, weight_input(p[i]));
     add_low_rank_backward(p[i].adapter, columns, dx);
   });
   return dx;

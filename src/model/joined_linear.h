@@ -16,13 +16,15 @@ using JoinedLinear = std::vector<Linear>;
 
 /// y in fresh memory.
 [[nodiscard]] at::Tensor joined_linear(const JoinedLinear& p, const at::Tensor& x);
+/// That of all results, side by side.
+[[nodiscard]] OutputGradient make_output_gradient(const JoinedLinear& p, const at::Tensor& dy);
 /// Adds the gradients of weights and biases into `gradients`; an undefined one is not wanted.
-void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const at::Tensor& dy,
+void add_joined_gradients(const JoinedLinear& p, const JoinedLinear& gradients, const OutputGradient& d,
                           const at::Tensor& x);
 /// Whether any of these gradients is wanted.
 [[nodiscard]] bool wants_gradient(const JoinedLinear& gradients);
 /// dx = the sum over the maps of dy_i W_i, in fresh memory.
-[[nodiscard]] at::Tensor joined_backward(const JoinedLinear& p, const at::Tensor& dy);
+[[nodiscard]] at::Tensor joined_backward(const JoinedLinear& p, const OutputGradient& d);
 
 /// Matrices [n_i, D] as one [sum n_i, D] on the same memory; undefined where they do not follow each other.
 [[nodiscard]] at::Tensor join_rows(const std::vector<at::Tensor>& matrices);

@@ -10,7 +10,7 @@
 
 namespace sluice::model {
 
-Model make_llama(const format::ModelConfig& config, Tables tables) {
+Model make_llama(const format::ModelConfig& config, const ModelChoices& choices) {
   if (config.hidden_act != "silu") {
     throw ConfigError("model.llama", "unsupported activation '" + config.hidden_act + "'", "supported is silu");
   }
@@ -26,7 +26,7 @@ Model make_llama(const format::ModelConfig& config, Tables tables) {
     const int index = static_cast<int>(model.blocks.size());
     model.blocks.push_back({std::move(block), std::move(chunks), index - 1, index});
   };
-  const std::vector<VocabularyPiece> pieces = vocabulary_pieces(config, layer_parameters(config, ""), tables);
+  const std::vector<VocabularyPiece> pieces = vocabulary_pieces(config, layer_parameters(config, ""), choices.tables);
   const auto table = [&](const std::string& chunk, const std::string& parameter) {
     const std::vector<std::int64_t> shape = {config.vocab_size, config.hidden_size};
     return add_table(model, pieces, chunk, {parameter, shape, Init::Normal, config.initializer_range});
@@ -35,12 +35,13 @@ Model make_llama(const format::ModelConfig& config, Tables tables) {
   add_block(make_embedding_block(config, pieces, "embed_tokens"), tokens);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     const std::string name = "layers." + std::to_string(i);
-    add_block(make_llama_layer(config, name), {add_chunk({name, layer_parameters(config, "model." + name + ".")})});
+    const int chunk = add_chunk({name, layer_parameters(config, "model." + name + ".")});
+    add_block(make_llama_layer(config, name, choices.compute), {chunk});
   }
   std::vector<int> head = {add_chunk({"head", {{"model.norm.weight", {config.hidden_size}, Init::Ones, 0}}})};
   if (!config.tie_word_embeddings) tokens = table("lm_head", "lm_head.weight");
   head.insert(head.end(), tokens.begin(), tokens.end());
-  add_block(make_loss_head(pieces, {Norm::Kind::Rms, config.rms_norm_eps}, "head"), std::move(head));
+  add_block(make_loss_head(pieces, {Norm::Kind::Rms, config.rms_norm_eps}, "head", choices.compute), std::move(head));
   model.blocks.back().writes = -1;
   return model;
 }

@@ -13,11 +13,11 @@ namespace {
 
 class LlamaLayer final : public DecoderLayer<MlpBranch> {
  public:
-  LlamaLayer(const format::ModelConfig& config, std::string name)
+  LlamaLayer(const format::ModelConfig& config, std::string name, NumberFormat compute)
       : DecoderLayer(std::move(name),
                      AttentionBranch({config.num_heads, config.num_kv_heads, config.head_dim},
                                      {Norm::Kind::Rms, config.rms_norm_eps}, Rope(config)),
-                     MlpBranch(config.rms_norm_eps)),
+                     MlpBranch(config.rms_norm_eps), compute),
         attention_bias_(config.attention_bias),
         mlp_bias_(config.mlp_bias) {}
 
@@ -71,8 +71,8 @@ std::vector<ParameterSpec> layer_parameters(const format::ModelConfig& config, c
   return specs;
 }
 
-std::unique_ptr<Block> make_llama_layer(const format::ModelConfig& config, std::string name) {
-  return std::make_unique<LlamaLayer>(config, std::move(name));
+std::unique_ptr<Block> make_llama_layer(const format::ModelConfig& config, std::string name, NumberFormat compute) {
+  return std::make_unique<LlamaLayer>(config, std::move(name), compute);
 }
 
 }  // namespace sluice::model

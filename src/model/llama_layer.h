@@ -9,8 +9,9 @@
 
 namespace sluice::model {
 
-/// Decoder layer; parameters as `layer_parameters` lists them.
-[[nodiscard]] std::unique_ptr<Block> make_llama_layer(const format::ModelConfig& config, std::string name);
+/// Decoder layer; parameters as `layer_parameters` lists them. `compute`: what products multiply (product.h).
+[[nodiscard]] std::unique_ptr<Block> make_llama_layer(const format::ModelConfig& config, std::string name,
+                                                      NumberFormat compute);
 
 /// The parameters of a decoder layer in order; names start with `prefix` ("model.layers.3.").
 [[nodiscard]] std::vector<ParameterSpec> layer_parameters(const format::ModelConfig& config, const std::string& prefix);

@@ -11,14 +11,19 @@
 #include "model/cross_entropy.h"
 #include "model/end_blocks.h"
 #include "model/norm.h"
+#include "model/product.h"
 
 namespace sluice::model {
 namespace {
 
 class LossHead final : public LossBlock {
  public:
-  LossHead(std::vector<VocabularyPiece> pieces, Norm norm, std::string name)
-      : name_(std::move(name)), pieces_(std::move(pieces)), norm_(norm), tile_(loss_tile(vocab_size())) {}
+  LossHead(std::vector<VocabularyPiece> pieces, Norm norm, std::string name, NumberFormat compute)
+      : name_(std::move(name)),
+        pieces_(std::move(pieces)),
+        norm_(norm),
+        compute_(compute),
+        tile_(loss_tile(vocab_size())) {}
   std::string name() const override { return name_; }
   std::string trace_key() const override { return "loss_head"; }
 
@@ -50,8 +55,11 @@ class LossHead final : public LossBlock {
     const SoftmaxTile all{shifted_targets(batch.labels, vocab_size()),
                           at::empty({kSoftmaxValues, x.size(0)}, x.options())};
     const at::Tensor memory = at::empty({largest_tile(x.size(0)) * vocab_size()}, x.options());
+    std::vector<at::Tensor> weights;
+    for (std::size_t p = 0; p < pieces_.size(); ++p) weights.push_back(as_input(parameters[num_norm() + p]));
     for_tiles(x.size(0), [&](std::int64_t row, std::int64_t n) {
-      run_tile({parameters, gradients, x.narrow(0, row, n), dx.narrow(0, row, n), part(all, row, n), scale}, memory);
+      run_tile({parameters, gradients, weights, x.narrow(0, row, n), dx.narrow(0, row, n), part(all, row, n), scale},
+               memory);
     });
     return add_losses(all, 0);
   }
@@ -104,10 +112,13 @@ class LossHead final : public LossBlock {
  private:
   struct Tile {
     std::span<const at::Tensor> parameters, gradients;
+    std::span<const at::Tensor> weights;  // of the pieces, as products take them
     at::Tensor x, dx;
     SoftmaxTile softmax;
     float scale;
   };
+
+  at::Tensor as_input(const at::Tensor& x) const { return product_input(x, compute_); }
 
   std::size_t num_norm() const { return norm_.num_parameters(); }
   std::int64_t vocab_size() const { return pieces_.back().first_row + pieces_.back().num_rows; }
@@ -133,41 +144,41 @@ class LossHead final : public LossBlock {
     return {std::move(targets), std::move(known)};
   }
 
-  // Logits of one piece in `memory`, from its element `first` on.
+  // Logits of one piece in `memory`, from its element `first` on; `y` and `weight` as products take them.
   LogitsPiece logits_of(std::size_t piece, const at::Tensor& y, const at::Tensor& weight, const at::Tensor& memory,
                         std::int64_t first) const {
     const std::int64_t width = pieces_[piece].num_rows;
-    at::Tensor logits = memory.narrow(0, first, y.size(0) * width).view({y.size(0), width});
-    at::mm_out(logits, y, weight.t());
+    const at::Tensor logits = memory.narrow(0, first, y.size(0) * width).view({y.size(0), width});
+    product_out(logits, y, weight.t());
     return {logits, pieces_[piece].first_row};
   }
 
   void run_tile(const Tile& t, const at::Tensor& memory) const {
     const NormWeights norm_weights = norm_.weights(t.parameters);
     const Norm::Result norm = norm_.forward(norm_weights, t.x);
+    const at::Tensor y = as_input(norm.y);
     std::vector<LogitsPiece> logits;
     for (std::size_t p = 0; p < pieces_.size(); ++p) {
       const std::int64_t first = t.x.size(0) * pieces_[p].first_row;
-      logits.push_back(logits_of(p, norm.y, t.parameters[num_norm() + p], memory, first));
+      logits.push_back(logits_of(p, y, t.weights[p], memory, first));
     }
     softmax_and_gradient(logits, t.softmax, t.scale);
-    for (std::size_t p = 0; p < pieces_.size(); ++p) {
-      multiply_back({logits[p].logits, norm.y, t.parameters[num_norm() + p]}, t.gradients[num_norm() + p], p == 0,
-                    t.dx);
-    }
+    for (std::size_t p = 0; p < pieces_.size(); ++p)
+      multiply_back({as_input(logits[p].logits), y, t.weights[p]}, t.gradients[num_norm() + p], p == 0, t.dx);
     norm_.backward(norm_weights, norm_.weights(t.gradients),
                    {t.x, norm.statistics, /*dy=*/t.dx, /*residual=*/{}, t.dx});
   }
 
   struct Product {
-    const at::Tensor &d_logits, &y, &weight;
+    const at::Tensor &d_logits, &y, &weight;  // as products take them
   };
-  static void multiply_back(const Product& product, at::Tensor weight_gradient, bool begins, at::Tensor dy) {
-    if (weight_gradient.defined()) weight_gradient.addmm_(product.d_logits.t(), product.y);
+  static void multiply_back(const Product& product, const at::Tensor& weight_gradient, bool begins,
+                            const at::Tensor& dy) {
+    if (weight_gradient.defined()) add_product(weight_gradient, product.d_logits.t(), product.y);
     if (begins) {
-      at::mm_out(dy, product.d_logits, product.weight);
+      product_out(dy, product.d_logits, product.weight);
     } else {
-      dy.addmm_(product.d_logits, product.weight);
+      add_product(dy, product.d_logits, product.weight);
     }
   }
 
@@ -177,9 +188,10 @@ class LossHead final : public LossBlock {
     const at::Tensor x = t.input.reshape({-1, t.input.size(2)});
     const SoftmaxTile all = all_tokens(t);
     const at::Tensor memory = at::empty({largest_tile(x.size(0)) * pieces_[piece].num_rows}, x.options());
+    const at::Tensor weight = as_input(t.parameters.back());
     for_tiles(x.size(0), [&](std::int64_t row, std::int64_t n) {
-      const at::Tensor y = norm_.forward(norm_.weights(t.parameters), x.narrow(0, row, n)).y;
-      add_to_softmax(logits_of(piece, y, t.parameters.back(), memory, 0), part(all, row, n));
+      const at::Tensor y = as_input(norm_.forward(norm_.weights(t.parameters), x.narrow(0, row, n)).y);
+      add_to_softmax(logits_of(piece, y, weight, memory, 0), part(all, row, n));
     });
     return piece + 1 < pieces_.size() ? 0 : add_losses(all, 0);
   }
@@ -194,12 +206,14 @@ class LossHead final : public LossBlock {
     const SoftmaxTile all = all_tokens(t);
     const NormWeights norm_weights = norm_.weights(t.parameters);
     const at::Tensor memory = at::empty({largest_tile(x.size(0)) * pieces_[piece].num_rows}, x.options());
+    const at::Tensor weight = as_input(t.parameters.back());
     for_tiles(x.size(0), [&](std::int64_t row, std::int64_t n) {
       const at::Tensor x_tile = x.narrow(0, row, n), dx_tile = dx.narrow(0, row, n);
       const Norm::Result norm = norm_.forward(norm_weights, x_tile);
-      const LogitsPiece logits = logits_of(piece, norm.y, t.parameters.back(), memory, 0);
+      const at::Tensor y = as_input(norm.y);
+      const LogitsPiece logits = logits_of(piece, y, weight, memory, 0);
       softmax_gradient(logits, part(all, row, n), t.scale);
-      multiply_back({logits.logits, norm.y, t.parameters.back()}, t.gradients.back(), piece == 0, dx_tile);
+      multiply_back({as_input(logits.logits), y, weight}, t.gradients.back(), piece == 0, dx_tile);
       if (piece + 1 < pieces_.size()) return;
       norm_.backward(norm_weights, norm_.weights(t.gradients),
                      {x_tile, norm.statistics, /*dy=*/dx_tile, /*residual=*/{}, dx_tile});
@@ -208,13 +222,14 @@ class LossHead final : public LossBlock {
 
   void write_logits(std::size_t piece, const NormWeights& norm_weights, const at::Tensor& weight, const at::Tensor& x,
                     const at::Tensor& logits) const {
-    at::Tensor columns = logits.narrow(1, pieces_[piece].first_row, pieces_[piece].num_rows);
-    at::mm_out(columns, norm_.forward(norm_weights, x).y, weight.t());
+    const at::Tensor columns = logits.narrow(1, pieces_[piece].first_row, pieces_[piece].num_rows);
+    product_out(columns, as_input(norm_.forward(norm_weights, x).y), as_input(weight).t());
   }
 
   std::string name_;
   std::vector<VocabularyPiece> pieces_;
   Norm norm_;
+  NumberFormat compute_;
   std::int64_t tile_;
 };
 
@@ -227,8 +242,9 @@ std::int64_t loss_tile(std::int64_t vocab_size) {
   return tile;
 }
 
-std::unique_ptr<LossBlock> make_loss_head(std::vector<VocabularyPiece> pieces, Norm norm, std::string name) {
-  return std::make_unique<LossHead>(std::move(pieces), norm, std::move(name));
+std::unique_ptr<LossBlock> make_loss_head(std::vector<VocabularyPiece> pieces, Norm norm, std::string name,
+                                          NumberFormat compute) {
+  return std::make_unique<LossHead>(std::move(pieces), norm, std::move(name), compute);
 }
 
 }  // namespace sluice::model

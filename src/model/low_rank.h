@@ -13,6 +13,8 @@ struct LowRank {
   double scale = 0;
 };
 
+// x and dy are as products take them (product.h): the others follow their dtype.
+
 /// y += scale * (x A^T) B^T. Rows of `y` may lie apart.
 void add_low_rank(const LowRank& p, const at::Tensor& x, const at::Tensor& y);
 /// Adds the gradients of A and B into `gradients`; an undefined one is not wanted.

@@ -12,6 +12,13 @@ struct MatrixPart {
   bool transposed = false;  ///< taken as its transpose
 };
 
+/// The same of bf16 numbers.
+struct NarrowMatrixPart {
+  const std::uint16_t* data;
+  std::int64_t stride;
+  bool transposed = false;
+};
+
 struct ProductSizes {
   std::int64_t m, n, k;
 };
@@ -36,5 +43,9 @@ class SequentialProducts {
 
 /// c [m,n] = a [m,k] b [k,n].
 void multiply(ProductSizes sizes, const MatrixPart& a, const MatrixPart& b, const MatrixTarget& c);
+/// c [m,n] = scale * a [m,k] b [k,n], summed in fp32: by the processor's bf16 instructions or, where it has none, more
+/// slowly by those of fp32.
+void multiply(ProductSizes sizes, const NarrowMatrixPart& a, const NarrowMatrixPart& b, const MatrixTarget& c,
+              float scale);
 
 }  // namespace sluice::model

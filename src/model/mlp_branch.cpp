@@ -39,11 +39,12 @@ at::Tensor MlpBranch::output(const MlpWeights& p, const SavedMlp& saved) const {
 
 at::Tensor MlpBranch::backward(const MlpWeights& p, const MlpWeights& g, SavedMlp saved, const at::Tensor& dy) const {
   {
-    const at::Tensor activation = linear_backward(p.down, dy);  // its gradient first
+    const OutputGradient d_y = make_output_gradient(p.down, dy);
+    const at::Tensor activation = linear_backward(p.down, d_y);  // its gradient first
     swiglu_backward_in_place(activation, gate_of(saved.gate_up), up_of(saved.gate_up));
-    add_linear_gradients(p.down, g.down, dy, activation);
+    add_linear_gradients(p.down, g.down, d_y, activation);
   }
-  const at::Tensor d_gate_up = std::exchange(saved.gate_up, {});
+  const OutputGradient d_gate_up = make_output_gradient(p.gate_up, std::exchange(saved.gate_up, {}));
   if (wants_gradient(g.gate_up)) {
     const at::Tensor normalised = rms_norm_again(saved.x, saved.rstd, p.norm);
     add_joined_gradients(p.gate_up, g.gate_up, d_gate_up, normalised);

@@ -48,12 +48,18 @@ struct Model {
 /// of a tensor.
 enum class Tables { InPieces, Whole };
 
-using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&, Tables)>;
+/// What a run decides about its model and no file says.
+struct ModelChoices {
+  Tables tables = Tables::InPieces;
+  NumberFormat compute = NumberFormat::Fp32;  ///< or Bf16: what products with weights multiply (product.h)
+};
+
+using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&, const ModelChoices&)>;
 
 /// Every known architecture, by the `model_type` of its Hugging Face configuration.
 [[nodiscard]] std::span<const ModelRow> model_catalog();
 /// The model that `config` describes. Throws ConfigError for an unknown type or values that it does not support.
-[[nodiscard]] Model make_model(const format::ModelConfig& config, Tables tables = Tables::InPieces);
+[[nodiscard]] Model make_model(const format::ModelConfig& config, const ModelChoices& choices = {});
 
 /// A block's parameters in the order in which its functions take them.
 [[nodiscard]] std::vector<ParameterPlace> parameter_places(const Model& model, const BlockEntry& entry);

@@ -25,6 +25,7 @@ Buffer chunk_buffer(BufferKind kind, int chunk, std::int64_t first, std::int64_t
 BufferTable::BufferTable(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices) {
   for (int chunk = 0; chunk < static_cast<int>(trace.chunks.size()); ++chunk) {
     add_weights(trace, recipe, chunk);
+    add_residual(trace, recipe, chunk);
     add_moments(trace, recipe, choices, chunk);
   }
   Bytes widest = 0;
@@ -78,6 +79,18 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   part.shard = true;
   parts_.push_back(trained ? add(part) : -1);
   reduced_.push_back(!trained || sharding.gradients() ? parts_.back() : add(gradient));
+}
+
+// Signs of the whole: this rank's and, where each makes the whole sum, all others' beside them; else those that it gets
+// for its part, which are as many again.
+void BufferTable::add_residual(const StepTrace& trace, const Recipe& recipe, int chunk) {
+  const bool keeps = recipe.keeps_residuals() && trace.chunks[chunk].trained;
+  const std::int64_t elements = trace.chunks[chunk].num_elements;
+  residuals_.push_back(keeps ? add(chunk_buffer(BufferKind::Residual, chunk, 0, elements, true)) : -1);
+  Buffer signs = chunk_buffer(BufferKind::Signs, chunk, 0, elements, false);
+  const int copies = recipe.sharding.states() ? 2 : recipe.sharding.num_ranks;
+  signs.bytes = round_up(copies * stored_bytes(NumberFormat::OneBit, elements), kPage);
+  signs_.push_back(keeps ? add(signs) : -1);
 }
 
 // Slices of `most` elements; or, where one rank has them, of as many whole tensors as that allows where updates need

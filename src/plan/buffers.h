@@ -1,5 +1,5 @@
 // The numbering of a plan's buffers: weights, gradients, moment slices, boundaries and their gradients, saved
-// activations, scratch, caches.
+// activations, scratch, caches, residuals.
 #pragma once
 #include <span>
 #include <vector>
@@ -28,6 +28,9 @@ class BufferTable {
   [[nodiscard]] BufferId reduced_gradient(int chunk) const {
     return reduced_.empty() ? gradients_[chunk] : reduced_[chunk];
   }
+  /// What this rank has not sent of the chunk's gradients, and what ranks send of one. -1: it is sent whole.
+  [[nodiscard]] BufferId residual(int chunk) const { return residuals_[chunk]; }
+  [[nodiscard]] BufferId signs(int chunk) const { return signs_[chunk]; }
   /// -1: no tensor of the chunk has any of it.
   [[nodiscard]] BufferId moment(int chunk, int moment, int slice) const {
     return moments_[chunk][static_cast<std::size_t>(slice * num_moments_[chunk] + moment)];
@@ -52,12 +55,14 @@ class BufferTable {
   BufferId add(Buffer buffer);
   BufferId add_whole_moment(int chunk, int moment, Bytes bytes);
   void add_weights(const StepTrace& trace, const Recipe& recipe, int chunk);
+  void add_residual(const StepTrace& trace, const Recipe& recipe, int chunk);
   void cut(const Chunk& chunk, const Recipe& recipe, std::int64_t most);
   void add_moments(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices, int chunk);
   void add_saved(const StepTrace& trace, const Recipe& recipe, const StepChoices& choices);
 
   std::vector<Buffer> buffers_;
   std::vector<BufferId> weights_, gathered_, gradients_, odd_gradients_, parts_, reduced_, boundary_gradients_, caches_;
+  std::vector<BufferId> residuals_, signs_;
   std::vector<std::vector<BufferId>> moments_, boundaries_, scratches_;
   std::vector<std::vector<std::vector<BufferId>>> saved_;
   std::vector<int> num_moments_, num_slices_;

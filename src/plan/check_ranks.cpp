@@ -1,7 +1,7 @@
 // Ranks: what computations read is whole and of the latest update, what norms and updates read is summed over all ranks
-// exactly once (in groups: within the group, then across), only sums are sent in fewer bits than they have, and every
-// decision that a norm makes is made from a norm that all ranks agree on. All ranks play one list, so an exchange may
-// be skipped only for a reason that is the same everywhere.
+// exactly once (in groups: within the group, then across), only sums are sent in fewer bits than they have, of what is
+// sent in one bit the rest is kept, and every decision that a norm makes is made from a norm that all ranks agree on.
+// All ranks play one list, so an exchange may be skipped only for a reason that is the same everywhere.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -70,11 +70,14 @@ class RankCheck {
     const Action& action = plan_.actions[i];
     if (action.skip != SkipWhen::Never && action.skip != SkipWhen::NoUpdate)
       report_.add(i, -1, "an exchange is skipped for a reason that ranks may not share");
-    if (action.slots.empty() || action.slots.size() > 2) {
+    const bool keeps = action.wire == NumberFormat::OneBit;
+    const std::size_t beside = keeps ? 2 : 0;  // what is sent, what is kept
+    if (action.slots.size() <= beside || action.slots.size() > 2 + beside) {
       report_.add(i, -1, "expected one slot, or two of a part and the whole");
       return;
     }
-    if (action.slots.size() == 2) check_sizes(i);
+    if (keeps) check_residual(i);
+    if (action.slots.size() == 2 + beside) check_sizes(i);
     if (plan_.sharding.fixed_order && buffer_of(action.slots[0]).kind == BufferKind::Gradient) return;
     if ((action.among == Among::All) == plan_.sharding.is_grouped())
       report_.add(i, -1, "is among other ranks than those that divide the state, or hold the same part of it");
@@ -114,6 +117,21 @@ class RankCheck {
     const Buffer &part = a.shard ? a : b, &whole = a.shard ? b : a;
     if (!part.shard || whole.shard || part.num_elements * plan_.sharding.ranks_per_group() != whole.num_elements)
       report_.add(i, -1, "the ranks' parts do not make the whole");
+  }
+
+  void check_residual(std::int32_t i) {
+    const Action& action = plan_.actions[i];
+    const Slot &kept = action.slots.back(), &sent = action.slots[action.slots.size() - 2];
+    const Buffer &residual = buffer_of(kept), &signs = buffer_of(sent), &whole = buffer_of(action.slots[0]);
+    const bool fits = residual.chunk == whole.chunk && residual.num_elements == whole.num_elements && !residual.shard;
+    if (residual.kind != BufferKind::Residual || !residual.persistent || !fits || kept.access != Access::ReadWrite)
+      report_.add(i, kept.buffer, "does not keep what is not sent of the gradient");
+    const Bytes copies = action.kind == ActionKind::AllReduce ? plan_.sharding.num_ranks : 2;
+    if (signs.kind != BufferKind::Signs || sent.access != Access::Write ||
+        signs.bytes < copies * stored_bytes(NumberFormat::OneBit, whole.num_elements))
+      report_.add(i, sent.buffer, "has no room for what ranks send");
+    if (action.kind == ActionKind::AllGather || action.among != Among::All)
+      report_.add(i, -1, "sends one bit of each number where no gradients of all ranks are summed");
   }
 
   void compute(std::int32_t i) {

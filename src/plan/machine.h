@@ -42,11 +42,12 @@ struct SizeRate {
 
 /// Speed of the place where block math runs. The curves may be empty: then the one rate beside them holds for all.
 struct ComputeRate {
-  Flops matmul = 0;           ///< FLOP/s of large products in the compute dtype
+  Flops matmul = 0;           ///< FLOP/s of large products of fp32 numbers
   Flops attention = 0;        ///< FLOP/s of the fused attention kernel
   BytesPerSecond memory = 0;  ///< bytes/s of element-wise operators that no cache holds
   Seconds launch = 0;         ///< fixed cost per operator
-  std::vector<ShapeRate> products = {};
+  Flops narrow_matmul = 0;    ///< FLOP/s of large products of bf16 numbers, summed in fp32; 0: as of fp32 numbers
+  std::vector<ShapeRate> products = {}, narrow_products = {};
   std::vector<ShapeRate> attention_forward = {}, attention_backward = {};
   std::vector<SizeRate> memory_by_size = {};  ///< ascending sizes
 };

@@ -37,6 +37,10 @@ const char* name(BufferKind kind) {
       return "gathered weight";
     case BufferKind::Cache:
       return "cache";
+    case BufferKind::Residual:
+      return "residual";
+    case BufferKind::Signs:
+      return "signs";
   }
   return "?";
 }

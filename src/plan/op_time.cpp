@@ -28,6 +28,13 @@ Seconds math_time(const OpCost& op, std::span<const ShapeRate> points, Flops oth
   return std::max(at_rate(op.flops, otherwise), memory_time(op.bytes, rate));
 }
 
+// On a machine of which nobody said how fast it multiplies bf16 numbers: like fp32 ones.
+Seconds narrow_product_time(const OpCost& op, const ComputeRate& rate) {
+  const bool known = !rate.narrow_products.empty() || rate.narrow_matmul > 0;
+  return known ? math_time(op, rate.narrow_products, rate.narrow_matmul, rate)
+               : math_time(op, rate.products, rate.matmul, rate);
+}
+
 }  // namespace
 
 Flops rate_at(std::span<const ShapeRate> points, const ShapeRate& shape) {
@@ -57,6 +64,8 @@ Seconds predict_op(const OpCost& op, const ComputeRate& rate) {
   switch (op.kind) {
     case OpClass::MatMul:
       return math_time(op, rate.products, rate.matmul, rate) + rate.launch;
+    case OpClass::NarrowMatMul:
+      return narrow_product_time(op, rate) + rate.launch;
     case OpClass::Attention:
       return math_time(op, rate.attention_forward, rate.attention, rate) + rate.launch;
     case OpClass::AttentionBackward:

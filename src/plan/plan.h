@@ -12,7 +12,19 @@
 
 namespace sluice::plan {
 
-enum class BufferKind { Weight, Moment, Gradient, Boundary, BoundaryGradient, Saved, Scratch, Cache, Gathered };
+enum class BufferKind {
+  Weight,
+  Moment,
+  Gradient,
+  Boundary,
+  BoundaryGradient,
+  Saved,
+  Scratch,
+  Cache,
+  Gathered,
+  Residual,
+  Signs
+};
 [[nodiscard]] const char* name(BufferKind kind);
 
 using BufferId = std::int32_t;
@@ -20,13 +32,14 @@ using BufferId = std::int32_t;
 /// What tiers store and actions move: a contiguous range of bytes. A weight or gradient buffer is a whole chunk (or a
 /// rank's shard of it), a moment buffer one slice of one moment of a chunk (or all of it), a boundary one block edge of
 /// one micro-batch, a saved buffer one class of activations of one block and micro-batch, a scratch buffer what a
-/// block's segments leave for those after them, a gathered buffer a chunk's weights made whole from the ranks' shards.
+/// block's segments leave for those after them, a gathered buffer a chunk's weights made whole from the ranks' shards,
+/// a residual what this rank has not sent of a chunk's gradients so far, a signs buffer what ranks send of one.
 struct Buffer {
   BufferKind kind = BufferKind::Weight;
-  int chunk = -1;                                    ///< Weight, Moment, Gradient, Gathered
+  int chunk = -1;                                    ///< Weight, Moment, Gradient, Gathered, Residual, Signs
   int moment = -1;                                   ///< Moment: which of the rule's states
   int slice = -1;                                    ///< Moment: which slice of the chunk; -1: all of it
-  std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk (Weight, Moment, Gradient, Gathered)
+  std::int64_t first_element = 0, num_elements = 0;  ///< range of the chunk, where it is of one
   /// The range is of the rank's own part of the chunk; `first_element` counts from that part's start until
   /// `take_shard` has made the plan a rank's.
   bool shard = false;
@@ -36,7 +49,7 @@ struct Buffer {
   int saved_class = -1;                      ///< Saved
   Bytes bytes = 0;                           ///< a multiple of 4096 (8192: of weights of 16 bits)
   NumberFormat stored = NumberFormat::Fp32;  ///< Weight: on disk fewer bits may stand for an fp32 number
-  bool persistent = false;                   ///< belongs to the training state: lives across steps (weights, moments)
+  bool persistent = false;                   ///< belongs to the training state: weights, moments, residuals
   /// Bytes of a copy on the disk tier, a multiple of 4096.
   [[nodiscard]] Bytes bytes_on_disk() const {
     return stored == NumberFormat::Fp32 ? bytes : round_up(stored_bytes(stored, bytes / Bytes{sizeof(float)}), 4096);
@@ -54,7 +67,8 @@ enum class ActionKind {
   ReduceNorm,     ///< sum of squares of one chunk's gradient; after the last one the step's norm is known
   Update,         ///< the rule on one slice of one chunk, or one of its passes that measure before
   AllGather,      ///< a chunk's weights from the ranks' parts: {part, whole}, or in place
-  ReduceScatter,  ///< a chunk's gradient, each rank its own part of the sum: {whole, part}, or in place
+  ReduceScatter,  ///< a chunk's gradient, each rank its own part of the sum: {whole, part}, or in place; in 1 bit
+                  ///< {..., signs, residual}, as AllReduce
   AllReduce,      ///< a chunk's gradient; without slots: ranks agree on norms and losses so far
   AllToAll,
   Broadcast,  ///< on the compute lane: sums over tensors that ranks divide, from the rank that finished them to all

@@ -70,6 +70,7 @@ PlanBuilder::PlanBuilder(const StepTrace& trace, const Machine& machine, const P
   } else if (request.with_evaluate || request.forward_only) {
     keep_clear(Variant::Evaluate, {});
   }
+  if (!request.forward_only && !trace.updates.empty()) keep_clear(Variant::Flush, {});
 }
 
 void PlanBuilder::keep_clear(Variant variant, const StepChoices& choices) {
@@ -243,11 +244,12 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
   if (row.kind == ActionKind::ReduceNorm)
     return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
   if (row.lane == Lane::Communication) {
-    const bool narrow = row.wire != NumberFormat::Fp32;  // made 16 bits wide, and fp32 again
-    const Bytes touched = narrow ? 3 * step.buffers[row.uses.front().buffer].bytes : 0;
+    const bool narrow = row.wire != NumberFormat::Fp32;  // made 16 bits wide, and fp32 again; or with its residual
+    const int passes = row.wire == NumberFormat::OneBit ? 4 : 3;
+    const Bytes touched = narrow ? passes * step.buffers[row.uses.front().buffer].bytes : 0;
     const Sharding& sharding = request_.recipe.sharding;
     const Network links = links_among(machine_.network, sharding, row.among);
-    const int rounds = row.kind == ActionKind::AllReduce ? 2 : 1;
+    const int rounds = row.kind == ActionKind::AllReduce && row.wire != NumberFormat::OneBit ? 2 : 1;
     return exchange_seconds(links, sharding.members(row.among), row.bytes, rounds) +
            at_rate(touched, machine_.compute.memory);
   }

@@ -291,6 +291,10 @@ class StepEmitter {
     const bool in_parts = sharding.states() || sharding.is_grouped(), in_place = !sharding.gradients();
     sum(in_parts ? ActionKind::ReduceScatter : ActionKind::AllReduce, chunk, sharing());
     if (!in_place) rows_.back().uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Write});
+    if (recipe_.keeps_residuals()) {
+      rows_.back().uses.push_back({buffers_.signs(chunk), 0, Access::Write});
+      rows_.back().uses.push_back({buffers_.residual(chunk), 0, Access::ReadWrite});
+    }
     if (!sharding.is_grouped()) return;
     sum(ActionKind::AllReduce, chunk, Among::Replicas);
     if (!sharding.states()) sum(ActionKind::AllGather, chunk, Among::Group);
@@ -337,8 +341,9 @@ class StepEmitter {
     const int ranks = recipe_.sharding.members(among);
     std::int64_t elements = trace_.chunks[chunk].num_elements;
     if (among == Among::Replicas) elements /= recipe_.sharding.ranks_per_group();
-    const Bytes whole = elements * Bytes{wire == NumberFormat::Fp32 ? 4 : 2};
-    const Bytes times = kind != ActionKind::AllReduce ? 1 : whole <= kSmallSum ? ranks : 2;
+    const Bytes whole = stored_bytes(wire, elements);
+    const bool each_sums = whole <= kSmallSum || wire == NumberFormat::OneBit;
+    const Bytes times = kind != ActionKind::AllReduce ? 1 : each_sums ? ranks : 2;
     row.bytes = times * whole * (ranks - 1) / ranks;
     return row;
   }

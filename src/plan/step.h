@@ -44,6 +44,9 @@ struct Recipe {
   bool clamps = false;                       ///< updates cut the gradient's elements in place
   Sharding sharding = {};                    ///< num_micro_batches are those of one rank
   NumberFormat reduce = NumberFormat::Fp32;  ///< what ranks send of each gradient
+  /// OneBit: each rank keeps what it has not sent of its gradients. Not in the fixed order, in groups or with a second
+  /// pass.
+  [[nodiscard]] bool keeps_residuals() const { return reduce == NumberFormat::OneBit && sharding.num_ranks > 1; }
 };
 
 /// Choices that change memory and time but never a bit of the result.

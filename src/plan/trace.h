@@ -19,10 +19,10 @@ struct AllocationEvent {
   Bytes bytes = 0;      ///< > 0: allocation of that many bytes (already rounded as the allocator rounds); 0: release
 };
 
-/// What bounds an operator: matrix units or memory.
-enum class OpClass { MatMul, Attention, AttentionBackward, Memory };
+/// What bounds an operator: matrix units or memory. NarrowMatMul multiplies bf16 numbers and sums in fp32.
+enum class OpClass { MatMul, NarrowMatMul, Attention, AttentionBackward, Memory };
 
-/// Cost of one operator call. `m`, `n`, `k` are set for MatMul (m x k times k x n, batch folded into m) and attention
+/// Cost of one operator call. `m`, `n`, `k` are set for products (m x k times k x n, batch folded into m) and attention
 /// (m positions, n heads of all sequences, k elements per head).
 struct OpCost {
   OpClass kind = OpClass::Memory;

@@ -67,10 +67,12 @@ std::vector<plan::SizeRate> read_sizes(ObjectReader& owner, const char* key) {
 
 Json compute_json(const plan::ComputeRate& rate) {
   return {{"matmul_flops", rate.matmul},
+          {"bf16_matmul_flops", rate.narrow_matmul},
           {"attention_flops", rate.attention},
           {"memory_bytes_per_second", rate.memory},
           {"launch_seconds", rate.launch},
           {"products", shapes_json(rate.products)},
+          {"bf16_products", shapes_json(rate.narrow_products)},
           {"attention_forward", shapes_json(rate.attention_forward)},
           {"attention_backward", shapes_json(rate.attention_backward)},
           {"memory_by_size", sizes_json(rate.memory_by_size)}};
@@ -82,7 +84,9 @@ plan::ComputeRate read_compute(const nlohmann::json& json, const std::string& wh
                          .attention = reader.number("attention_flops", 1),
                          .memory = reader.number("memory_bytes_per_second", 1),
                          .launch = reader.number("launch_seconds", 0, 60)};
+  rate.narrow_matmul = reader.number_or("bf16_matmul_flops", 0, 0);
   rate.products = read_shapes(reader, "products");
+  rate.narrow_products = read_shapes(reader, "bf16_products");
   rate.attention_forward = read_shapes(reader, "attention_forward");
   rate.attention_backward = read_shapes(reader, "attention_backward");
   rate.memory_by_size = read_sizes(reader, "memory_by_size");

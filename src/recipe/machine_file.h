@@ -44,8 +44,8 @@ using MachineRow = CatalogRow<MachineFigures>;
 /// All shipped machines, as `sluice list machines` prints them.
 std::span<const MachineRow> machine_catalog();
 
-/// {Device, Host, Disk}, or {Host, Disk} without a card. Products on a card are those of fp32 numbers, in TF32 where it
-/// has that.
+/// {Device, Host, Disk}, or {Host, Disk} without a card. Products of fp32 numbers on a card are in TF32 where it has
+/// that; those of bf16 numbers then go at its 16-bit rate.
 plan::Machine make_machine(std::string_view name, const MachineFigures& figures);
 
 /// Makes the machine one rank's of a node with `ranks_per_node` of them. What has a card is one rank's already; ranks

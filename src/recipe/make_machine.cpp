@@ -47,6 +47,7 @@ plan::Network card_network(const MachineFigures& figures) {
 void add_device(plan::Machine& machine, const MachineFigures& figures) {
   const CardFigures& card = figures.card;
   const Flops products = card.tf32 > 0 ? card.tf32 : card.fp32;
+  const Flops narrow = card.tf32 > 0 ? card.half : 0;  // cards before TF32 have fp16 units and none for bf16
   machine.tiers.push_back({.kind = plan::TierKind::Device,
                            .capacity = card.memory - kDeviceContext,
                            .down = card.link,
@@ -55,7 +56,8 @@ void add_device(plan::Machine& machine, const MachineFigures& figures) {
   machine.compute = {.matmul = products * kDeviceMatmulShare,
                      .attention = products * kDeviceAttentionShare,
                      .memory = card.bandwidth * kBandwidthShare,
-                     .launch = 5e-6};
+                     .launch = 5e-6,
+                     .narrow_matmul = narrow * kDeviceMatmulShare};
   machine.update_tier = 1;
   machine.network = card_network(figures);
 }
@@ -89,8 +91,10 @@ void take_rate_share(plan::Machine& machine, double of_cores, double of_links) {
   const auto scale = [](double share, auto&... rates) { ((rates *= share), ...); };
   for (plan::Tier& tier : machine.tiers) scale(of_links, tier.down, tier.up, tier.down_both, tier.up_both);
   plan::ComputeRate& compute = machine.compute;
-  scale(of_cores, compute.matmul, compute.attention, compute.memory, machine.update_memory, machine.norm_memory);
-  for (auto* curve : {&compute.products, &compute.attention_forward, &compute.attention_backward})
+  scale(of_cores, compute.matmul, compute.narrow_matmul, compute.attention, compute.memory, machine.update_memory,
+        machine.norm_memory);
+  for (auto* curve :
+       {&compute.products, &compute.narrow_products, &compute.attention_forward, &compute.attention_backward})
     for (plan::ShapeRate& point : *curve) scale(of_cores, point.rate);
   for (plan::SizeRate& point : compute.memory_by_size) scale(of_cores, point.rate);
 }

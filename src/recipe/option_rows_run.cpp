@@ -109,6 +109,8 @@ constexpr std::array<Spelling<ActivationMode>, 4> kActivations = {{{ActivationMo
                                                                    {ActivationMode::Recompute, "recompute"}}};
 constexpr std::array<Spelling<ReduceOrder>, 2> kReduceOrders = {
     {{ReduceOrder::Ranks, "ranks"}, {ReduceOrder::Fixed, "fixed"}}};
+constexpr std::array<Spelling<GradientCompression>, 2> kCompressions = {
+    {{GradientCompression::None, "none"}, {GradientCompression::OneBit, "1bit"}}};
 constexpr std::array<Spelling<ScheduleOrder>, 2> kOrders = {
     {{ScheduleOrder::Vertical, "vertical"}, {ScheduleOrder::Horizontal, "horizontal"}}};
 
@@ -282,6 +284,13 @@ std::vector<OptionRow> execution_rows() {
                  {.argument = "ranks|fixed",
                   .help = "gradients are summed rank by rank; or micro-batch by micro-batch, exchanging each: the same "
                           "bits for any number of ranks"}),
+      choice_row("gradient-compression", &Settings::gradient_compression,
+                 std::span<const Spelling<GradientCompression>>(kCompressions),
+                 {.argument = "none|1bit",
+                  .help = "ranks send signs and a magnitude for each 256 numbers of a gradient, and keep the rest for "
+                          "the next step"}),
+      integer_row("compression-warmup-steps", &Settings::compression_warmup_steps, {0, std::int64_t{1} << 40},
+                  {.argument = "N", .help = "steps before --gradient-compression begins"}),
       text_row("deepspeed", &Settings::deepspeed,
                {.argument = "FILE",
                 .help = "a DeepSpeed config.json (`sluice list deepspeed`); flags and --config win",

@@ -26,6 +26,7 @@ enum class NanPolicy { Skip, Stop };
 enum class ActivationMode { Auto, Keep, Spill, Recompute };
 enum class ScheduleOrder { Vertical, Horizontal };
 enum class ReduceOrder { Ranks, Fixed };
+enum class GradientCompression { None, OneBit };
 
 /// Parameters whose names match a glob, and what is theirs.
 struct ParamGroup {
@@ -125,7 +126,9 @@ struct Settings {
   std::optional<int> zero_stage;
   std::optional<int> zero_shard_size;  ///< ranks of a group; absent: all
   ReduceOrder reduce_order = ReduceOrder::Ranks;
-  std::string deepspeed;  ///< a file, while settings are read
+  GradientCompression gradient_compression = GradientCompression::None;
+  std::int64_t compression_warmup_steps = 0;  ///< in which it does nothing yet
+  std::string deepspeed;                      ///< a file, while settings are read
 
   // Checkpoints and evaluation.
   std::optional<std::int64_t> save_steps;  ///< absent: at the end only

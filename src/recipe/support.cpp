@@ -129,10 +129,6 @@ void check_rule(const Settings& settings) {
 }
 
 void check_precision(const Settings& settings) {
-  const auto check = [](const char* flag, const std::optional<DType>& dtype) {
-    if (dtype && *dtype != DType::Fp32)
-      refuse(std::string("--") + flag + " " + name(*dtype), std::string("--") + flag + " fp32");
-  };
   const optim::WeightPrecision precision =
       settings.base_optimizer.empty() ? weight_precision(settings) : model_precision(settings);
   if (precision.master == optim::Master::Split && precision.weights != DType::Bf16)
@@ -147,7 +143,7 @@ void check_precision(const Settings& settings) {
                       "the rule's states have 8 bits, got " + std::string(name(*settings.moments_dtype)),
                       "leave one of them out");
   }
-  check("compute-dtype", settings.compute_dtype);
+  if (compute_format(settings) == DType::Fp16) refuse("--compute-dtype fp16", "--compute-dtype bf16 or fp32");
   const bool rounds_weights = precision.weights == DType::Bf16 && precision.master == optim::Master::None;
   if (settings.stochastic_rounding.value_or(false) && settings.moments_dtype != DType::Bf16 && !rounds_weights)
     refuse("--stochastic-rounding", "it with --moments-dtype bf16, or with bf16 weights and --master-dtype none");
@@ -180,14 +176,6 @@ void check_adapter(const Settings& settings) {
   if (shaped && kind.empty()) log_warning("--lora-... options have no effect without --adapter lora");
 }
 
-// What ranks hand on of whole tensors goes among all of them, not within a group.
-void check_sharding(const Settings& settings) {
-  if (!sharding(settings).states() || !sharding(settings).is_grouped()) return;
-  if (const auto rule = rule_of_whole_tensors(settings))
-    refuse(*rule + ", which looks at whole tensors, with --zero-shard-size",
-           "--zero-stage 0, or share out among all ranks");
-}
-
 void check_restarts(const Settings& settings) {
   if (settings.restarts == 0) return;
   if (settings.resume != "auto")
@@ -209,11 +197,29 @@ void check_groups_of_ranks(const Settings& settings) {
                     "expected a divisor of " + std::to_string(ranks) + ", got " + std::to_string(size));
 }
 
+// What is left over of a gradient belongs to one rank's whole one, made once a step, in one unit.
+void check_compression(const Settings& settings) {
+  if (settings.gradient_compression == GradientCompression::None) {
+    if (settings.compression_warmup_steps > 0)
+      log_warning("--compression-warmup-steps has no effect without --gradient-compression");
+    return;
+  }
+  if (num_ranks(settings) <= 1) return log_warning("--gradient-compression has no effect on one rank");
+  const auto refuse_with = [](bool given, const char* other, const char* use) {
+    if (given) refuse(std::string("--gradient-compression with ") + other, use);
+  };
+  refuse_with(settings.reduce_dtype.has_value(), "--reduce-dtype", "one of them");
+  refuse_with(settings.reduce_order == ReduceOrder::Fixed, "--reduce-order fixed", "--reduce-order ranks");
+  refuse_with(settings.zero_shard_size.has_value(), "--zero-shard-size", "--zero-stage among all ranks");
+  refuse_with(update_when(settings) == plan::UpdateWhen::SecondPass, "--clip-mode two-pass", "--clip-mode global");
+  refuse_with(settings.loss_scale == "dynamic", "--loss-scale dynamic", "a --loss-scale that stays");
+}
+
 void check_execution(const Settings& settings) {
   check_restarts(settings);
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   check_groups_of_ranks(settings);
-  check_sharding(settings);
+  check_compression(settings);
   if (!sharding(settings).is_parallel() || !device_choice(settings).emulated) return;
   const bool many = num_ranks(settings) > 1;
   refuse(many ? "--device emulated with several ranks" : "--device emulated with --reduce-order fixed",
@@ -248,27 +254,6 @@ plan::Sharding sharding(const Settings& settings) {
           .stage = ranks > 1 ? settings.zero_stage.value_or(1) : 1,  // of one nothing becomes less
           .group_size = settings.zero_shard_size.value_or(0),
           .fixed_order = settings.reduce_order == ReduceOrder::Fixed};
-}
-
-namespace {
-
-std::optional<std::string> first_rule(const Settings& settings, bool (*which)(const optim::UpdateRule&)) {
-  check_rule_name(settings.optimizer);
-  if (which(*optim::make_rule(settings.optimizer, rule_options(settings)))) return "--optimizer " + settings.optimizer;
-  if (!settings.base_optimizer.empty() &&
-      which(*optim::make_rule(settings.base_optimizer, base_rule_options(settings))))
-    return "--base-optimizer " + settings.base_optimizer;
-  return std::nullopt;
-}
-
-}  // namespace
-
-// States of which some are sums or small tensors belong to whole tensors, and so do rules that measure them.
-std::optional<std::string> rule_of_whole_tensors(const Settings& settings) {
-  return first_rule(settings, [](const optim::UpdateRule& rule) {
-    const auto whole = [](const optim::StateSpec& state) { return !optim::is_sliced(state.extent); };
-    return rule.measuring().passes > 0 || rule.orthogonalizes() || std::ranges::any_of(rule.states(), whole);
-  });
 }
 
 void check_supported(const Settings& settings) {
@@ -347,6 +332,13 @@ optim::RuleOptions rule_options(const Settings& settings) {
 }
 
 bool has_adapter(const Settings& settings) { return !settings.adapter.empty() || !settings.adapter_path.empty(); }
+
+DType sent_gradients(const Settings& settings) {
+  if (settings.gradient_compression == GradientCompression::OneBit) return DType::OneBit;
+  return settings.reduce_dtype.value_or(DType::Fp32);
+}
+
+DType compute_format(const Settings& settings) { return settings.compute_dtype.value_or(DType::Fp32); }
 
 DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
 

@@ -28,10 +28,8 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] int num_ranks(const Settings& settings);
 /// `--zero-stage` over all ranks, in groups of `--zero-shard-size`.
 [[nodiscard]] plan::Sharding sharding(const Settings& settings);
-
-/// The flag and the name of a rule that looks at whole tensors, of which ranks hand sums or parts on; nullopt: none of
-/// the run's rules does.
-[[nodiscard]] std::optional<std::string> rule_of_whole_tensors(const Settings& settings);
+/// `--reduce-dtype`, or OneBit with `--gradient-compression 1bit`.
+[[nodiscard]] DType sent_gradients(const Settings& settings);
 
 /// `--activations` as the planner names it.
 [[nodiscard]] plan::Activations plan_activations(const Settings& settings);
@@ -46,6 +44,8 @@ void check_required(const Settings& settings, std::string_view verb);
                                                                   std::string_view model_type);
 
 [[nodiscard]] bool has_adapter(const Settings& settings);
+/// What products with weights multiply.
+[[nodiscard]] DType compute_format(const Settings& settings);
 /// Of weights that no update changes.
 [[nodiscard]] DType stored_weights(const Settings& settings);
 /// Of trained weights and what updates keep beside them. An adapter's are fp32, as PEFT has them.

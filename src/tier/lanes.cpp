@@ -108,6 +108,7 @@ void MoveLane::run() {
 
 void MoveLane::play(const Period& period) {
   const auto count = static_cast<std::int32_t>(period.plan->actions.size());
+  mover_->begin(period);
   for (std::int32_t i = 0; i < count; ++i) {
     const plan::Action& action = period.plan->actions[i];
     if (action.lane != lane_) continue;

@@ -23,6 +23,7 @@ struct Period {
   const plan::Plan* plan = nullptr;
   std::int64_t number = 0;   ///< since the lanes last started afresh; the first has no period before it
   bool apply_update = true;  ///< false: actions that skip without an update are skipped
+  bool compresses = true;    ///< false: what ranks may send in one bit is sent whole
   std::chrono::steady_clock::time_point start;
   std::vector<plan::Span>* spans = nullptr;  ///< one per action; each lane fills in its own
 

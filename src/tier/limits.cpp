@@ -146,6 +146,11 @@ int physical_cores(const SystemRoots& roots) {
   return std::clamp(cpu_quota(roots).value_or(allowed), 1, allowed);
 }
 
+bool has_bf16_products() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") != 0;
+}
+
 std::string cpu_model(const SystemRoots& roots) {
   const std::optional<std::string> text = read_small_file(roots.proc / "cpuinfo");
   const auto value = text ? value_of(*text, "model name") : std::nullopt;

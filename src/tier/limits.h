@@ -52,6 +52,9 @@ ProcessWork process_work();
 /// (rounded up). At least 1.
 int physical_cores(const SystemRoots& roots = {});
 
+/// Whether this processor has instructions that multiply bf16 numbers and sum in fp32 (AVX512_BF16, which AMX implies).
+bool has_bf16_products();
+
 /// The processor as it names itself in /proc/cpuinfo; "cpu" when it does not.
 std::string cpu_model(const SystemRoots& roots = {});
 

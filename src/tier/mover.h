@@ -15,10 +15,14 @@ namespace sluice::tier {
 /// Where each arena tier's memory begins, fastest first.
 using ArenaBases = std::vector<std::byte*>;
 
+struct Period;
+
 /// For one thread. Memory, store and objects are borrowed.
 class Mover {
  public:
   virtual ~Mover();
+  /// The moves that follow are of this period.
+  virtual void begin(const Period& /*period*/) {}
   /// Plays a fetch or write_back of `buffer`. Returns when the bytes have arrived. Throws IoError, FormatError, and
   /// InternalError for slots that name no place.
   virtual void move(const plan::Action& action, const plan::Buffer& buffer) = 0;

@@ -5,15 +5,18 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <array>
+#include <compare>
 #include <set>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "format/presets.h"
 #include "model/cpu_allocator.h"
 #include "model/model.h"
+#include "model/product.h"
 #include "model/tracer.h"
 #include "recipe/device.h"
+#include "recipe/support.h"
 #include "tier/limits.h"
 #include "tier/mover.h"
 
@@ -25,25 +28,30 @@ namespace {
 constexpr Bytes kGrowth = 4 * MiB, kDiskGrowth = 14 * MiB;
 
 // Matrix products large enough that the library makes all of its buffers, then every block's computations.
-void warm_kernels() {
+void warm_kernels(recipe::DType compute) {
   {
-    const at::Tensor a = at::ones({1024, 1024});
-    at::mm(a, a.t());
-    at::mm(a.t(), a);
-    at::addmm(a, a, a);
+    const at::Tensor ones = at::ones({1024, 1024}), a = model::product_input(ones, compute);
+    (void)model::product(a, a.t());
+    (void)model::product(a.t(), a);
+    (void)model::product_plus(ones, a, a);
   }
-  const model::Model tiny = model::make_model(format::preset_config("llama-tiny"));
+  const model::Model tiny = model::make_model(format::preset_config("llama-tiny"), {.compute = compute});
   for (std::size_t block = 0; block < tiny.blocks.size(); ++block)
     (void)model::trace_block(tiny, static_cast<int>(block), {2, 64}, c10::DeviceType::CPU);
 }
 
-using ProductShape = std::array<std::int64_t, 3>;  // m, k, n
+struct ProductShape {
+  std::int64_t m, k, n;
+  bool narrow;
+  auto operator<=>(const ProductShape&) const = default;
+};
 
 std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
   std::set<ProductShape> shapes;
   const auto add = [&](const plan::ComputeTrace& compute) {
     for (const plan::OpCost& op : compute.ops) {
-      if (op.kind == plan::OpClass::MatMul) shapes.insert({op.m, op.k, op.n});
+      if (op.kind == plan::OpClass::MatMul || op.kind == plan::OpClass::NarrowMatMul)
+        shapes.insert({op.m, op.k, op.n, op.kind == plan::OpClass::NarrowMatMul});
     }
   };
   for (const plan::BlockTrace& block : trace.traces) {
@@ -60,17 +68,20 @@ std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
 
 // A product is one of three: y = x W^T, dx = dy W, dW = dy^T x.
 void warm_products(const plan::StepTrace& trace) {
-  for (const auto& [m, k, n] : product_shapes(trace)) {
-    at::Tensor c = at::empty({m, n});
-    at::mm_out(c, at::zeros({m, k}), at::zeros({n, k}).t());
-    at::mm_out(c, at::zeros({m, k}), at::zeros({k, n}));
-    at::mm_out(c, at::zeros({k, m}).t(), at::zeros({k, n}));
+  for (const auto& [m, k, n, narrow] : product_shapes(trace)) {
+    const auto zeros = [type = narrow ? at::kBFloat16 : at::kFloat](std::int64_t rows, std::int64_t columns) {
+      return at::zeros({rows, columns}, type);
+    };
+    const at::Tensor c = at::empty({m, n});
+    model::product_out(c, zeros(m, k), zeros(n, k).t());
+    model::product_out(c, zeros(m, k), zeros(k, n));
+    model::product_out(c, zeros(k, m).t(), zeros(k, n));
   }
 }
 
 Bytes warming_bytes(const plan::StepTrace& trace) {
   std::int64_t most = 0;
-  for (const auto& [m, k, n] : product_shapes(trace)) most = std::max(most, m * n + m * k + n * k);
+  for (const auto& [m, k, n, narrow] : product_shapes(trace)) most = std::max(most, m * n + m * k + n * k);
   return most * static_cast<Bytes>(sizeof(float));
 }
 
@@ -81,7 +92,10 @@ void prepare_process(const recipe::Settings& settings) {
   ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   model::install_cpu_allocator();
   at::set_num_threads(settings.threads.value_or(tier::physical_cores()));
-  warm_kernels();
+  const recipe::DType compute = recipe::compute_format(settings);
+  if (compute == recipe::DType::Bf16 && !tier::has_bf16_products())
+    log_warning("this processor has no bf16 instructions: --compute-dtype bf16 is slower than fp32 here");
+  warm_kernels(compute);
 }
 
 Bytes process_overhead(bool with_disk) {

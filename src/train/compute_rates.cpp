@@ -13,6 +13,7 @@
 #include "model/attention.h"
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
+#include "model/product.h"
 #include "optim/norm.h"
 #include "optim/rule.h"
 #include "plan/op_time.h"
@@ -109,36 +110,37 @@ class Measuring {
   Bytes memory_;
 };
 
-// Operands take turns, so that what a step reads from memory is read from memory here.
-Seconds product_seconds(const Measuring& measuring, const ProductPoint& point) {
+// Operands take turns, so that what a step reads from memory is read from memory here. What is multiplied is of `type`,
+// sums are fp32.
+Seconds product_seconds(const Measuring& measuring, const ProductPoint& point, at::ScalarType type) {
   const bool to_gradient = point.role == Role::WeightGradient;
   const std::int64_t turning = to_gradient ? point.m * point.n : point.n * point.k;
   const std::int64_t copies =
       std::clamp<std::int64_t>(std::min(kCaches, measuring.memory() / 2) / (turning * Bytes{4}), 1, 64);
-  const at::Tensor weights = at::ones({copies, turning});
-  const at::Tensor a = at::ones({to_gradient ? point.k : point.m, to_gradient ? point.m : point.k});
-  const at::Tensor b = to_gradient ? at::ones({point.k, point.n}) : at::Tensor();
-  at::Tensor out = to_gradient ? at::Tensor() : at::empty({point.m, point.n});
+  const at::Tensor weights = at::ones({copies, turning}, to_gradient ? at::kFloat : type);
+  const at::Tensor a = at::ones({to_gradient ? point.k : point.m, to_gradient ? point.m : point.k}, type);
+  const at::Tensor b = to_gradient ? at::ones({point.k, point.n}, type) : at::Tensor();
+  const at::Tensor out = to_gradient ? at::Tensor() : at::empty({point.m, point.n});
   std::int64_t turn = 0;
   return measuring.seconds_of([&] {
-    at::Tensor weight = weights.select(0, turn++ % copies);
+    const at::Tensor weight = weights.select(0, turn++ % copies);
     if (to_gradient)
-      weight.view({point.m, point.n}).addmm_(a.t(), b);
+      model::add_product(weight.view({point.m, point.n}), a.t(), b);
     else if (point.role == Role::Forward)
-      at::mm_out(out, a, weight.view({point.n, point.k}).t());
+      model::product_out(out, a, weight.view({point.n, point.k}).t());
     else
-      at::mm_out(out, a, weight.view({point.k, point.n}));
+      model::product_out(out, a, weight.view({point.k, point.n}));
   });
 }
 
-std::vector<plan::ShapeRate> measure_products(const Measuring& measuring) {
+std::vector<plan::ShapeRate> measure_products(const Measuring& measuring, at::ScalarType type) {
   std::vector<plan::ShapeRate> points;
   for (const ProductPoint& point : kProducts) {
     const Bytes bytes = (point.m * point.n + point.n * point.k + point.m * point.k) * Bytes{4};
     if (!measuring.wanted(point.quick) || bytes > measuring.memory()) continue;
     const double flops =
         2.0 * static_cast<double>(point.m) * static_cast<double>(point.n) * static_cast<double>(point.k);
-    points.push_back({point.m, point.n, point.k, flops / product_seconds(measuring, point)});
+    points.push_back({point.m, point.n, point.k, flops / product_seconds(measuring, point, type)});
   }
   return points;
 }
@@ -218,7 +220,8 @@ Seconds measure_launch(const Measuring& measuring) {
 
 recipe::ComputeMeasurement measure_once(const Measuring& measuring) {
   recipe::ComputeMeasurement measured;
-  measured.compute.products = measure_products(measuring);
+  measured.compute.products = measure_products(measuring, at::kFloat);
+  measured.compute.narrow_products = measure_products(measuring, at::kBFloat16);
   measure_attention(measuring, measured.compute);
   measured.compute.memory_by_size = measure_memory(measuring);
   measured.compute.launch = measure_launch(measuring);
@@ -233,6 +236,7 @@ void keep_faster(recipe::ComputeMeasurement& kept, const recipe::ComputeMeasurem
     for (std::size_t i = 0; i < points.size(); ++i) points[i].rate = std::max(points[i].rate, others[i].rate);
   };
   faster(kept.compute.products, other.compute.products);
+  faster(kept.compute.narrow_products, other.compute.narrow_products);
   faster(kept.compute.attention_forward, other.compute.attention_forward);
   faster(kept.compute.attention_backward, other.compute.attention_backward);
   faster(kept.compute.memory_by_size, other.compute.memory_by_size);
@@ -270,6 +274,7 @@ recipe::ComputeMeasurement measure_compute(Effort effort, Bytes memory) {
   }
   plan::ComputeRate& rate = measured.compute;
   rate.matmul = plan::rate_at(rate.products, {1024, 1024, 1024});
+  rate.narrow_matmul = plan::rate_at(rate.narrow_products, {1024, 1024, 1024});
   rate.attention = plan::rate_at(rate.attention_backward, {512, 16, 64});
   fit_memory_rates(rate, effort, memory);
   rate.memory = rate.memory_by_size.back().rate;

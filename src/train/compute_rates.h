@@ -8,7 +8,7 @@ namespace sluice::train {
 
 enum class Effort {
   Quick,     ///< about a second: the shapes that matter most
-  Thorough,  ///< some 15 seconds: curves over all regimes
+  Thorough,  ///< some 20 seconds: curves over all regimes
 };
 
 /// Rates with torch's current number of threads; each is the median of a few runs. Tensors together take at most about

@@ -10,6 +10,7 @@
 #include "model/init.h"
 #include "optim/weight_precision.h"
 #include "recipe/support.h"
+#include "train/saved_state.h"
 
 namespace sluice::train {
 namespace {
@@ -123,7 +124,7 @@ struct ArrayPart {
 /// Makes items of a run from its `first` on.
 using FillRun = std::function<void(const exec::StateRun& run, std::int64_t first, std::span<std::byte> into)>;
 
-// One moment buffer, stripe by stripe; what no tensor owns stays zero, and all of it without `fill`.
+// One buffer of states, stripe by stripe; what no tensor owns stays zero, and all of it without `fill`.
 void stream_buffer(Session& session, plan::BufferId id, std::span<std::byte> staging,
                    std::span<const exec::StateRun> runs, const FillRun& fill) {
   const plan::Buffer& buffer = session.state->buffers()[id];
@@ -192,6 +193,33 @@ void load_state(Session& session, const format::WeightSource* weights, const for
     (session.trace.chunks[chunk].stored == NumberFormat::Nf4 ? stream_nf4 : stream_weights)(session, chunk, staging,
                                                                                             loaded);
   load_moments(session, loaded, states, staging);
+}
+
+void load_residuals(Session& session, const format::PiecedTensors* residuals, std::span<float> staging) {
+  const auto& buffers = session.state->buffers();
+  const std::span<float> scratch = staging.subspan(tier::kStripeBytes / sizeof(float));
+  for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(buffers.size()); ++id) {
+    if (buffers[id].kind != plan::BufferKind::Residual) continue;
+    const std::vector<plan::ParameterSlot>& slots = session.trace.chunks[buffers[id].chunk].parameters;
+    std::vector<exec::StateRun> runs;
+    for (int p = 0; p < static_cast<int>(slots.size()); ++p) {
+      constexpr Bytes kFloat = sizeof(float);
+      runs.push_back({p, false, 0, slots[p].num_elements, slots[p].first_element * kFloat, kFloat});
+    }
+    const auto add_all = [&](const exec::StateRun& run, std::int64_t first, std::span<std::byte> into) {
+      const plan::ParameterSlot& slot = slots[run.parameter];
+      const std::span values(reinterpret_cast<float*>(into.data()), into.size() / sizeof(float));
+      for (int rank = session.ranks->rank();; rank += session.ranks->count()) {
+        const format::TensorInfo* const tensor = residuals->find(residual_name(rank, slot.name));
+        if (tensor == nullptr) return;
+        residuals->read_wide(*tensor, slot.part_of_tensor + first, scratch.first(values.size()));
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] += scratch[i];
+      }
+    };
+    FillRun fill;
+    if (residuals != nullptr) fill = add_all;
+    stream_buffer(session, id, std::as_writable_bytes(staging), runs, fill);
+  }
 }
 
 }  // namespace sluice::train

@@ -19,4 +19,8 @@ namespace sluice::train {
 void load_state(Session& session, const format::WeightSource* weights, const format::PiecedTensors* states,
                 std::span<float> staging);
 
+/// What this rank has not sent of its gradients, where the plan keeps that: from a checkpoint of any number of ranks,
+/// so that none is lost (rank r of N gets what ranks r, r + N, ... of it had), or zero.
+void load_residuals(Session& session, const format::PiecedTensors* residuals, std::span<float> staging);
+
 }  // namespace sluice::train

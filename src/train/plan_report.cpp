@@ -135,9 +135,11 @@ void add_memory(std::string& text, const PlanForecast& forecast) {
   }
   if (plans != nullptr) {
     const auto all = [&](plan::BufferKind kind) { return format_bytes(plan::most_alive(plans->train, kind)); };
-    add_row(text, "over all tiers",
-            "weights " + all(plan::BufferKind::Weight) + ", gradients " + all(plan::BufferKind::Gradient) +
-                ", optimizer states " + all(plan::BufferKind::Moment));
+    std::string parts = "weights " + all(plan::BufferKind::Weight) + ", gradients " + all(plan::BufferKind::Gradient) +
+                        ", optimizer states " + all(plan::BufferKind::Moment);
+    if (plan::most_alive(plans->train, plan::BufferKind::Residual) > 0)
+      parts += ", residuals " + all(plan::BufferKind::Residual);
+    add_row(text, "over all tiers", parts);
   }
   const int host = forecast.machine.tier_index(plan::TierKind::Host);
   if (plans != nullptr && host >= 0) {
@@ -239,6 +241,8 @@ Json state_json(const plan::Plan& train) {
   Json json;
   for (const plan::BufferKind kind : {plan::BufferKind::Weight, plan::BufferKind::Gradient, plan::BufferKind::Moment})
     json[plan::name(kind)] = plan::most_alive(train, kind);
+  if (const Bytes residuals = plan::most_alive(train, plan::BufferKind::Residual); residuals > 0)
+    json[plan::name(plan::BufferKind::Residual)] = residuals;
   return json;
 }
 

@@ -15,6 +15,7 @@
 #include "model/cpu_allocator.h"
 #include "plan/workspace.h"
 #include "recipe/device.h"
+#include "recipe/support.h"
 #include "train/aligned_floats.h"
 #include "train/generator.h"
 #include "train/loading.h"
@@ -82,8 +83,8 @@ std::int64_t rounded_length(std::int64_t length) {
 /// Lengths to which rows are padded: every one runs in the memory that is planned for the longest.
 class RowLengths {
  public:
-  RowLengths(const format::ModelConfig& config, std::span<const EncodedContinuation> rows)
-      : model_(model::make_model(config)) {
+  RowLengths(const format::ModelConfig& config, recipe::DType compute, std::span<const EncodedContinuation> rows)
+      : model_(model::make_model(config, {.compute = compute})) {
     for (const EncodedContinuation& row : rows) (void)lengths_[padded(row, config)];
     longest_ = lengths_.rbegin()->first;
     const std::vector<Bytes> most = workspaces(longest_);
@@ -159,7 +160,7 @@ std::vector<double> score_rows(const recipe::Settings& asked, const format::Mode
                                std::span<const EncodedContinuation> rows) {
   // Weights that wait below come up once a period: enough rows to compute on meanwhile.
   constexpr int kRowsPerRead = 16;
-  const RowLengths lengths(config, rows);
+  const RowLengths lengths(config, recipe::compute_format(asked), rows);
   recipe::Settings settings = asked;
   settings.micro_batch_size = 1;
   settings.seq_len = lengths.longest();

@@ -33,7 +33,8 @@ constexpr float kLargestHalf = 65519.0F;  // what still rounds to a finite fp16
 const char* stored_name(recipe::DType dtype) {
   switch (dtype) {
     case recipe::DType::Fp32:
-    case recipe::DType::Nf4:  // no file can be asked for in it
+    case recipe::DType::Nf4:     // no file can be asked for in it
+    case recipe::DType::OneBit:  // nor in this
       break;
     case recipe::DType::Bf16:
       return "BF16";

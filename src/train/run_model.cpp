@@ -117,7 +117,7 @@ RunModel make_run_model(const recipe::Settings& settings, const format::ModelCon
   const auto tables = measures ? model::Tables::Whole : model::Tables::InPieces;
   RunModel run{.adapter = recipe::adapter_config(settings, config.model_type),
                .stores_in_out = config.model_type == "gpt2",
-               .model = model::make_model(config, tables)};
+               .model = model::make_model(config, {.tables = tables, .compute = recipe::compute_format(settings)})};
   if (run.adapter) {
     run.trains_base = !settings.base_optimizer.empty();
     const bool saved = run.trains_base && !settings.output.empty();

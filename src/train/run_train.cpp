@@ -109,10 +109,12 @@ class TrainRun {
           open_run_weights(settings_, session_.run_model, checkpoint::open_checkpoint_weights(*resumed));
       const auto states = checkpoint::open_checkpoint_states(*resumed);
       load_state(session_, weights.get(), states.get(), staging_.span());
+      load_residuals(session_, checkpoint::open_checkpoint_residuals(*resumed).get(), staging_.span());
       forget_lost_best();
       return;
     }
     load_state(session_, open_run_weights(settings_, session_.run_model).get(), nullptr, staging_.span());
+    load_residuals(session_, nullptr, staging_.span());
   }
 
   // The run's settings, not a rank's share of them.

@@ -13,7 +13,8 @@ namespace sluice::train {
 const char* dtype_of(const optim::WeightPrecision& precision) {
   switch (precision.weights) {
     case NumberFormat::Fp32:
-    case NumberFormat::Nf4:  // of what is trained, never
+    case NumberFormat::Nf4:     // of what is trained, never
+    case NumberFormat::OneBit:  // of what is stored, never
       break;
     case NumberFormat::Bf16:
       return "BF16";
@@ -36,6 +37,8 @@ void read_as(std::string_view dtype, std::int64_t first, std::span<std::byte> in
   }
 }
 
+std::string residual_name(int rank, const std::string& tensor) { return "rank-" + std::to_string(rank) + "/" + tensor; }
+
 SavedState::SavedState(Session& session, bool with_states) : session_(session), layout_(session.trace, session.rules) {
   const RunModel& run = session.run_model;
   for (const plan::PublishedTensor& tensor : plan::published_tensors(session.trace.chunks)) {
@@ -50,6 +53,20 @@ SavedState::SavedState(Session& session, bool with_states) : session_(session), 
   for (exec::StateArray& array : layout_.arrays()) {
     tensors_.push_back({kOptimizer, array.name, array.shape, array.dtype});
     arrays_.emplace(array.name, std::move(array));
+  }
+  if (session.request.recipe.keeps_residuals()) add_residuals();
+}
+
+// Every rank knows of all, and has its own.
+void SavedState::add_residuals() {
+  const std::vector<plan::PublishedTensor> tensors = plan::published_tensors(session_.trace.chunks);
+  for (int rank = 0; rank < session_.ranks->count(); ++rank) {
+    for (const plan::PublishedTensor& tensor : tensors) {
+      if (!session_.trace.chunks[tensor.parts.front().chunk].trained) continue;
+      const std::string name = residual_name(rank, tensor.name);
+      tensors_.push_back({kResidual, name, tensor.shape, "F32"});
+      if (rank == session_.ranks->rank()) residuals_.emplace(name, tensor.parts);
+    }
   }
 }
 
@@ -68,6 +85,7 @@ std::vector<std::string> SavedState::files() const {
 
 bool SavedState::is_divided(const checkpoint::StateTensor& tensor) const {
   const plan::Sharding& sharding = session_.request.recipe.sharding;
+  if (tensor.file == kResidual) return true;
   return tensor.file == kOptimizer ? sharding.states() : sharding.weights();
 }
 
@@ -94,12 +112,33 @@ std::vector<plan::ElementRange> SavedState::held(const checkpoint::StateTensor& 
 
 void SavedState::read(const checkpoint::StateTensor& tensor, std::int64_t first, std::span<std::byte> into) const {
   const std::vector<Run> runs = runs_of(tensor);
-  if (tensor.file == kOptimizer) return read_array(runs, format::safetensors_dtype_bits(tensor.dtype) / 8, first, into);
+  if (tensor.file == kOptimizer || tensor.file == kResidual)
+    return read_array(runs, format::safetensors_dtype_bits(tensor.dtype) / 8, first, into);
   read_as(tensor.dtype, first, into, [&](std::int64_t at, std::span<float> values) { read_weights(runs, at, values); });
 }
 
 std::vector<SavedState::Run> SavedState::runs_of(const checkpoint::StateTensor& tensor) const {
+  if (tensor.file == kResidual) return residual_runs(tensor.name);
   return tensor.file == kOptimizer ? array_runs(arrays_.at(tensor.name)) : weight_runs(tensor.name);
+}
+
+std::vector<SavedState::Run> SavedState::residual_runs(const std::string& name) const {
+  std::vector<Run> runs;
+  const auto own = residuals_.find(name);
+  if (own == residuals_.end()) return runs;
+  const auto& buffers = session_.state->buffers();
+  std::int64_t first = 0;
+  for (const plan::PublishedTensor::Part& part : own->second) {
+    const auto buffer = std::ranges::find_if(buffers, [&](const plan::Buffer& other) {
+      return other.kind == plan::BufferKind::Residual && other.chunk == part.chunk;
+    });
+    runs.push_back({.first = first,
+                    .count = part.num_elements,
+                    .at = part.first_element * static_cast<std::int64_t>(sizeof(float)),
+                    .id = static_cast<plan::BufferId>(buffer - buffers.begin())});
+    first += part.num_elements;
+  }
+  return runs;
 }
 
 std::vector<SavedState::Run> SavedState::weight_runs(const std::string& name) const {

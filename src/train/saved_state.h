@@ -17,6 +17,10 @@ namespace sluice::train {
 inline constexpr const char* kModel = "model";
 inline constexpr const char* kAdapter = "adapter_model";
 inline constexpr const char* kOptimizer = "optimizer";
+inline constexpr const char* kResidual = "residual";
+
+/// What a rank has not sent of a tensor's gradients, as a checkpoint names it.
+[[nodiscard]] std::string residual_name(int rank, const std::string& tensor);
 
 /// How safetensors spells what weights of this precision are stored as.
 [[nodiscard]] const char* dtype_of(const optim::WeightPrecision& precision);
@@ -50,11 +54,13 @@ class SavedState {
     std::int64_t first = 0, count = 0;
     std::int64_t at = 0;
     int chunk = -1;          // of weights
-    plan::BufferId id = -1;  // of states
+    plan::BufferId id = -1;  // of states and residuals
   };
   [[nodiscard]] std::vector<Run> runs_of(const checkpoint::StateTensor& tensor) const;
   [[nodiscard]] std::vector<Run> weight_runs(const std::string& name) const;
   [[nodiscard]] std::vector<Run> array_runs(const exec::StateArray& array) const;
+  [[nodiscard]] std::vector<Run> residual_runs(const std::string& name) const;
+  void add_residuals();
   void read_weights(const std::vector<Run>& runs, std::int64_t first, std::span<float> values) const;
   void read_array(const std::vector<Run>& runs, std::int64_t width, std::int64_t first,
                   std::span<std::byte> into) const;
@@ -64,6 +70,7 @@ class SavedState {
   std::vector<checkpoint::StateTensor> tensors_;
   std::map<std::string, std::vector<plan::PublishedTensor::Part>> weights_;
   std::map<std::string, exec::StateArray> arrays_;
+  std::map<std::string, std::vector<plan::PublishedTensor::Part>> residuals_;  // this rank's
 };
 
 }  // namespace sluice::train

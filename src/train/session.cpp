@@ -41,7 +41,7 @@ plan::PlanRequest plan_request(const recipe::Settings& settings, const optim::Ru
   request.recipe.rules = exec::rule_needs(trace, rules);
   request.recipe.update = recipe::update_when(settings);
   request.recipe.sharding = recipe::sharding(settings);
-  request.recipe.reduce = settings.reduce_dtype.value_or(recipe::DType::Fp32);
+  request.recipe.reduce = recipe::sent_gradients(settings);
   request.recipe.frozen = recipe::stored_weights(settings);
   request.recipe.clamps = recipe::clipping(settings).kind == optim::ClipKind::Value;
   request.activations = recipe::plan_activations(settings);

@@ -17,6 +17,7 @@ std::string heading(const StageRow& first) {
   std::string text = "  stage";
   for (const auto& [tier, bytes] : first.planned) text += cell(plan::name(tier), 11);
   for (const char* what : {"weights", "gradients", "states"}) text += cell(what, 11);
+  if (first.residuals > 0) text += cell("residuals", 11);
   text += cell("step", 12) + cell("tokens/s", 9);
   for (const char* what : {"sent", "busy", "exposed"}) text += cell(what, 11);
   return text + "\n";
@@ -29,6 +30,7 @@ std::string line(const StageRow& row) {
            format_bytes(row.available) + "\n";
   for (const auto& [tier, bytes] : row.planned) text += cell(format_bytes(bytes), 11);
   for (const Bytes bytes : {row.weights, row.gradients, row.states}) text += cell(format_bytes(bytes), 11);
+  if (row.residuals > 0) text += cell(format_bytes(row.residuals), 11);
   text += cell(format_seconds(row.step_seconds), 12) + cell(formatted("%.4g", tokens_per_second(row)), 9);
   text += cell(format_bytes(row.exchanges.sent), 11) + cell(format_seconds(row.exchanges.busy), 11);
   return text + cell(format_seconds(row.exchanges.exposed), 11) + "\n";
@@ -51,6 +53,7 @@ StageRow stage_row(const plan::Sharding& sharding, const plan::Machine& machine,
   row.weights = plan::most_alive(plans.train, plan::BufferKind::Weight);
   row.gradients = plan::most_alive(plans.train, plan::BufferKind::Gradient);
   row.states = plan::most_alive(plans.train, plan::BufferKind::Moment);
+  row.residuals = plan::most_alive(plans.train, plan::BufferKind::Residual);
   row.elements = plan::state_elements(plans.train);
   row.step_seconds = plans.predicted.total;
   row.exchanges = plan::exchanges_of(plans.train, plans.predicted);
@@ -89,6 +92,7 @@ Json stages_json(std::span<const StageRow> rows) {
     }
     for (const auto& [tier, bytes] : row.planned) one["planned_bytes"][plan::name(tier)] = bytes;
     one["state_bytes"] = {{"weight", row.weights}, {"gradient", row.gradients}, {"moment", row.states}};
+    if (row.residuals > 0) one["state_bytes"]["residual"] = row.residuals;
     one["state_elements"] = elements_json(row.elements);
     one["step_seconds"] = row.step_seconds;
     one["tokens_per_second"] = tokens_per_second(row);

@@ -23,6 +23,7 @@ struct StageRow {
   Bytes needed = 0, available = 0;
   std::vector<std::pair<plan::TierKind, Bytes>> planned = {};  ///< per tier of the machine
   Bytes weights = 0, gradients = 0, states = 0;                ///< over all tiers, as most_alive() counts them
+  Bytes residuals = 0;                                         ///< the same, of compressed gradients
   plan::StateElements elements = {};
   std::int64_t tokens_per_step = 0;  ///< of all ranks
   Seconds step_seconds = 0;

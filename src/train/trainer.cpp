@@ -169,6 +169,7 @@ optim::UpdateArgs Trainer::update_args(float gradient_scale) const {
 exec::StepInputs Trainer::inputs(double num_targets) const {
   exec::StepInputs inputs{.micro_batches = {},
                           .gradient_scale = static_cast<float>(scale_.scale() / num_targets),
+                          .compresses = state_.step >= session_.settings.compression_warmup_steps,
                           .update = update_args(unscale()),
                           .clip = clip_};
   if (!in_next_forward()) return inputs;

@@ -213,18 +213,20 @@ TEST_P(RanksByRule, GiveTheSameBitsAtEveryStage) {
                       .vocab_size = 13000,
                       .update = in_backward ? plan::UpdateWhen::Backward : plan::UpdateWhen::NextForward,
                       .rule = rule};
-  const auto weights_at = [&](int stage) {
-    std::vector<float> weights;
-    for (const Found& rank : train_on(3, work, {.sharding = {.num_ranks = 3, .stage = stage}})) {
-      if (weights.empty()) weights.resize(rank.weights.size(), 0.0F);
-      for (std::size_t i = 0; stage == 3 && i < weights.size(); ++i) weights[i] += rank.weights[i];
-      if (stage < 3) weights = rank.weights;
+  const auto weights_at = [&](plan::Sharding sharding) {
+    const std::vector<Found> found = train_on(sharding.num_ranks, work, {.sharding = sharding});
+    std::vector<float> weights = found.front().weights;
+    for (int rank = 1; sharding.weights() && rank < sharding.ranks_per_group(); ++rank) {
+      for (std::size_t i = 0; i < weights.size(); ++i) weights[i] += found[rank].weights[i];
     }
     return weights;
   };
-  const std::vector<float> expected = weights_at(0);
-  EXPECT_TRUE(weights_at(1) == expected) << "stage 1";
-  EXPECT_TRUE(weights_at(3) == expected) << "stage 3";
+  const std::vector<float> expected = weights_at({.num_ranks = 3, .stage = 0});
+  EXPECT_TRUE(weights_at({.num_ranks = 3, .stage = 1}) == expected) << "stage 1";
+  EXPECT_TRUE(weights_at({.num_ranks = 3, .stage = 3}) == expected) << "stage 3";
+  EXPECT_TRUE(weights_at({.num_ranks = 4, .stage = 1, .group_size = 2}) ==
+              weights_at({.num_ranks = 4, .stage = 0, .group_size = 2}))
+      << "stage 1 in groups of two";
 }
 
 std::vector<std::string_view> all_rules() {

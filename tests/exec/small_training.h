@@ -52,6 +52,7 @@ struct Workload {
   bool adapter = false;  ///< of all linear maps
   bool dora = false;
   std::string base_rule = {};  ///< trains what is not of the adapter
+  NumberFormat compute = NumberFormat::Fp32;
 };
 
 inline const char* name(plan::UpdateWhen update) {
@@ -73,6 +74,7 @@ inline void PrintTo(const Workload& work, std::ostream* out) {
   if (work.adapter) *out << (work.dora ? "DoRA-adapted " : "adapted ");
   if (!work.base_rule.empty()) *out << "with a base by " << work.base_rule << " ";
   if (!work.freeze.empty()) *out << "partly frozen ";
+  if (work.compute != NumberFormat::Fp32) *out << sluice::name(work.compute) << "-multiplying ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, " << work.rule << ", update in the " << name(work.update);
 }
@@ -89,6 +91,7 @@ struct Place {
   std::optional<plan::SavingPattern> saving = {};
   plan::Sharding sharding = {};
   NumberFormat reduce = NumberFormat::Fp32;
+  std::int64_t warmup_steps = 0;  ///< before OneBit begins
 };
 
 inline constexpr BytesPerSecond kLink = 4e9;
@@ -179,7 +182,7 @@ class SpillFolder {
 };
 
 inline model::Model training_model(const Workload& work) {
-  model::Model model = model::make_model(training_config(work));
+  model::Model model = model::make_model(training_config(work), {.compute = work.compute});
   if (work.adapter)
     (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .dora = work.dora, .targets = {"all-linear"}},
                               work.base_rule.empty() ? std::nullopt : std::optional(1));
@@ -238,6 +241,7 @@ class Training {
         trace_(work.padded(place)),
         rank_(ranks.agreement != nullptr ? ranks.agreement->rank() : 0),
         num_ranks_(place.sharding.num_ranks),
+        warmup_steps_(place.warmup_steps),
         machine_(machine_for(place)),
         plans_(plan::make_plan(trace_, machine_, work.request(place)).plans.value()) {
     plan::take_shard(plans_, rank_);
@@ -278,6 +282,7 @@ class Training {
     const float unscale = 1 / work.loss_scale;
     StepInputs inputs{.micro_batches = batches,
                       .gradient_scale = work.loss_scale / static_cast<float>(num_targets),
+                      .compresses = num_steps_ >= warmup_steps_,
                       .update = {},
                       .clip = clip()};
     const bool next_forward = work.update == plan::UpdateWhen::NextForward;
@@ -412,6 +417,7 @@ class Training {
   const TracedWork& work_;
   const plan::StepTrace trace_;
   const int rank_, num_ranks_;
+  const std::int64_t warmup_steps_;
   plan::Machine machine_;
   plan::PlanSet plans_;
   std::vector<std::unique_ptr<tier::Arena>> arenas_;

@@ -274,7 +274,25 @@ INSTANTIATE_TEST_SUITE_P(
         Workload{.tied = false,
                  .num_layers = 3,
                  .update = plan::UpdateWhen::Backward,
-                 .freeze = {"lm_head.weight", "*layernorm*", "*.down_proj.*"}}));
+                 .freeze = {"lm_head.weight", "*layernorm*", "*.down_proj.*"}},
+        Workload{.num_layers = 3, .accumulation = 2, .compute = NumberFormat::Bf16},
+        Workload{.family = "gpt2",
+                 .tied = false,
+                 .update = plan::UpdateWhen::Backward,
+                 .adapter = true,
+                 .dora = true,
+                 .base_rule = "lomo",
+                 .compute = NumberFormat::Bf16}));
+
+TEST(Training, WithProductsOfBf16NumbersStaysNearFp32) {
+  const TracedWork wide({.num_layers = 3}), narrow({.num_layers = 3, .compute = NumberFormat::Bf16});
+  const Outcome expected = Training(wide, {}).run(), outcome = Training(narrow, {}).run();
+  for (std::size_t step = 0; step < expected.losses.size(); ++step) {
+    EXPECT_NE(outcome.losses[step], expected.losses[step]);
+    EXPECT_NEAR(outcome.losses[step] / expected.losses[step], 1, 0x1p-7);
+  }
+  EXPECT_NEAR(outcome.norms[0] / expected.norms[0], 1, 0x1p-7);
+}
 
 // From the first chunk to the last: what is frozen, and what is not.
 std::vector<std::vector<float>> weights_of(Training& training) {

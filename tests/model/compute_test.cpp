@@ -230,8 +230,9 @@ HeadResults head_results(const SmallModel& small, const MicroBatch& batch, bool 
 }
 
 TEST_P(InPieces, TheHeadGivesTheSameBitsWholeAndInSegments) {
-  SmallModel small(GetParam());
-  for (const std::int64_t seq_len : {150, 1}) {
+  for (const auto& [compute, seq_len] :
+       {std::pair{NumberFormat::Fp32, 150}, {NumberFormat::Fp32, 1}, {NumberFormat::Bf16, 150}}) {
+    SmallModel small(make_model(GetParam(), {.compute = compute}));
     const MicroBatch batch = random_batch(70001, 2, seq_len);  // two tiles, and nothing to predict
     batch.labels.narrow(1, seq_len / 2, 1).fill_(-100);
     small.forward(batch);

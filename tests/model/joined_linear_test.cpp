@@ -31,8 +31,8 @@ TEST(JoinedLinear, GivesWhatTheMapsGiveOneByOne) {
       at::Tensor y = x.mm(memory.t());
       if (has_bias) y += memory.sum(1);
       EXPECT_LT(difference(joined_linear(p, x), y), 1e-6);
-      EXPECT_LT(difference(joined_backward(p, dy), dy.mm(memory)), 1e-6);
-      add_joined_gradients(p, g, dy, x);
+      EXPECT_LT(difference(joined_backward(p, make_output_gradient(p, dy)), dy.mm(memory)), 1e-6);
+      add_joined_gradients(p, g, make_output_gradient(p, dy), x);
       const at::Tensor dw = at::cat({g[0].weight, g[1].weight, g[2].weight});
       EXPECT_LT(difference(dw, dy.t().mm(x)), 1e-6);
       if (has_bias) {
@@ -46,7 +46,8 @@ TEST(JoinedLinear, LeavesOutGradientsThatAreNotWanted) {
   const at::Tensor memory = at::randn({55, 5}), x = at::randn({9, 5}), dy = at::randn({9, 55});
   JoinedLinear g = maps(at::zeros({55, 5}), true, false);
   g[1].weight.reset();
-  add_joined_gradients(maps(memory, true, false), g, dy, x);
+  const JoinedLinear p = maps(memory, true, false);
+  add_joined_gradients(p, g, make_output_gradient(p, dy), x);
   EXPECT_LT(
       difference(at::cat({g[0].weight, g[2].weight}), at::cat({dy.narrow(1, 0, 32), dy.narrow(1, 48, 7)}, 1).t().mm(x)),
       1e-6);

@@ -134,6 +134,29 @@ TEST(Tracer, AgreesOnTheSegmentsOfAVocabularyInPieces) {
   }
 }
 
+// Rounded copies are temporaries, in the workspace like all others.
+TEST(Tracer, AgreesOnProductsOfBf16Numbers) {
+  std::vector<format::ModelConfig> all = configs();
+  all.push_back(configs_in_pieces()[0]);
+  for (const auto& config : all) {
+    const Model model = make_model(config, {.compute = NumberFormat::Bf16});
+    for (const BatchShape& shape : {BatchShape{1, 1}, {2, 33}}) {
+      for (const int block : {1, static_cast<int>(model.blocks.size()) - 1}) {
+        SCOPED_TRACE(config.model_type + " batch " + std::to_string(shape.micro_batch_size) + " block " +
+                     std::to_string(block));
+        const plan::BlockTrace meta = trace_block(model, block, shape, c10::DeviceType::Meta);
+        expect_equal(meta, trace_block(model, block, shape, c10::DeviceType::CPU));
+        for (const plan::OpCost& op : meta.evaluate.ops) EXPECT_NE(op.kind, plan::OpClass::MatMul);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+    }
+    for (const int block : {1, static_cast<int>(model.blocks.size()) - 1}) {
+      expect_equal(trace_pass(model, block, {64, 32, 32}, c10::DeviceType::Meta).generate[0],
+                   trace_pass(model, block, {64, 32, 32}, c10::DeviceType::CPU).generate[0], "generate");
+    }
+  }
+}
+
 TEST(Tracer, SaysWhichChunksASegmentTakes) {
   const plan::StepTrace step = trace_model(make_model(configs_in_pieces()[1]), {1, 8});
   EXPECT_EQ(step.blocks[0].chunks, (std::vector<int>{0, 1, 2}));  // two pieces, positions

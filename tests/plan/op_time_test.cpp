@@ -33,6 +33,18 @@ TEST(PredictOp, ReadsEachClassFromItsOwnCurve) {
   EXPECT_NEAR(predict_op({.kind = OpClass::Memory, .bytes = 5000}, rate), 12.5, 1e-9);
 }
 
+TEST(PredictOp, PricesNarrowProductsByTheirOwnRatesOrLikeOthers) {
+  const OpCost op{.kind = OpClass::NarrowMatMul, .flops = 1000, .bytes = 100, .m = 8, .n = 8, .k = 8};
+  ComputeRate rate{.matmul = 100, .memory = 1e9};
+  EXPECT_NEAR(predict_op(op, rate), 10, 1e-9);
+  rate.products = {{8, 8, 8, 50}};
+  EXPECT_NEAR(predict_op(op, rate), 20, 1e-9);
+  rate.narrow_matmul = 200;
+  EXPECT_NEAR(predict_op(op, rate), 5, 1e-9);
+  rate.narrow_products = {{8, 8, 8, 500}};
+  EXPECT_NEAR(predict_op(op, rate), 2, 1e-9);
+}
+
 TEST(ShapeCurve, IsExactAtItsPoints) {
   const std::vector<ShapeRate> points = {{64, 64, 64, 10}, {64, 64, 512, 40}, {2048, 64, 512, 90}};
   for (const ShapeRate& point : points) EXPECT_NEAR(rate_at(points, point), point.rate, point.rate * 1e-3);

@@ -113,7 +113,7 @@ TEST_P(PlannerOnRandomModels, CutsNoTensorThatUpdatesNeedWholeAndGivesThemTheirW
   RandomModel random(static_cast<unsigned>(GetParam()));
   const StepTrace trace = random.whole_tensor_trace();
   Machine machine = random.machine(GetParam() % 3 == 2);
-  PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
+  PlanRequest request{.recipe = random.recipe(), .with_evaluate = GetParam() % 2 == 0};
   for (RuleNeeds& rule : request.recipe.rules) rule.measuring_passes = 0;
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor * 3 / 2, Bytes{1} << 40}) {
@@ -153,6 +153,7 @@ TEST_P(PlannerOnRandomModels, ProvesPlansOfRanksAtEveryStage) {
   PlanRequest request{.recipe = random.recipe(), .with_evaluate = true};
   request.recipe.sharding = {.num_ranks = random.pick(2, 5), .stage = stage};
   if (stage > 0) request.recipe.rules.assign(2, {.states = {{}, {.per_block = 512}}});
+  if (GetParam() % 3 == 0) request.recipe.reduce = NumberFormat::OneBit;
   pad_for_shards(trace, request.recipe.sharding);
   const Bytes floor = smallest_arena(trace, machine, request);
   for (const Bytes capacity : {floor, floor * 5 / 4, Bytes{1} << 40}) {

@@ -111,6 +111,28 @@ TEST(PlansOfRanks, SendGradientsOfHalfTheBytesInSixteenBits) {
   }
 }
 
+TEST(PlansOfRanks, SendGradientsInOneBitAndKeepTheRest) {
+  for (int stage = 0; stage <= 3; ++stage) {
+    const Sharding sharding{.num_ranks = 4, .stage = stage};
+    const Planned whole = planned(sharding);
+    const Planned bits = planned(sharding, UpdateWhen::NextForward, 1, NumberFormat::OneBit);
+    Bytes sums = 0, records = 0;
+    for (const Action& action : whole.plans.train.actions)
+      if (action.lane == Lane::Communication && action.kind != ActionKind::AllGather) sums += action.bytes;
+    // An eighth of a byte and a magnitude for 256 numbers: to all others, or to each other its part.
+    for (const Chunk& chunk : bits.trace.chunks) records += chunk.num_elements / 8 + chunk.num_elements / 256 * 4;
+    EXPECT_EQ(bytes_sent(whole.plans.train) - bytes_sent(bits.plans.train),
+              sums - (stage == 0 ? 3 * records : records * 3 / 4))
+        << "stage " << stage;
+    EXPECT_EQ(most_alive(bits.plans.train, BufferKind::Residual), weight_bytes(bits.trace))
+        << "of the whole, each rank";
+    EXPECT_EQ(state_elements(bits.plans.train), state_elements(whole.plans.train));
+    const std::vector<std::string> none;
+    EXPECT_EQ(check_plan(bits.plans.train, bits.machine), none);
+    EXPECT_EQ(check_plan(bits.plans.flush, bits.machine, &bits.plans.train), none);
+  }
+}
+
 TEST(PlansOfRanks, InGroupsSendOnlySumsOfTheirPartsToOtherGroups) {
   for (int stage = 0; stage <= 3; ++stage) {
     const Planned p = planned({.num_ranks = 8, .stage = stage, .group_size = 4});
@@ -323,6 +345,35 @@ TEST(Checker, FindsEveryWayToBreakTheRulesOfRanks) {
        },
        "is narrowed, though it is still needed in fp32",
        NumberFormat::Bf16},
+      {"nothing kept of what one bit does not say",
+       {2, 1},
+       UpdateWhen::NextForward,
+       [](Plan& plan) {
+         std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication))->slots.back().access =
+             Access::Read;
+       },
+       "does not keep what is not sent",
+       NumberFormat::OneBit},
+      {"another chunk's residual",
+       {2, 3},
+       UpdateWhen::Backward,
+       [](Plan& plan) {
+         plan.buffers[std::ranges::find_if(plan.actions, is(ActionKind::ReduceScatter, Lane::Communication))
+                          ->slots.back()
+                          .buffer]
+             .chunk += 1;
+       },
+       "does not keep what is not sent",
+       NumberFormat::OneBit},
+      {"no place for what others send",
+       {4, 0},
+       UpdateWhen::Sweep,
+       [](Plan& plan) {
+         const auto sum = std::ranges::find_if(plan.actions, is(ActionKind::AllReduce, Lane::Communication));
+         plan.buffers[sum->slots[1].buffer].bytes /= 2;
+       },
+       "has no room for what ranks send",
+       NumberFormat::OneBit},
       {"sums not taken over",
        {2, 1},
        UpdateWhen::NextForward,

@@ -97,6 +97,8 @@ TEST(MachineFile, WritesAndReadsAFile) {
   machine.name = "mine";
   machine.compute.matmul = 1.0 / 3 * 1e12;
   machine.compute.products = {{64, 576, 1536, 1e11 / 3}, {2048, 49152, 576, 2e11}};
+  machine.compute.narrow_matmul = 2e12;
+  machine.compute.narrow_products = {{64, 576, 1536, 3e11}};
   machine.compute.attention_backward = {{512, 9, 64, 3e10}};
   machine.compute.memory_by_size = {{1 << 20, 4e10}, {1 << 26, 1e10}};
   machine.contention = {.compute_beside_both = 0.75, .write_beside_compute = 0.5};
@@ -113,6 +115,9 @@ TEST(MachineFile, WritesAndReadsAFile) {
   ASSERT_EQ(back.compute.products.size(), 2U);
   EXPECT_EQ(back.compute.products[0].n, 576);
   EXPECT_EQ(back.compute.products[0].rate, 1e11 / 3);
+  EXPECT_EQ(back.compute.narrow_matmul, 2e12);
+  ASSERT_EQ(back.compute.narrow_products.size(), 1U);
+  EXPECT_EQ(back.compute.narrow_products[0].rate, 3e11);
   EXPECT_EQ(back.compute.memory_by_size[1].bytes, 1 << 26);
   EXPECT_EQ(back.contention.compute_beside_both, 0.75);
   EXPECT_EQ(back.tiers[0].up_both, 3e8);

@@ -126,6 +126,8 @@ Settings everything() {
                      {"zero-stage", "3"},
                      {"zero-shard-size", "2"},
                      {"reduce-order", "fixed"},
+                     {"gradient-compression", "1bit"},
+                     {"compression-warmup-steps", "40"},
                      {"save-steps", "50"},
                      {"keep", "5"},
                      {"resume", "never"},

@@ -42,11 +42,32 @@ TEST(Support, GroupsOfRanksMustDivideThem) {
             (plan::Sharding{.num_ranks = 8, .stage = 1, .group_size = 4}));
   const std::string message = refusal({{"nproc", "8"}, {"zero-shard-size", "3"}});
   EXPECT_NE(message.find("expected a divisor of 8, got 3"), std::string::npos) << message;
-  EXPECT_NE(refusal({{"nproc", "8"}, {"zero-shard-size", "4"}, {"optimizer", "lamb"}}).find("whole tensors"),
-            std::string::npos);
+  EXPECT_EQ(refusal({{"nproc", "8"}, {"zero-shard-size", "4"}, {"optimizer", "lamb"}}), "");
   for (const NamedValue& other : {NamedValue{"zero-shard-size", "4"}, NamedValue{"reduce-dtype", "bf16"}})
     EXPECT_NE(refusal({{"nproc", "8"}, {"reduce-order", "fixed"}, other}).find("--reduce-order fixed with"),
               std::string::npos);
+}
+
+TEST(Support, CompressesOneWholeGradientAStepAlone) {
+  const auto compressed = [](std::vector<NamedValue> more) {
+    more.emplace_back(NamedValue{"gradient-compression", "1bit"});
+    return refusal(more);
+  };
+  EXPECT_EQ(compressed({}), "");
+  for (const char* stage : {"0", "1", "2", "3"})
+    EXPECT_EQ(compressed({{"nproc", "4"}, {"zero-stage", stage}, {"compression-warmup-steps", "100"}}), "");
+  EXPECT_EQ(compressed({{"nproc", "4"}, {"optimizer", "lamb"}, {"update", "sweep"}, {"loss-scale", "128"}}), "");
+  for (const NamedValue& other :
+       {NamedValue{"zero-shard-size", "2"}, NamedValue{"reduce-dtype", "bf16"}, NamedValue{"reduce-order", "fixed"},
+        NamedValue{"clip-mode", "two-pass"}, NamedValue{"loss-scale", "dynamic"}}) {
+    const std::string message = compressed({{"nproc", "4"}, other});
+    EXPECT_NE(message.find("--gradient-compression with --" + other.name), std::string::npos) << message;
+    EXPECT_NE(message.find("; use "), std::string::npos) << message;
+  }
+  const auto sent = [](const std::vector<NamedValue>& flags) { return sent_gradients(read_settings(flags)); };
+  EXPECT_EQ(sent({{"gradient-compression", "1bit"}}), DType::OneBit);
+  EXPECT_EQ(sent({{"reduce-dtype", "bf16"}}), DType::Bf16);
+  EXPECT_EQ(sent({}), DType::Fp32);
 }
 
 class RefusedOption : public testing::TestWithParam<NamedValue> {};
@@ -63,8 +84,7 @@ INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                          testing::Values(NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
                                          NamedValue{"optimizer", "adamw-mini"}, NamedValue{"device", "cuda"},
                                          NamedValue{"device", "cuda:1"}, NamedValue{"moments-dtype", "fp16"},
-                                         NamedValue{"compute-dtype", "bf16"}, NamedValue{"compute-dtype", "fp16"},
-                                         NamedValue{"stochastic-rounding", "true"},
+                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
                                          NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
@@ -89,6 +109,13 @@ TEST(Support, TakesNf4ForTheFrozenBaseOfAnAdapterAlone) {
   EXPECT_EQ(qlora.adapter, "lora");
   EXPECT_EQ(qlora.base_dtype, BaseFormat::Nf4);
   EXPECT_EQ(read_settings(std::vector<NamedValue>{{"load_in_4bit", "true"}}).base_dtype, BaseFormat::Nf4);
+}
+
+TEST(Support, MultipliesFp32OrBf16Numbers) {
+  EXPECT_EQ(compute_format(read_settings({})), DType::Fp32);
+  EXPECT_EQ(compute_format(read_settings(std::vector<NamedValue>{{"compute-dtype", "bfloat16"}})), DType::Bf16);
+  EXPECT_EQ(refusal({{"compute-dtype", "bf16"}}), "");
+  EXPECT_NE(refusal({{"compute-dtype", "fp16"}}).find("use --compute-dtype bf16"), std::string::npos);
 }
 
 TEST(Support, KeepsTheBestOnlyWhereSomethingIsHeldOut) {

@@ -17,6 +17,8 @@ TEST_F(SlowDoctor, MeasuresCurvesThatAPlanCanUse) {
   EXPECT_NE(measured.err.find("measuring"), std::string::npos) << "progress";
   const plan::Machine machine = recipe::read_machine_file(path("machine.json"));
   EXPECT_GE(machine.compute.products.size(), 30U);
+  EXPECT_EQ(machine.compute.narrow_products.size(), machine.compute.products.size());
+  EXPECT_GT(machine.compute.narrow_matmul, 1e8);
   EXPECT_GE(machine.compute.attention_forward.size(), 6U);
   EXPECT_EQ(machine.compute.attention_forward.size(), machine.compute.attention_backward.size());
   EXPECT_GE(machine.compute.memory_by_size.size(), 5U);

@@ -42,6 +42,14 @@ TEST_F(PlanProgram, BudgetsAreThoseOfAllRanksOfANode) {
   EXPECT_NEAR(here.at("tiers")[0].at("capacity_bytes").get<double>(), 1.0 * GiB, 0.4 * GiB);
 }
 
+TEST_F(PlanProgram, ForecastsProductsOfBf16NumbersAtTheirRate) {
+  Json machine = Json::parse(cli::read_whole(SLUICE_TEST_DATA "/cli/machine.json"));
+  machine["compute"]["bf16_matmul_flops"] = 10 * machine["compute"]["matmul_flops"].get<double>();
+  const std::string flags = "--micro-batch-size 64 --machine " + scratch_.write("machine.json", machine.dump());
+  const Json wide = planned(flags), narrow = planned(flags + " --compute-dtype bf16");
+  EXPECT_LT(narrow.at("compute_seconds").get<double>(), 0.8 * wide.at("compute_seconds").get<double>());
+}
+
 TEST_F(PlanProgram, RefusesNodesWhereNothingIsPlannedForThem) {
   const auto result = train("out", "--nodes 2");
   EXPECT_EQ(result.exit_code, 2);

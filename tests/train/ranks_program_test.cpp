@@ -139,6 +139,28 @@ TEST_F(RanksProgram, SendGradientsInSixteenBitsAndCountThem) {
   EXPECT_NEAR(sent("groups", "sent_across_groups_bytes") / sent("groups", "sent_bytes"), 1.0 / 3, 0.01);
 }
 
+TEST_F(RanksProgram, SendGradientsInOneBitAndGoOnWithWhatTheyKept) {
+  const std::string flags = "--gradient-compression 1bit ", saves = flags + "--save-steps 3 --keep 9 ";
+  const std::string weights = weights_after("bits", ranks(2, 2) + saves);
+  EXPECT_TRUE(weights_after("zero", ranks(2, 0) + flags) == weights) << "stages differ";
+  const std::string resume = "--resume " + path("bits/checkpoint-3");
+  EXPECT_TRUE(weights_after("again", ranks(2, 3) + flags + resume) == weights) << "what was kept is lost";
+  const auto killed = train("killed", ranks(2, 1) + saves, "SLUICE_FAIL=checkpoint.rename@2=KILL");
+  EXPECT_EQ(killed.exit_code, 5) << killed.err;
+  EXPECT_TRUE(weights_after("killed", ranks(2, 1) + saves) == weights) << "a kill is not undone";
+  (void)weights_after("four", ranks(4, 1) + flags + resume);
+  (void)weights_after("one", "--threads 1 --grad-accumulation 4 " + flags + resume);
+  EXPECT_EQ(run("inspect " + path("bits/checkpoint-3") + " --verify").exit_code, 0);
+  (void)weights_after("whole", ranks(2, 0));
+  EXPECT_EQ(steps("zero").at(1)[0], steps("whole").at(1)[0]);
+  const auto figures = [&](const char* output) {
+    const double planned = metrics(output).front().at("plan").at("exchanges").at("sent_bytes");
+    return std::pair(planned, events(output, "step").back().at("sent_bytes").get<double>() - planned);
+  };
+  EXPECT_EQ(figures("zero").first / figures("whole").first, 9.0 / 256) << "of 4 bytes twice half of them";
+  EXPECT_EQ(figures("zero").second, figures("whole").second) << "what ranks agree on beside tensors";
+}
+
 TEST_F(RanksProgram, DivideStateInGroupsAndGoOnFromAnyOther) {
   const std::string four = "--nproc 4 --grad-accumulation 1 --threads 4 ";
   const std::string groups = four + "--zero-shard-size 2 --zero-stage 3 ";
@@ -184,6 +206,17 @@ TEST_F(RanksProgram, DivideWhatRulesKnowOfWholeTensors) {
     }
     const std::string resume = "--resume " + path(rule + "-3/checkpoint-2");
     EXPECT_TRUE(weights_after(rule + "-more", ranks(3, 2, 3) + flags + " " + resume) == weights) << "resumed";
+  }
+}
+
+TEST_F(RanksProgram, DivideWhatRulesKnowOfWholeTensorsWithinTheirGroups) {
+  for (const std::string rule : {"adafactor", "muon"}) {
+    SCOPED_TRACE(rule);
+    const std::string flags = "--nproc 4 --threads 4 --grad-accumulation 1 --zero-shard-size 2 --max-steps 3 --save-steps 2 --optimizer " + rule;
+    const std::string weights = weights_after(rule + "-0", flags + " --zero-stage 0");
+    EXPECT_TRUE(weights_after(rule + "-1", flags + " --zero-stage 1") == weights);
+    const std::string resume = " --resume " + path(rule + "-1/checkpoint-2");
+    EXPECT_TRUE(weights_after(rule + "-more", flags + " --zero-stage 3" + resume) == weights) << "resumed";
   }
 }
 

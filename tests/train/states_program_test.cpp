@@ -16,7 +16,8 @@ const std::vector<std::string>& formats() {
                                                     "--weights-dtype bf16 --master-dtype none",
                                                     "--weights-dtype fp16 --moments-dtype bf16",
                                                     "--optimizer muon",
-                                                    "--optimizer muon --weights-dtype bf16 --master-dtype split"};
+                                                    "--optimizer muon --weights-dtype bf16 --master-dtype split",
+                                                    "--compute-dtype bf16"};
   return kFormats;
 }
 

@@ -1,0 +1,92 @@
+#include "model/product.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/matrix_product.h"
+#include "model/op_cost.h"
+
+namespace sluice::model {
+namespace {
+
+bool is_narrow(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
+
+// Strides of dimensions of one element mean nothing.
+bool has_rows(const at::Tensor& x) { return x.size(1) == 1 || x.stride(1) == 1; }
+
+std::int64_t row_stride(const at::Tensor& x) { return x.size(0) == 1 ? x.size(1) : x.stride(0); }
+
+NarrowMatrixPart part_of(const at::Tensor& x) {
+  const bool transposed = !has_rows(x);
+  const at::Tensor rows = transposed ? x.t() : x;
+  SLUICE_CHECK(has_rows(rows), "expected a matrix with rows or columns of neighbouring elements");
+  return {reinterpret_cast<const std::uint16_t*>(rows.const_data_ptr<at::BFloat16>()), row_stride(rows), transposed};
+}
+
+void record_narrow(const at::Tensor& a, const at::Tensor& b, bool adds) {
+  plan::OpCost cost;
+  cost.kind = plan::OpClass::NarrowMatMul;
+  cost.m = a.size(0);
+  cost.k = a.size(1);
+  cost.n = b.size(1);
+  cost.flops = 2.0 * static_cast<double>(cost.m) * static_cast<double>(cost.k) * static_cast<double>(cost.n);
+  const auto narrow = static_cast<Bytes>(sizeof(std::uint16_t)), wide = static_cast<Bytes>(sizeof(float));
+  cost.bytes = narrow * (cost.m * cost.k + cost.k * cost.n) + wide * cost.m * cost.n * (adds ? 2 : 1);
+  record_cost(cost);
+}
+
+struct Sum {
+  bool adds = false;
+  double scale = 1;
+};
+
+// BLAS writes rows: where the columns of `c` are rows in memory, its transpose is made, c^T = b^T a^T.
+void multiply_into(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
+  if (!has_rows(c)) return multiply_into(c.t(), b.t(), a.t(), sum);
+  multiply({a.size(0), b.size(1), a.size(1)}, part_of(a), part_of(b),
+           {c.mutable_data_ptr<float>(), row_stride(c), sum.adds}, static_cast<float>(sum.scale));
+}
+
+void narrow_product(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
+  SLUICE_CHECK(is_narrow(b) && c.scalar_type() == at::kFloat, "expected bf16 inputs and fp32 sums");
+  SLUICE_CHECK(a.size(1) == b.size(0) && c.size(0) == a.size(0) && c.size(1) == b.size(1), "shapes do not fit");
+  SLUICE_CHECK(c.is_cpu() || c.is_meta(), "bf16 products run on cpu and meta, not on ", c.device().str());
+  record_narrow(a, b, sum.adds);
+  if (!c.is_meta()) multiply_into(c, a, b, sum);
+}
+
+}  // namespace
+
+at::Tensor product_input(const at::Tensor& x, NumberFormat compute) {
+  SLUICE_CHECK(compute == NumberFormat::Fp32 || compute == NumberFormat::Bf16, "no products in ", name(compute));
+  return compute == NumberFormat::Fp32 ? x : x.to(at::kBFloat16);
+}
+
+at::Tensor input_like(const at::Tensor& other, const at::Tensor& x) { return x.to(other.scalar_type()); }
+
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  if (!is_narrow(a)) return at::mm(a, b);
+  at::Tensor c = at::empty({a.size(0), b.size(1)}, a.options().dtype(at::kFloat));
+  narrow_product(c, a, b, {});
+  return c;
+}
+
+at::Tensor product_plus(const at::Tensor& row, const at::Tensor& a, const at::Tensor& b) {
+  if (!is_narrow(a)) return at::addmm(row, a, b);
+  return product(a, b).add_(row);
+}
+
+void product_out(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b) {
+  if (is_narrow(a)) return narrow_product(c, a, b, {});
+  at::Tensor out = c;
+  at::mm_out(out, a, b);
+}
+
+void add_product(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, double scale) {
+  if (is_narrow(a)) return narrow_product(c, a, b, {.adds = true, .scale = scale});
+  c.addmm_(a, b, 1, scale);
+}
+
+}  // namespace sluice::model
