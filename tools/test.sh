@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds Sluice and runs every test that needs no GPU: all layers as released, then the layers without torch under the
-# address and undefined-behaviour sanitizers and under the thread sanitizer. Passing tests are not printed; the last line
+# Builds Sluice and runs every test that needs no GPU: all layers as released, the layers without torch under the address and
+# undefined-behaviour sanitizers, and those of them with threads under the thread sanitizer. Passing tests are not printed; the last line
 # is `N passed, N failed`. Exit code 1 on any failure, of a build too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
