@@ -19,7 +19,8 @@ class JointDirections {
 
   void hand_over() {
     for (const plan::ParameterSlot& slot : part_.chunk.parameters) {
-      if (is_mine_to_hand_over(slot)) send(memory_of(slot, own_part_), range_in(slot, own_part_).count, last_part(slot));
+      if (is_mine_to_hand_over(slot))
+        send(memory_of(slot, own_part_), range_in(slot, own_part_).count, last_part(slot));
     }
   }
 
