@@ -103,7 +103,7 @@ TEST_F(GlooJob, EndsWhenAnyRankIsKilledAndAllOthersNameIt) {
   for (const int victim : {0, 1, 3}) lose_a_rank(victim, SIGKILL, 60'000);
 }
 
-TEST_F(GlooJob, EndsWhenARankIsStoppedAndAllOthersNameIt) { lose_a_rank(2, SIGSTOP, 1000); }
+TEST_F(GlooJob, EndsWhenARankIsStoppedAndAllOthersNameIt) { lose_a_rank(2, SIGSTOP, 3000); }
 
 TEST_F(GlooJob, StartsAgainAfterALostRankAndStopsWhenItIsAsked) {
   const auto words = [](const char* restarts, const char* mode) {
