@@ -200,7 +200,18 @@ INSTANTIATE_TEST_SUITE_P(Stages, Ranks,
                                          Case{2, 0, 2, plan::UpdateWhen::NextForward, "lamb"},
                                          Case{3, 2, 1, plan::UpdateWhen::NextForward, "lion"},
                                          Case{3, 3, 2, plan::UpdateWhen::NextForward, "adafactor"},
-                                         Case{2, 1, 1, plan::UpdateWhen::SecondPass, "lars", false}));
+                                         Case{2, 1, 1, plan::UpdateWhen::SecondPass, "lars", false},
+                                         Case{3, 2, 1, plan::UpdateWhen::NextForward, "muon"}));
+
+// Weights of all ranks after training: what each holds, once.
+std::vector<float> weights_of(const std::vector<Found>& found, const plan::Sharding& sharding) {
+  if (!sharding.weights()) return found.front().weights;
+  std::vector<float> weights = found.front().weights;
+  for (int rank = 1; rank < sharding.ranks_per_group(); ++rank) {
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] += found[rank].weights[i];
+  }
+  return weights;
+}
 
 // Rules that look at whole tensors, too: what a rank adds up goes on where the one before has stopped. The tables are
 // several pieces, and several slices of a rank's part.
@@ -213,13 +224,8 @@ TEST_P(RanksByRule, GiveTheSameBitsAtEveryStage) {
                       .vocab_size = 13000,
                       .update = in_backward ? plan::UpdateWhen::Backward : plan::UpdateWhen::NextForward,
                       .rule = rule};
-  const auto weights_at = [&](plan::Sharding sharding) {
-    const std::vector<Found> found = train_on(sharding.num_ranks, work, {.sharding = sharding});
-    std::vector<float> weights = found.front().weights;
-    for (int rank = 1; sharding.weights() && rank < sharding.ranks_per_group(); ++rank) {
-      for (std::size_t i = 0; i < weights.size(); ++i) weights[i] += found[rank].weights[i];
-    }
-    return weights;
+  const auto weights_at = [&](const plan::Sharding& sharding) {
+    return weights_of(train_on(sharding.num_ranks, work, {.sharding = sharding}), sharding);
   };
   const std::vector<float> expected = weights_at({.num_ranks = 3, .stage = 0});
   EXPECT_TRUE(weights_at({.num_ranks = 3, .stage = 1}) == expected) << "stage 1";
@@ -267,9 +273,7 @@ TEST_P(FixedOrder, GivesTheSameBitsForAnyNumberOfRanks) {
     std::vector<Found> found = train_on(num_ranks, work, {.sharding = sharding});
     Found& first = found.front();
     EXPECT_EQ(first.figures[3], first.figures[4]) << "bytes sent";
-    for (std::size_t rank = 1; sharding.weights() && rank < found.size(); ++rank) {
-      for (std::size_t i = 0; i < first.weights.size(); ++i) first.weights[i] += found[rank].weights[i];
-    }
+    first.weights = weights_of(found, sharding);
     if (num_ranks == 1) expected = first;
     EXPECT_EQ(first.losses, expected.losses);
     EXPECT_EQ(first.norms, expected.norms);
@@ -299,16 +303,6 @@ INSTANTIATE_TEST_SUITE_P(Groups, Ranks,
                                          Case{4, 0, 1, kNext, "sgd", true, 2, NumberFormat::Bf16},
                                          Case{4, 1, 1, kNext, "sgd", true, 2, NumberFormat::Bf16},
                                          Case{4, 3, 1, kNext, "adamw", true, 2, NumberFormat::Bf16}));
-
-// Weights of all ranks after training: what each holds, once.
-std::vector<float> weights_of(const std::vector<Found>& found, const plan::Sharding& sharding) {
-  if (!sharding.weights()) return found.front().weights;
-  std::vector<float> weights = found.front().weights;
-  for (int rank = 1; rank < sharding.ranks_per_group(); ++rank) {
-    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] += found[rank].weights[i];
-  }
-  return weights;
-}
 
 TEST(Ranks, GiveTheSameBitsAtEveryStageWhateverIsSent) {
   const Workload work{.num_layers = 3};
