@@ -127,8 +127,9 @@ void head_parts(const format::ModelConfig& config) {
   products("head", tiles, tile, config.hidden_size, vocab);
   const model::LogitsPiece piece{at::randn({tile, vocab}), 0};
   const model::SoftmaxTile softmax{at::arange(tile), at::empty({model::kSoftmaxValues, tile})};
-  part("cross entropy and gradient", tiles, 2.0 * static_cast<double>(piece.logits.nbytes()),
-       [&] { model::softmax_and_gradient({&piece, 1}, softmax, 1.0F); });
+  part("cross entropy and gradient", tiles, 2.0 * static_cast<double>(piece.logits.nbytes()), [&] {
+    model::softmax_and_gradient({&piece, 1}, softmax, 1.0F);
+  });
 }
 
 void update_part(double num_parameters) {

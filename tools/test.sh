@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds Sluice and runs every test that needs no GPU: all layers as released, the layers without torch under the address and
-# undefined-behaviour sanitizers, and those of them with threads under the thread sanitizer. Passing tests are not printed; the last line
-# is `N passed, N failed`. Exit code 1 on any failure, of a build too.
+# Builds Sluice and runs every test that needs no GPU: all layers as released, the layers without torch under the address
+# and undefined-behaviour sanitizers, those of them with threads under the thread sanitizer. Passing tests are not printed;
+# the last line is `N passed, N failed`. Exit code 1 on any failure, of a build too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-2} NO_COLOR=1

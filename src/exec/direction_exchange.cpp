@@ -44,9 +44,7 @@ class JointDirections {
  private:
   void put_together(const optim::NewtonSchulz& iteration, const plan::ParameterSlot& slot, const at::Tensor& whole) {
     auto* const elements = whole.mutable_data_ptr<float>();
-    const auto place = [&](std::int64_t part) {
-      return elements + (range_in(slot, part).first - slot.first_element);
-    };
+    const auto place = [&](std::int64_t part) { return elements + (range_in(slot, part).first - slot.first_element); };
     const std::int64_t own_count = range_in(slot, own_part_).count;
     std::copy_n(memory_of(slot, own_part_), own_count, place(own_part_));
     for (std::int64_t part = first_part(slot); part < own_part_; ++part)

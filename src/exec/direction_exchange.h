@@ -12,8 +12,8 @@ namespace sluice::exec {
 /// A rank's part of the directions of a chunk.
 struct DirectionPart {
   const plan::Chunk& chunk;
-  plan::ElementRange own;           ///< elements of the chunk; the parts of all ranks are as long
-  float* memory = nullptr;          ///< from element `first_in_memory` of the chunk on
+  plan::ElementRange own;   ///< elements of the chunk; the parts of all ranks are as long
+  float* memory = nullptr;  ///< from element `first_in_memory` of the chunk on
   std::int64_t first_in_memory = 0;
 };
 

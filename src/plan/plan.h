@@ -71,9 +71,10 @@ enum class ActionKind {
                   ///< {..., signs, residual}, as AllReduce
   AllReduce,      ///< a chunk's gradient; without slots: ranks agree on norms and losses so far
   AllToAll,
-  Broadcast,  ///< on the compute lane: sums over tensors that ranks divide, from the rank that finished them to all
-  Send,       ///< the same, to the next rank: those that are not finished yet
-  Recv,       ///< the same, from the rank before
+  Broadcast,  ///< on the compute lane: sums over tensors that ranks divide, from the rank that finished them to all; of
+              ///< tensors that updates need whole, directions that are orthogonal now, to those that have some of them
+  Send,       ///< before it: sums that are not finished yet, to the next rank; directions, to the rank with their end
+  Recv,       ///< before that: sums from the rank before
 };
 [[nodiscard]] const char* name(ActionKind kind);
 
@@ -110,15 +111,15 @@ struct Action {
   ActionKind kind = ActionKind::Forward;
   Lane lane = Lane::Compute;
   SkipWhen skip = SkipWhen::Never;
-  int block = -1;            ///< Forward, Backward
-  int micro_batch = -1;      ///< Forward, Backward
-  int segment = -1;          ///< Forward, Backward: which part of the computation; -1: the whole
-  int chunk = -1;            ///< ReduceNorm, Update
-  int slice = -1;            ///< Update
-  int pass = -1;             ///< Update, and exchanges of its sums: of a rule that measures first; the last one applies,
-                             ///< and -1 is all of them, one after the other
-  int repeat = 0;            ///< Forward, Backward: 1 when the step computes its gradients a second time
-  Among among = Among::All;  ///< exchanges: the ranks that take part
+  int block = -1;        ///< Forward, Backward
+  int micro_batch = -1;  ///< Forward, Backward
+  int segment = -1;      ///< Forward, Backward: which part of the computation; -1: the whole
+  int chunk = -1;        ///< ReduceNorm, Update
+  int slice = -1;        ///< Update
+  int pass = -1;         ///< Update, and exchanges of its sums: of a rule that measures first; the last one applies,
+                         ///< and -1 is all of them, one after the other
+  int repeat = 0;        ///< Forward, Backward: 1 when the step computes its gradients a second time
+  Among among = Among::All;                ///< exchanges: the ranks that take part
   NumberFormat wire = NumberFormat::Fp32;  ///< exchanges: what is sent of each number; sums are made in fp32
   std::vector<Slot> slots;                 ///< Fetch and WriteBack: {from, to}
   Bytes workspace = 0;                     ///< bytes at the bottom of tier 0's arena that torch may use while it runs

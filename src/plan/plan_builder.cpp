@@ -272,8 +272,8 @@ Seconds PlanBuilder::joint_update_seconds(const Row& row) const {
   const Network links = links_among(machine_.network, request_.recipe.sharding, Among::Group);
   if (row.kind == ActionKind::Recv) {
     const bool waits = row.bytes > 0 && machine_.update_memory > 0;
-    return waits ? (ranks - 1) * (static_cast<double>(row.bytes) / machine_.update_memory +
-                                  exchange_seconds(links, 2, 0, 1))
+    return waits ? (ranks - 1) *
+                       (static_cast<double>(row.bytes) / machine_.update_memory + exchange_seconds(links, 2, 0, 1))
                  : 0;
   }
   Seconds seconds = exchange_seconds(links, std::min(ranks, 2), row.bytes, 1);

@@ -89,8 +89,8 @@ struct Row {
   /// Update, and the Broadcast that stands for it where ranks divide tensors: of those that are needed whole, one after
   /// the other.
   std::vector<const ComputeTrace*> of_tensors = {};
-  Bytes put_together = 0;  ///< workspace beside each of them, for a tensor of which other ranks have some
-  Among among = Among::All;                ///< Action::among
+  Bytes put_together = 0;    ///< workspace beside each of them, for a tensor of which other ranks have some
+  Among among = Among::All;  ///< Action::among
   NumberFormat wire = NumberFormat::Fp32;  ///< Action::wire
   /// Touched by Update and ReduceNorm, or sent to other ranks; of a Recv on the compute lane, what the rank before it
   /// touches first.

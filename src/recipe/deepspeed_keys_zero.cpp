@@ -15,8 +15,7 @@ constexpr std::string_view kDisk = "`--spill-dir`; without one on nvme";
 constexpr std::string_view kRing = "the disk's queues are the tier's own; `sluice doctor` measures them";
 
 constexpr DeepSpeedKey kKeys[] = {
-    {"zero_optimization.stage", "int", Mapped,
-     "`--zero-stage`; true and false in place of the section: 1 and 0"},
+    {"zero_optimization.stage", "int", Mapped, "`--zero-stage`; true and false in place of the section: 1 and 0"},
     {"zero_optimization.offload_optimizer.device", "none|cpu|nvme", Mapped,
      "nvme (stage 3): `--spill-dir`; cpu: no effect, the plan holds in RAM what the budget allows"},
     {"zero_optimization.offload_optimizer.nvme_path", "text", Mapped, kDisk},

@@ -1,5 +1,6 @@
 // Shipped machines, one row each: a card in a computer that people have it in. Figures are what makers publish, not
-// checked one by one against their data sheets; those of cards are dense rates with 32-bit accumulation, which consumer cards do at half the rate that is advertised.
+// checked one by one against their data sheets; those of cards are dense rates with 32-bit accumulation, which consumer
+// cards do at half the rate that is advertised.
 #include <array>
 
 #include "recipe/machine_file.h"

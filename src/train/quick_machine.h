@@ -12,8 +12,8 @@ namespace sluice::train {
 /// for that second, in a child process: call it before this one has threads.
 void measure_unknown_machine(const recipe::Settings& settings);
 
-/// This machine as one of `ranks_per_node` processes has it, with the threads of `settings`: the machine file, else what
-/// `measure_unknown_machine` kept, else cautious rates; its share of the cores' rates and of the disk's.
+/// This machine as one of `ranks_per_node` processes has it, with the threads of `settings`: the machine file, else
+/// what `measure_unknown_machine` kept, else cautious rates; its share of the cores' rates and of the disk's.
 [[nodiscard]] plan::Machine known_machine(const recipe::Settings& settings, int ranks_per_node);
 
 }  // namespace sluice::train

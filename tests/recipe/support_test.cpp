@@ -27,7 +27,8 @@ TEST(Support, AcceptsTheDefaultsAndWhatIsThere) {
   EXPECT_EQ(refusal({}), "");
   for (const auto& row : optim::rule_catalog()) {
     const std::string rule(row.name);
-    EXPECT_EQ(refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "3"}, {"reduce-order", "fixed"}}), "") << rule;
+    EXPECT_EQ(refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "3"}, {"reduce-order", "fixed"}}), "")
+        << rule;
     EXPECT_EQ(refusal({{"optimizer", rule}, {"nproc", "2"}, {"zero-stage", "0"}}), "") << rule;
   }
   EXPECT_EQ(refusal({{"device", "cpu"}, {"nproc", "1"}, {"zero-stage", "1"}, {"weights-dtype", "float32"}}), "");

@@ -213,7 +213,8 @@ TEST_F(RanksProgram, DivideWhatRulesKnowOfWholeTensorsWithinTheirGroups) {
   for (const std::string rule : {"adafactor", "muon"}) {
     SCOPED_TRACE(rule);
     const std::string flags =
-        "--nproc 4 --threads 4 --grad-accumulation 1 --zero-shard-size 2 --max-steps 3 --save-steps 2 --optimizer " + rule;
+        "--nproc 4 --threads 4 --grad-accumulation 1 --zero-shard-size 2 --max-steps 3 --save-steps 2 --optimizer " +
+        rule;
     const std::string weights = weights_after(rule + "-0", flags + " --zero-stage 0");
     EXPECT_TRUE(weights_after(rule + "-1", flags + " --zero-stage 1") == weights);
     const std::string resume = " --resume " + path(rule + "-1/checkpoint-2");
