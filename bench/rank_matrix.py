@@ -76,10 +76,11 @@ class Matrix:
         if key not in self.floors:
             command = self.command(f"{self.options.scratch}/none", ranks, accumulation, [*flags, *spill, "--dry-run", "--host-memory"])
             # What the program itself takes is asked first, then what the plan takes on top; with so little more it may already fit.
+            # A process of several ranks takes up to 2 MiB more or less from start to start.
             alone = self.refusal(command, 16 << 20, ranks, r"needs ([0-9.]+) MiB")
-            least = int(float(alone) * 2**20) + (3 << 19)
+            least = int(float(alone) * 2**20) + (3 << 20)
             self.floors[key] = int(self.refusal(command, least, ranks, r"\((\d+) bytes") or least)
-        return [*spill, "--host-memory", str(ranks * (self.floors[key] + (1 << 20)))]
+        return [*spill, "--host-memory", str(ranks * (self.floors[key] + (2 << 20)))]
 
     @staticmethod
     def refusal(command, each, ranks, pattern):
