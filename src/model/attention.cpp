@@ -15,20 +15,22 @@
 namespace sluice::model {
 namespace {
 
+AttentionSizes sizes_of(const at::Tensor& q, const at::Tensor& k) {
+  return {q.size(0), q.size(1), q.size(2), k.size(2), q.size(3)};
+}
+
 // Products of one pass: scores and output (2), or scores, dV, dP, dQ, dK (5); causality leaves out half of each.
 plan::OpCost attention_cost(const at::Tensor& q, const at::Tensor& k, int num_products, int num_q_sized) {
+  const bool forward = num_products == 2;
   plan::OpCost cost;
-  cost.kind = num_products == 2 ? plan::OpClass::Attention : plan::OpClass::AttentionBackward;
+  cost.kind = forward ? plan::OpClass::Attention : plan::OpClass::AttentionBackward;
+  cost.imbalance = imbalance(forward ? sizes_of(q, k).forward_units() : sizes_of(q, k).backward_units());
   cost.m = q.size(1);
   cost.n = q.size(0) * q.size(2);
   cost.k = q.size(3);
   cost.flops = num_products * static_cast<Flops>(q.numel()) * static_cast<Flops>(q.size(1));
   cost.bytes = (num_q_sized * q.numel() + num_q_sized * k.numel()) * static_cast<Bytes>(q.element_size());
   return cost;
-}
-
-AttentionSizes sizes_of(const at::Tensor& q, const at::Tensor& k) {
-  return {q.size(0), q.size(1), q.size(2), k.size(2), q.size(3)};
 }
 
 Heads heads_of(const at::Tensor& x_BSHd) { return {x_BSHd.mutable_data_ptr<float>(), token_stride(x_BSHd)}; }

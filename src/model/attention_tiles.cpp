@@ -154,6 +154,10 @@ std::int64_t AttentionSizes::query_tile() const {
 
 std::int64_t AttentionSizes::key_tile() const { return std::min<std::int64_t>(seq_len, 256); }
 
+std::int64_t AttentionSizes::forward_units() const {
+  return batch * num_kv_heads * ((seq_len + query_tile() - 1) / query_tile());
+}
+
 std::int64_t AttentionSizes::forward_scratch() const {
   return group() * query_tile() * (2 * head_dim + 2 + key_tile());
 }
@@ -165,8 +169,7 @@ std::int64_t AttentionSizes::backward_scratch() const {
 // Late tiles see more keys: early and late ones in turn, so that threads with equally many have equally much to do.
 void run_attention(const AttentionForward& a, float* scratch) {
   const std::int64_t tile = a.sizes.query_tile(), num_tiles = (a.sizes.seq_len + tile - 1) / tile;
-  const std::int64_t num_groups = a.sizes.batch * a.sizes.num_kv_heads;
-  for_units(num_groups * num_tiles, scratch, a.sizes.forward_scratch(), [&](std::int64_t unit, float* own) {
+  for_units(a.sizes.forward_units(), scratch, a.sizes.forward_scratch(), [&](std::int64_t unit, float* own) {
     const std::int64_t turn = unit % num_tiles, index = turn % 2 == 0 ? turn / 2 : num_tiles - 1 - turn / 2;
     const Group group = group_of(a.sizes, unit / num_tiles);
     const std::int64_t first = index * tile;
@@ -174,10 +177,9 @@ void run_attention(const AttentionForward& a, float* scratch) {
   });
 }
 
-// A group's tiles of queries add to the same dk and dv, so they are one unit.
 void run_attention_backward(const AttentionBackward& a, float* scratch) {
   const AttentionSizes& sizes = a.forward.sizes;
-  for_units(sizes.batch * sizes.num_kv_heads, scratch, sizes.backward_scratch(), [&](std::int64_t unit, float* own) {
+  for_units(sizes.backward_units(), scratch, sizes.backward_scratch(), [&](std::int64_t unit, float* own) {
     const Group group = group_of(sizes, unit);
     for (std::int64_t token = 0; token < sizes.seq_len; ++token) {
       std::fill_n(group.keys(a.dk, token), sizes.head_dim, 0.0F);

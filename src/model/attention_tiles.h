@@ -14,6 +14,10 @@ struct AttentionSizes {
   /// of them, or there is but one.
   [[nodiscard]] std::int64_t query_tile() const;
   [[nodiscard]] std::int64_t key_tile() const;
+  /// Parts of a pass that threads take whole: tiles of queries forward, and backward all tiles of a group, which add to
+  /// the same dk and dv.
+  [[nodiscard]] std::int64_t forward_units() const;
+  [[nodiscard]] std::int64_t backward_units() const { return batch * num_kv_heads; }
   /// Elements of scratch memory for one thread.
   [[nodiscard]] std::int64_t forward_scratch() const;
   [[nodiscard]] std::int64_t backward_scratch() const;

@@ -13,4 +13,8 @@ namespace sluice::model {
 void parallel_ranges(std::int64_t count, std::int64_t grain,
                      c10::function_ref<void(std::int64_t first, std::int64_t last)> body);
 
+/// Time of `count` equal parts dealt out by `parallel_ranges` one by one, over that of the same work spread evenly over
+/// at::get_num_threads() threads: 4/3 for three parts on two threads. At least 1.
+[[nodiscard]] double imbalance(std::int64_t count);
+
 }  // namespace sluice::model

@@ -24,8 +24,9 @@ Seconds memory_time(Bytes bytes, const ComputeRate& rate) {
 
 Seconds math_time(const OpCost& op, std::span<const ShapeRate> points, Flops otherwise, const ComputeRate& rate) {
   const Flops measured = rate_at(points, {op.m, op.n, op.k});
-  if (measured > 0) return op.flops / measured;
-  return std::max(at_rate(op.flops, otherwise), memory_time(op.bytes, rate));
+  const Flops work = op.flops * op.imbalance;
+  if (measured > 0) return work / measured;
+  return std::max(at_rate(work, otherwise), memory_time(op.bytes, rate));
 }
 
 // On a machine of which nobody said how fast it multiplies bf16 numbers: like fp32 ones.

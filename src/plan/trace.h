@@ -29,6 +29,7 @@ struct OpCost {
   Flops flops = 0;
   Bytes bytes = 0;  ///< read plus written
   std::int64_t m = 0, n = 0, k = 0;
+  double imbalance = 1;  ///< how much longer products and attention take because threads get unequal shares
 };
 
 /// An allocation of a forward that is saved for the backward: it lives in the buffer of its class from the start.

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "model/attention.h"
+#include "model/attention_tiles.h"
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
 #include "model/product.h"
@@ -84,7 +85,7 @@ struct AttentionPoint {
 };
 
 constexpr AttentionPoint kAttention[] = {{64, 32, 32},  {64, 16, 64},  {256, 16, 32}, {256, 16, 64, true},
-                                         {256, 8, 128}, {512, 36, 64}, {1024, 4, 32}, {1024, 9, 64, true}};
+                                         {256, 8, 128}, {512, 36, 64}, {1024, 4, 32}, {1024, 8, 64, true}};
 
 struct SizePoint {
   Bytes bytes;
@@ -145,19 +146,23 @@ std::vector<plan::ShapeRate> measure_products(const Measuring& measuring, at::Sc
   return points;
 }
 
-// Counted as the tracer does: 2 products forward, 5 backward, of which causality leaves half.
+// Counted as the tracer does: 2 products forward, 5 backward, of which causality leaves half. Rates are those of threads
+// with equal shares, whatever their number here; the tracer says what unequal ones cost.
 void measure_attention(const Measuring& measuring, plan::ComputeRate& rate) {
   for (const AttentionPoint& point : kAttention) {
     if (!measuring.wanted(point.quick)) continue;
     const std::vector<std::int64_t> shape = {1, point.positions, point.heads, point.head_size};
     const at::Tensor q = at::rand(shape), k = at::rand(shape), v = at::rand(shape), dout = at::rand(shape);
     const model::AttentionResult saved = model::causal_attention(q, k, v);
+    const model::AttentionSizes sizes{1, point.positions, point.heads, point.heads, point.head_size};
     const double one = static_cast<double>(q.numel()) * static_cast<double>(point.positions);
+    const double forward_work = 2 * one * model::imbalance(sizes.forward_units());
+    const double backward_work = 5 * one * model::imbalance(sizes.backward_units());
     const Seconds forward = measuring.seconds_of([&] { (void)model::causal_attention(q, k, v); });
     const Seconds backward =
         measuring.seconds_of([&] { (void)model::causal_attention_backward(dout, q, k, v, saved); });
-    rate.attention_forward.push_back({point.positions, point.heads, point.head_size, 2 * one / forward});
-    rate.attention_backward.push_back({point.positions, point.heads, point.head_size, 5 * one / backward});
+    rate.attention_forward.push_back({point.positions, point.heads, point.head_size, forward_work / forward});
+    rate.attention_backward.push_back({point.positions, point.heads, point.head_size, backward_work / backward});
   }
 }
 

@@ -9,6 +9,9 @@
 #include <limits>
 #include <vector>
 
+#include "model/attention_tiles.h"
+#include "model/parallel.h"
+
 namespace sluice::model {
 namespace {
 
@@ -86,6 +89,19 @@ TEST(CausalAttention, GivesTheSameBitsForEveryNumberOfThreads) {
       for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], many[i])) << threads << " " << i;
     }
   }
+  at::set_num_threads(before);
+}
+
+TEST(CausalAttention, IsPricedByTheBusiestThread) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  EXPECT_DOUBLE_EQ(imbalance(AttentionSizes{1, 8, 3, 3, 16}.backward_units()), 4.0 / 3);
+  EXPECT_DOUBLE_EQ(imbalance(AttentionSizes{2, 8, 6, 3, 16}.backward_units()), 1);
+  EXPECT_DOUBLE_EQ(imbalance(AttentionSizes{1, 8, 3, 3, 16}.forward_units()), 4.0 / 3);
+  at::set_num_threads(1);
+  EXPECT_DOUBLE_EQ(imbalance(3), 1);
+  at::set_num_threads(4);
+  EXPECT_DOUBLE_EQ(imbalance(1), 4);
   at::set_num_threads(before);
 }
 

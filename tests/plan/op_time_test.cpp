@@ -33,6 +33,14 @@ TEST(PredictOp, ReadsEachClassFromItsOwnCurve) {
   EXPECT_NEAR(predict_op({.kind = OpClass::Memory, .bytes = 5000}, rate), 12.5, 1e-9);
 }
 
+TEST(PredictOp, TakesLongerWhereThreadsGetUnequalShares) {
+  const OpCost op{.kind = OpClass::AttentionBackward, .flops = 100, .m = 64, .n = 3, .k = 32, .imbalance = 4.0 / 3};
+  ComputeRate rate{.attention = 50};
+  EXPECT_NEAR(predict_op(op, rate), 8.0 / 3, 1e-9);
+  rate.attention_backward = {{64, 3, 32, 100}};
+  EXPECT_NEAR(predict_op(op, rate), 4.0 / 3, 1e-9);
+}
+
 TEST(PredictOp, PricesNarrowProductsByTheirOwnRatesOrLikeOthers) {
   const OpCost op{.kind = OpClass::NarrowMatMul, .flops = 1000, .bytes = 100, .m = 8, .n = 8, .k = 8};
   ComputeRate rate{.matmul = 100, .memory = 1e9};
