@@ -77,12 +77,12 @@ void softmax_and_gradient(std::span<const LogitsPiece> pieces, const SoftmaxTile
   });
 }
 
-double add_losses(const SoftmaxTile& tile, double sum) {
-  if (tile.known.is_meta()) return sum;
+double add_losses(const SoftmaxTile& tile, std::span<double> rows) {
+  if (tile.known.is_meta()) return 0;
   float* const known = tile.known.mutable_data_ptr<float>();
   const std::int64_t stride = tile.known.stride(0);
-  const auto num_rows = static_cast<std::size_t>(tile.targets.size(0));
-  const kernel::SoftmaxRows rows{.num_rows = num_rows,
+  const auto num_tokens = static_cast<std::size_t>(tile.targets.size(0));
+  const kernel::SoftmaxRows tokens{.num_rows = num_tokens,
                                  .width = 0,
                                  .first_column = 0,
                                  .logits = nullptr,
@@ -90,7 +90,12 @@ double add_losses(const SoftmaxTile& tile, double sum) {
                                  .largest = known,
                                  .sum = known + stride,
                                  .target_logit = known + 2 * stride};
-  for (std::size_t row = 0; row < num_rows; ++row) sum += kernel::cross_entropy(rows, row);
+  double sum = 0;
+  for (std::size_t token = 0; token < num_tokens; ++token) {
+    const double loss = kernel::cross_entropy(tokens, token);
+    sum += loss;
+    if (!rows.empty()) rows[token * rows.size() / num_tokens] += loss;
+  }
   return sum;
 }
 
