@@ -28,7 +28,8 @@ std::span<double> rows_of(int micro_batch, std::span<const model::MicroBatch> al
     total += static_cast<std::size_t>(all[i].input_ids.size(0));
   }
   losses.resize(total);
-  return std::span(losses).subspan(first, static_cast<std::size_t>(all[static_cast<std::size_t>(micro_batch)].input_ids.size(0)));
+  return std::span(losses).subspan(
+      first, static_cast<std::size_t>(all[static_cast<std::size_t>(micro_batch)].input_ids.size(0)));
 }
 
 }  // namespace

@@ -84,8 +84,8 @@ struct BlockTensors {
   at::Tensor input_gradient;           ///< dX, written; may be the memory of `output_gradient`
   at::Tensor scratch;                  ///< of segments: floats [n] that carry values from one to those after it
   MicroBatch batch;
-  float scale = 1.0F;          ///< multiplies a loss block's gradients
-  PassPosition position = {};  ///< of a pass of generation
+  float scale = 1.0F;                 ///< multiplies a loss block's gradients
+  PassPosition position = {};         ///< of a pass of generation
   std::span<double> row_losses = {};  ///< evaluation of a loss block adds each row's loss; one per row, or none
 };
 

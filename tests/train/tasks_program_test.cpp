@@ -95,9 +95,9 @@ TEST_F(TasksProgram, FiguresDoNotDependOnMemoryOrOnWhatIsScoredBeside) {
 }
 
 TEST_F(TasksProgram, ScoresAModelWithItsAdapter) {
-  const auto trained = run("train --model " + path("bytes") + " --adapter lora --lora-rank 4 --tokenizer byte --data " +
-                           path("text.txt") + " --output " + path("adapted") +
-                           " --seq-len 32 --max-steps 3 --lr 1e-2 --threads 2");
+  const auto trained =
+      run("train --model " + path("bytes") + " --adapter lora --lora-rank 4 --tokenizer byte --data " +
+          path("text.txt") + " --output " + path("adapted") + " --seq-len 32 --max-steps 3 --lr 1e-2 --threads 2");
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   const auto result = run("eval --model " + path("adapted") + " --threads 2 --tasks " + path("items.jsonl") +
                           " --predictions " + path("predictions.jsonl"));
