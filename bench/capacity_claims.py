@@ -77,14 +77,22 @@ def claims():
 
 
 def lomo_table():
-    lines = ["| | weights: paper | 2 bytes x ours | gradients: paper | ours, most at once | states: paper | 12 bytes x ours | ours |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| | weights: paper | 2 bytes x ours | gradients: paper | 2 bytes x ours | ours, most at once | states: paper | 12 bytes x ours | ours |", "|---|---|---|---|---|---|---|---|---|"]
     for name, weights, gradients, states, arguments in LOMO_TABLE:
         answer = plan(f"--model llama-7b --machine a100-80gb --host-memory 512GiB --seq-len 512 --micro-batch-size 8 {arguments}")
         elements, held = answer["state_elements"], answer["state_bytes"]
+        at_once = answer["largest_trained_tensor"] if name == "LOMO" else elements["weight"]  # it updates tensor by tensor
         theirs = 12 * elements["updated"] / GIB if held["moment"] else 0
-        lines.append(f"| {name} | {weights} | {2 * elements['weight'] / GIB:.2f} | {gradients} | {held['gradient'] / GIB:.2f} | {states} | {theirs:.2f} | "
+        lines.append(f"| {name} | {weights} | {2 * elements['weight'] / GIB:.2f} | {gradients} | {2 * at_once / GIB:.2f} | {held['gradient'] / GIB:.2f} | {states} | {theirs:.2f} | "
                      f"{held['moment'] / GIB:.2f} |")
     return lines
+
+
+LOMO_NOTES = [
+    "Lower here: AdamW's states, since fp32 weights are their own master copy (8 bytes a parameter, not 12), and its gradients without clipping, since it updates inside backward, too.",
+    "Higher here: LOMO's gradients. The paper has those of one tensor at a time, of 2 bytes (the largest is the table of 32000 x 4096: 0.24 GiB). These are fp32 and by block: those of the",
+    "layer whose backward runs and of the one after it, which go down to the CPU for the update meanwhile, 0.75 GiB each. AdamW that clips by the global norm keeps all of them, fp32.",
+]
 
 
 def zero_table():
@@ -109,7 +117,7 @@ def main():
             "`bench/capacity_claims.py`: what other systems say of the largest model on some memory, and what `sluice plan` says of the same. Plans, not runs: no accelerator",
             "is driven by this version. Tokens per second are of one row of 1024 tokens a step (8 x 512 in LOMO's table), fp32 numbers in TF32 products where the card has them, and so",
             "nearly all waiting for buses and disks; more rows a step hide that.", "", "## One claim, one plan", "", *claims(), "",
-            "## LOMO's table 1: LLaMA-7B, GiB", "", *lomo_table(), "", "## ZeRO's figure 1: 7.5B parameters on 64 GPUs", "", *zero_table(), ""]
+            "## LOMO's table 1: LLaMA-7B, GiB", "", *lomo_table(), "", *LOMO_NOTES, "", "## ZeRO's figure 1: 7.5B parameters on 64 GPUs", "", *zero_table(), ""]
     output = "\n".join(text)
     if len(sys.argv) > 1:
         pathlib.Path(sys.argv[1]).write_text(output)

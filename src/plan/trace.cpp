@@ -2,6 +2,8 @@
 #include "plan/trace.h"
 
 #include <algorithm>
+#include <map>
+#include <string_view>
 
 namespace sluice::plan {
 
@@ -19,6 +21,17 @@ std::int64_t StepTrace::num_trained() const {
     for (const ParameterSlot& parameter : chunk.parameters) total += chunk.trained ? parameter.num_elements : 0;
   }
   return total;
+}
+
+std::int64_t StepTrace::largest_trained() const {
+  std::map<std::string_view, std::int64_t> elements;
+  std::int64_t largest = 0;
+  for (const Chunk& chunk : chunks) {
+    for (const ParameterSlot& parameter : chunk.parameters) {
+      if (chunk.trained) largest = std::max(largest, elements[parameter.name] += parameter.num_elements);
+    }
+  }
+  return largest;
 }
 
 bool updates_whole_tensors(const Chunk& chunk) {

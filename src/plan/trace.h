@@ -126,6 +126,7 @@ struct StepTrace {
   std::vector<Bytes> cache_bytes;         ///< generation: per block keys and values; of the loss block its logits
   [[nodiscard]] std::int64_t num_parameters() const;  ///< real elements, padding left out, tied chunks once
   [[nodiscard]] std::int64_t num_trained() const;     ///< of them those of chunks that are trained
+  [[nodiscard]] std::int64_t largest_trained() const;  ///< elements of the largest trained tensor, all pieces of it
 };
 
 /// Whether the chunk's updates need any of its tensors whole: then no slice cuts a tensor.

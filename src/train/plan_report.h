@@ -28,6 +28,7 @@ struct PlanForecast {
   std::string model;
   plan::Machine machine;
   std::int64_t num_parameters = 0, num_trained = 0;
+  std::int64_t largest_trained = 0;  ///< elements of a tensor: what an update tensor by tensor has at a time
   plan::Sharding sharding;           ///< one rank: nothing is divided
   std::int64_t tokens_per_step = 0;  ///< of all ranks
   plan::ActivationSummary activations;

@@ -58,6 +58,7 @@ TEST(PlanReport, TextAndJsonSayTheSame) {
   const nlohmann::ordered_json json = to_json(forecast, settings);
   EXPECT_EQ(json["fits"], true);
   EXPECT_EQ(json["parameters"], 134515008);
+  EXPECT_EQ(json["largest_trained_tensor"], 49152 * 576) << "the table, of which there are several pieces";
   EXPECT_EQ(json["host_peak_bytes"].get<Bytes>(), forecast.result.plans->arena_peak[0]);
   EXPECT_EQ(json["rss_bytes"].get<Bytes>(), json["host_peak_bytes"].get<Bytes>() + forecast.machine.process_overhead);
   EXPECT_EQ(json["tokens_per_step"], 256);
