@@ -90,6 +90,17 @@ struct SmallModel {
     }
   }
 
+  /// Parameters and gradients become copies there, each with memory of its own.
+  void move_to(c10::Device device) {
+    for (auto* tensors : {&parameters, &gradients}) {
+      for (auto& chunk : *tensors) {
+        for (at::Tensor& tensor : chunk) {
+          if (tensor.defined()) tensor = tensor.to(device, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+        }
+      }
+    }
+  }
+
   BlockTensors tensors(std::size_t index, const MicroBatch& batch) const {
     const BlockEntry& entry = model.blocks[index];
     BlockTensors t;
@@ -106,7 +117,8 @@ struct SmallModel {
   void forward(const MicroBatch& batch) {
     boundaries.clear();
     const std::vector<std::int64_t> shape = {batch.input_ids.size(0), batch.input_ids.size(1), model.hidden_size};
-    for (std::size_t i = 0; i + 1 < model.blocks.size(); ++i) boundaries.push_back(at::empty(shape));
+    for (std::size_t i = 0; i + 1 < model.blocks.size(); ++i)
+      boundaries.push_back(at::empty(shape, parameters[0][0].options()));
     for (std::size_t i = 0; i + 1 < model.blocks.size(); ++i) {
       run_forward(*model.blocks[i].block, tensors(i, batch));
     }
