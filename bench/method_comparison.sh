@@ -7,17 +7,17 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sluice=${SLUICE:-$here/../build/release/bin/sluice}
 model=$1 wordnet=$2 out=$3
 shift 3
-num_train=${TRAIN:-1000} num_test=${TEST:-3000} epochs=${EPOCHS:-2} batch=8
+num_train=${TRAIN:-1000} num_test=${TEST:-3000} epochs=${EPOCHS:-2} batch=8 compute=${COMPUTE:-fp32}
 mkdir -p "$out"
 [ -f "$out/test-items.jsonl" ] || "$here/../tools/data/make_definition_choice.py" "$wordnet" "$out" --train "$num_train" --test "$num_test"
 
 flags() {
   case $1 in
-    lora) echo "--adapter lora --lora-rank 8 --optimizer adamw --lr 5e-4" ;;
-    lomo) echo "--optimizer lomo --lr 2e-2 --max-grad-norm 0" ;;
-    adalomo) echo "--optimizer adalomo --lr 2e-4 --max-grad-norm 0" ;;
+    lora) echo "--adapter lora --lora-rank 8 --optimizer adamw --lr 1e-3" ;;
+    lomo) echo "--optimizer lomo --lr 3e-3 --max-grad-norm 0" ;;
+    adalomo) echo "--optimizer adalomo --lr 3e-4 --max-grad-norm 0" ;;
     adamw) echo "--optimizer adamw --lr 2e-5" ;;
-    lora+lomo) echo "--adapter lora --lora-rank 8 --optimizer adamw --lr 5e-4 --base-optimizer lomo --base-lr 2e-2 --max-grad-norm 0" ;;
+    lora+lomo) echo "--adapter lora --lora-rank 8 --optimizer adamw --lr 1e-3 --base-optimizer lomo --base-lr 3e-3 --max-grad-norm 0" ;;
   esac
 }
 end() { grep '"event":"end"' "$1/metrics.jsonl" | tail -n 1 | sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p"; }
@@ -33,11 +33,11 @@ for method in "${methods[@]}"; do
   if [ "$method" != zero-shot ]; then
     tuned=$run
     # shellcheck disable=SC2046
-    [ -f "$run/report.html" ] || "$sluice" train --model "$model" --data "$out/train.jsonl" --output "$run" --seq-len 64 --micro-batch-size $batch \
+    [ -f "$run/report.html" ] || "$sluice" train --model "$model" --data "$out/train.jsonl" --output "$run" --seq-len 64 --micro-batch-size $batch --compute-dtype "$compute" \
       --max-steps "$steps" --lr-schedule cosine --warmup-steps 10 --seed 7 $(flags "$method") >"$run.log" 2>&1
   fi
   [ -f "$run/answers.jsonl" ] || {
-    "$sluice" eval --model "$tuned" --tasks "$out/test-items.jsonl" --predictions "$run/answers.part" --json "$run/answers.json" >"$run.eval.log" 2>&1
+    "$sluice" eval --model "$tuned" --tasks "$out/test-items.jsonl" --compute-dtype "$compute" --predictions "$run/answers.part" --json "$run/answers.json" >"$run.eval.log" 2>&1
     mv "$run/answers.part" "$run/answers.jsonl"
   }
   accuracy=$(python3 - "$run/answers.json" <<'PY'

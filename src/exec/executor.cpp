@@ -18,6 +18,18 @@ using Clock = std::chrono::steady_clock;
 
 Seconds since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// The losses of one micro-batch's rows among those of all.
+std::span<double> rows_of(int micro_batch, std::span<const model::MicroBatch> all, std::vector<double>& losses) {
+  std::size_t first = 0, total = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (static_cast<int>(i) == micro_batch) first = total;
+    total += static_cast<std::size_t>(all[i].input_ids.size(0));
+  }
+  losses.resize(total);
+  return std::span(losses).subspan(
+      first, static_cast<std::size_t>(all[static_cast<std::size_t>(micro_batch)].input_ids.size(0)));
+}
+
 }  // namespace
 
 Executor::Executor(const ExecutorOptions& options, State& state)
@@ -220,15 +232,16 @@ void Executor::forward(const plan::Action& action, const StepInputs& inputs, Ste
   if (period_->plan->variant == plan::Variant::Generate) return generate(action, inputs, result);
   const model::Block& block = *options_.model->blocks[action.block].block;
   const bool evaluates = period_->plan->variant == plan::Variant::Evaluate;
+  model::BlockTensors tensors = tensors_of(action, inputs);
+  if (evaluates) tensors.row_losses = rows_of(action.micro_batch, inputs.micro_batches, result.row_losses);
   if (action.segment >= 0) {
     const auto computation = evaluates ? model::Computation::Evaluate : model::Computation::Forward;
-    const double loss = model::run_segment(block, computation, action.segment, tensors_of(action, inputs));
-    if (evaluates) add_evaluated(loss, action, inputs, result);
+    const double loss = model::run_segment(block, computation, action.segment, tensors);
+    if (evaluates) result.loss_sum += loss;
     return;
   }
-  const model::BlockTensors tensors = tensors_of(action, inputs);
   if (evaluates) {
-    add_evaluated(model::run_evaluate(block, tensors), action, inputs, result);
+    result.loss_sum += model::run_evaluate(block, tensors);
   } else if (const SavedPlaces places = saved_places(action); places.mask != 0) {
     forward_saving(action, tensors, places);
   } else {
@@ -275,12 +288,6 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
   if (fail_point("exec.gradient") == 0) return;
   const auto trained = std::ranges::find_if(tensors.gradients, &at::Tensor::defined);
   trained->fill_(std::numeric_limits<float>::infinity());
-}
-
-void Executor::add_evaluated(double loss, const plan::Action& action, const StepInputs& inputs, StepResult& result) {
-  result.loss_sum += loss;
-  result.losses.resize(inputs.micro_batches.size());
-  result.losses[action.micro_batch] += loss;
 }
 
 void Executor::reduce_norm(const plan::Action& action, StepResult& result) {

@@ -43,7 +43,7 @@ struct StepInputs {
 
 struct StepResult {
   double loss_sum = 0;                        ///< over all target tokens of the period; in training those of all ranks
-  std::vector<double> losses;                 ///< Evaluate: the same per micro-batch
+  std::vector<double> row_losses;             ///< Evaluate: the same per row, of all micro-batches one after the other
   optim::SquareSum sum_of_squares;            ///< of the whole gradient (training); NaN or infinity when one is in it
   int nonfinite_chunk = -1;                   ///< the first in backward's order whose gradient is not finite
   std::int64_t num_updates = 0;               ///< slices that were updated
@@ -95,7 +95,6 @@ class Executor {
   void play(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void forward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void backward(const plan::Action& action, const StepInputs& inputs, StepResult& result);
-  static void add_evaluated(double loss, const plan::Action& action, const StepInputs& inputs, StepResult& result);
   void reduce_norm(const plan::Action& action, StepResult& result);
   void add_norm(int chunk, const optim::SquareSum& sum, StepResult& result);
   void agree(StepResult& result);

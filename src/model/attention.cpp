@@ -10,7 +10,9 @@
 #include "model/attention_tiles.h"
 #include "model/op_cost.h"
 #include "model/parallel.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -52,6 +54,7 @@ void check_device(const at::Tensor& q) {
 }  // namespace
 
 AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  if (uses_torch()) return torch_operators::causal_attention(q, k, v);
   check_device(q);
   record_cost(attention_cost(q, k, 2, 2));
   AttentionResult result{at::empty(q.sizes(), q.options()), at::empty({q.size(0), q.size(2), q.size(1)}, q.options())};
@@ -62,6 +65,7 @@ AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const
 
 AttentionGradients causal_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
                                              const at::Tensor& v, const AttentionResult& forward) {
+  if (uses_torch()) return torch_operators::causal_attention_backward(dout, q, k, v, forward);
   check_device(q);
   record_cost(attention_cost(q, k, 5, 4));
   AttentionGradients d{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()),
@@ -103,7 +107,7 @@ void visible_softmax(at::Tensor& scores, std::int64_t num_queries, std::int64_t 
 }  // namespace
 
 at::Tensor cached_attention(const at::Tensor& q, const KvCache& cache, std::int64_t position) {
-  check_device(q);
+  if (!uses_torch()) check_device(q);
   const std::int64_t batch = q.size(0), n = q.size(1), heads = q.size(2), dim = q.size(3);
   const std::int64_t kv_heads = cache.keys.size(1), group = heads / kv_heads, length = position + n;
   const auto seen = [&](const at::Tensor& cached) {
@@ -117,7 +121,12 @@ at::Tensor cached_attention(const at::Tensor& q, const KvCache& cache, std::int6
   const at::Tensor room = at::empty({rows * cache.keys.size(2)}, q.options());
   at::Tensor scores = room.narrow(0, 0, rows * length).view({batch * kv_heads, group * n, length});
   at::bmm_out(scores, queries, seen(cache.keys).transpose(1, 2));
-  visible_softmax(scores, n, position, static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim))));
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+  if (uses_torch()) {
+    torch_operators::visible_softmax(scores.mul_(scale), n, position, cache.keys.size(2));
+  } else {
+    visible_softmax(scores, n, position, scale);
+  }
   const at::Tensor out = at::bmm(scores, seen(cache.values));
   return out.view({batch, kv_heads, group, n, dim}).permute({0, 3, 1, 2, 4}).reshape({batch, n, heads, dim});
 }

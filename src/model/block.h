@@ -84,8 +84,9 @@ struct BlockTensors {
   at::Tensor input_gradient;           ///< dX, written; may be the memory of `output_gradient`
   at::Tensor scratch;                  ///< of segments: floats [n] that carry values from one to those after it
   MicroBatch batch;
-  float scale = 1.0F;          ///< multiplies a loss block's gradients
-  PassPosition position = {};  ///< of a pass of generation
+  float scale = 1.0F;                 ///< multiplies a loss block's gradients
+  PassPosition position = {};         ///< of a pass of generation
+  std::span<double> row_losses = {};  ///< evaluation of a loss block adds each row's loss; one per row, or none
 };
 
 /// What a block computes for one micro-batch.
@@ -150,9 +151,9 @@ class LossBlock : public Block {
                                    const MicroBatch& batch) const final;
   /// Loss and gradients are one computation: throws InternalError.
   [[nodiscard]] at::Tensor backward(const BackwardInputs& in, SavedTensors saved) const final;
-  /// Sum of the losses of all target tokens; no gradients. 0 on the meta device.
-  [[nodiscard]] virtual double loss(std::span<const at::Tensor> parameters, const at::Tensor& input,
-                                    const MicroBatch& batch) const = 0;
+  /// Sum of the losses of all target tokens of `t.batch`, and of each row's in `t.row_losses`; no gradients. 0 on the
+  /// meta device.
+  [[nodiscard]] virtual double loss(const BlockTensors& t) const = 0;
   /// The same sum (not multiplied by `scale`); adds scale * gradient into `gradients` (fp32 views, one per parameter;
   /// undefined ones are skipped) and writes scale * gradient of the input into `input_gradient`, which must not overlap
   /// `input`. `scale`: 1 / target tokens of the whole accumulation window.

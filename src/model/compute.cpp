@@ -63,7 +63,7 @@ double run_segment(const Block& block, Computation computation, int index, const
 }
 
 double run_evaluate(const Block& block, const BlockTensors& t) {
-  if (const auto* loss = dynamic_cast<const LossBlock*>(&block)) return loss->loss(t.parameters, t.input, t.batch);
+  if (const auto* loss = dynamic_cast<const LossBlock*>(&block)) return loss->loss(t);
   run_forward(block, t);
   return 0;
 }

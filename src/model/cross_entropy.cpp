@@ -4,7 +4,9 @@
 
 #include "base/check.h"
 #include "kernel/cross_entropy.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -37,6 +39,10 @@ at::Tensor shifted_targets(const at::Tensor& labels_BS, std::int64_t vocab_size)
   targets.narrow(1, 0, seq_len - 1).copy_(labels_BS.narrow(1, 1, seq_len - 1));
   targets.narrow(1, seq_len - 1, 1).fill_(kNoTarget);
   targets = targets.view({-1});
+  if (uses_torch()) {
+    torch_operators::check_targets(targets, vocab_size);
+    return targets;
+  }
   const std::int64_t num_rows = targets.is_meta() ? 0 : targets.numel();
   for (std::int64_t row = 0; row < num_rows; ++row) {
     const std::int64_t target = targets.const_data_ptr<std::int64_t>()[row];
@@ -47,6 +53,7 @@ at::Tensor shifted_targets(const at::Tensor& labels_BS, std::int64_t vocab_size)
 }
 
 void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
+  if (uses_torch()) return torch_operators::add_to_softmax(piece, tile);
   if (!begin(piece, 1)) return;
   for_rows(piece.logits.size(0), piece.logits.size(1), [&](std::int64_t first, std::int64_t last) {
     kernel::add_to_softmax(rows_from(piece, tile, first, last - first));
@@ -54,6 +61,7 @@ void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
 }
 
 void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale) {
+  if (uses_torch()) return torch_operators::softmax_gradient(piece, tile, scale);
   if (!begin(piece, 2)) return;
   for_rows(piece.logits.size(0), piece.logits.size(1), [&](std::int64_t first, std::int64_t last) {
     kernel::softmax_gradient(rows_from(piece, tile, first, last - first), scale);
@@ -62,6 +70,11 @@ void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float s
 
 // Row by row, so that a row stays in the second-level cache from its softmax to its gradient.
 void softmax_and_gradient(std::span<const LogitsPiece> pieces, const SoftmaxTile& tile, float scale) {
+  if (uses_torch()) {
+    for (const LogitsPiece& piece : pieces) add_to_softmax(piece, tile);
+    for (const LogitsPiece& piece : pieces) softmax_gradient(piece, tile, scale);
+    return;
+  }
   bool computes = false;
   std::int64_t width = 0;
   for (const LogitsPiece& piece : pieces) {
@@ -77,20 +90,26 @@ void softmax_and_gradient(std::span<const LogitsPiece> pieces, const SoftmaxTile
   });
 }
 
-double add_losses(const SoftmaxTile& tile, double sum) {
-  if (tile.known.is_meta()) return sum;
+double add_losses(const SoftmaxTile& tile, std::span<double> rows) {
+  if (tile.known.is_meta()) return 0;
+  if (!tile.known.is_cpu()) return add_losses({tile.targets.to(at::kCPU), tile.known.to(at::kCPU)}, rows);
   float* const known = tile.known.mutable_data_ptr<float>();
   const std::int64_t stride = tile.known.stride(0);
-  const auto num_rows = static_cast<std::size_t>(tile.targets.size(0));
-  const kernel::SoftmaxRows rows{.num_rows = num_rows,
-                                 .width = 0,
-                                 .first_column = 0,
-                                 .logits = nullptr,
-                                 .targets = tile.targets.const_data_ptr<std::int64_t>(),
-                                 .largest = known,
-                                 .sum = known + stride,
-                                 .target_logit = known + 2 * stride};
-  for (std::size_t row = 0; row < num_rows; ++row) sum += kernel::cross_entropy(rows, row);
+  const auto num_tokens = static_cast<std::size_t>(tile.targets.size(0));
+  const kernel::SoftmaxRows tokens{.num_rows = num_tokens,
+                                   .width = 0,
+                                   .first_column = 0,
+                                   .logits = nullptr,
+                                   .targets = tile.targets.const_data_ptr<std::int64_t>(),
+                                   .largest = known,
+                                   .sum = known + stride,
+                                   .target_logit = known + 2 * stride};
+  double sum = 0;
+  for (std::size_t token = 0; token < num_tokens; ++token) {
+    const double loss = kernel::cross_entropy(tokens, token);
+    sum += loss;
+    if (!rows.empty()) rows[token * rows.size() / num_tokens] += loss;
+  }
   return sum;
 }
 

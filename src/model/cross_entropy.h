@@ -32,7 +32,8 @@ void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile);
 void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale);
 /// Both for all pieces of a vocabulary in their order, with the same bits.
 void softmax_and_gradient(std::span<const LogitsPiece> pieces, const SoftmaxTile& tile, float scale);
-/// Sum of the losses in the order of the tokens, added to `sum`, once all pieces are known; `sum` itself on meta.
-[[nodiscard]] double add_losses(const SoftmaxTile& tile, double sum);
+/// Sum of the losses in the order of the tokens, once all pieces are known; 0 on meta. With `rows`, which divide the
+/// tokens evenly, each row's is added there as well.
+[[nodiscard]] double add_losses(const SoftmaxTile& tile, std::span<double> rows = {});
 
 }  // namespace sluice::model

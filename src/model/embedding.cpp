@@ -10,7 +10,9 @@
 #include "model/end_blocks.h"
 #include "model/op_cost.h"
 #include "model/parallel.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -127,9 +129,14 @@ class EmbeddingBlock final : public Block {
   }
 
   void copy_piece(std::size_t piece, const at::Tensor& table, const MicroBatch& batch, const at::Tensor& output) const {
+    const at::Tensor ids = batch.input_ids.reshape({-1}).contiguous();
+    if (uses_torch()) {
+      if (piece == 0) torch_operators::check_ids(ids, pieces_.back().first_row + pieces_.back().num_rows);
+      torch_operators::copy_rows({table, pieces_[piece].first_row}, ids, output.view({-1, hidden_size_}));
+      return;
+    }
     record_rows(output, 2, pieces_.size());
     if (output.is_meta()) return;
-    const at::Tensor ids = batch.input_ids.reshape({-1}).contiguous();
     if (piece == 0) check_ids(ids, pieces_.back().first_row + pieces_.back().num_rows);
     copy_rows(table, pieces_[piece], ids, output);
   }
@@ -142,6 +149,11 @@ class EmbeddingBlock final : public Block {
 
   void add_piece(std::size_t piece, const at::Tensor& gradient, const MicroBatch& batch, const at::Tensor& dy) const {
     if (!gradient.defined()) return;
+    if (uses_torch()) {
+      const at::Tensor ids = batch.input_ids.reshape({-1}).contiguous();
+      torch_operators::add_rows({gradient, pieces_[piece].first_row}, ids, dy.reshape({-1, hidden_size_}));
+      return;
+    }
     record_rows(dy, 3, pieces_.size());
     if (!dy.is_meta())
       add_rows(gradient, pieces_[piece], batch.input_ids.reshape({-1}).contiguous(), dy.reshape({-1, hidden_size_}));

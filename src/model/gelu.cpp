@@ -5,7 +5,9 @@
 #include <string>
 
 #include "base/error.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -33,15 +35,24 @@ kernel::Gelu gelu_form(std::string_view activation) {
 }
 
 at::Tensor gelu(const at::Tensor& x, const at::Tensor& bias, kernel::Gelu form) {
+  if (uses_torch()) {
+    at::Tensor copy = x.clone();
+    torch_operators::gelu_in_place(copy, bias, form);
+    return copy;
+  }
   at::Tensor out = at::empty_like(x);
   write_gelu(x, bias, out, form);
   return out;
 }
 
-void gelu_in_place(const at::Tensor& x, const at::Tensor& bias, kernel::Gelu form) { write_gelu(x, bias, x, form); }
+void gelu_in_place(const at::Tensor& x, const at::Tensor& bias, kernel::Gelu form) {
+  if (uses_torch()) return torch_operators::gelu_in_place(x, bias, form);
+  write_gelu(x, bias, x, form);
+}
 
 void gelu_backward_in_place(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& bias,
                             const at::Tensor& bias_gradient, kernel::Gelu form) {
+  if (uses_torch()) return torch_operators::gelu_backward_in_place(dy, x, bias, bias_gradient, form);
   const std::int64_t width = x.size(1);
   (void)begin_pass(x, 4 * bytes_of(x), 30 * x.numel());
   add_row_sums({&bias_gradient, 1}, {x.size(0), width, x.options()},

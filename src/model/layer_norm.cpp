@@ -5,7 +5,9 @@
 #include <array>
 
 #include "kernel/layer_norm.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -27,6 +29,7 @@ kernel::LayerNormRows rows_of(const LayerNormInputs& in, const at::Tensor& y, st
 }  // namespace
 
 LayerNormResult layer_norm(const at::Tensor& x, const NormWeights& p, double eps) {
+  if (uses_torch()) return torch_operators::layer_norm(x, p, eps);
   LayerNormResult result{at::empty_like(x), at::empty({2, x.size(0)}, x.options())};
   if (begin_pass(x, 2 * bytes_of(x), 7 * x.numel())) {
     for_rows(x.size(0), x.size(1), [&](std::int64_t first, std::int64_t last) {
@@ -37,6 +40,7 @@ LayerNormResult layer_norm(const at::Tensor& x, const NormWeights& p, double eps
 }
 
 at::Tensor layer_norm_again(const LayerNormInputs& in) {
+  if (uses_torch()) return torch_operators::layer_norm_again(in);
   at::Tensor y = at::empty_like(in.x);
   if (begin_pass(in.x, 2 * bytes_of(in.x), 4 * in.x.numel())) {
     for_rows(in.x.size(0), in.x.size(1),
@@ -47,6 +51,7 @@ at::Tensor layer_norm_again(const LayerNormInputs& in) {
 
 void layer_norm_backward(const LayerNormInputs& in, const at::Tensor& dy, const at::Tensor& residual,
                          const at::Tensor& dx, const NormWeights& g) {
+  if (uses_torch()) return torch_operators::layer_norm_backward(in, dy, residual, dx, g);
   const std::int64_t num_rows = in.x.size(0), width = in.x.size(1);
   (void)begin_pass(in.x, (residual.defined() ? 4 : 3) * bytes_of(in.x), 15 * in.x.numel());
   const std::array gradients = {g.weight, g.bias};

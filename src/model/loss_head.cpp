@@ -27,16 +27,14 @@ class LossHead final : public LossBlock {
   std::string name() const override { return name_; }
   std::string trace_key() const override { return "loss_head"; }
 
-  double loss(std::span<const at::Tensor> parameters, const at::Tensor& input, const MicroBatch& batch) const override {
+  double loss(const BlockTensors& whole) const override {
     const at::NoGradGuard no_grad;
-    BlockTensors t;
-    t.input = input;
-    t.batch = batch;
-    t.scratch = at::empty({scratch_elements({input.size(0), input.size(1)})}, input.options());
+    BlockTensors t = whole;
+    t.scratch = at::empty({scratch_elements({t.input.size(0), t.input.size(1)})}, t.input.options());
     double sum = 0;
     for (std::size_t piece = 0; piece < pieces_.size(); ++piece) {
-      t.parameters.assign(parameters.begin(), parameters.begin() + num_norm());
-      t.parameters.push_back(parameters[num_norm() + piece]);
+      t.parameters.assign(whole.parameters.begin(), whole.parameters.begin() + num_norm());
+      t.parameters.push_back(whole.parameters[num_norm() + piece]);
       sum += add_piece(piece, t);
     }
     return sum;
@@ -61,7 +59,7 @@ class LossHead final : public LossBlock {
       run_tile({parameters, gradients, weights, x.narrow(0, row, n), dx.narrow(0, row, n), part(all, row, n), scale},
                memory);
     });
-    return add_losses(all, 0);
+    return add_losses(all);
   }
 
   at::Tensor logits(std::span<const at::Tensor> parameters, const at::Tensor& input) const override {
@@ -193,7 +191,7 @@ class LossHead final : public LossBlock {
       const at::Tensor y = as_input(norm_.forward(norm_.weights(t.parameters), x.narrow(0, row, n)).y);
       add_to_softmax(logits_of(piece, y, weight, memory, 0), part(all, row, n));
     });
-    return piece + 1 < pieces_.size() ? 0 : add_losses(all, 0);
+    return piece + 1 < pieces_.size() ? 0 : add_losses(all, t.row_losses);
   }
 
   void add_gradients(std::size_t piece, const BlockTensors& t) const {

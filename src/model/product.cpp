@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "model/matrix_product.h"
 #include "model/op_cost.h"
+#include "model/place.h"
 
 namespace sluice::model {
 namespace {
@@ -49,9 +50,21 @@ void multiply_into(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b
            {c.mutable_data_ptr<float>(), row_stride(c), sum.adds}, static_cast<float>(sum.scale));
 }
 
+// On a card matrix units sum in fp32; elsewhere the inputs are widened, which gives the same products.
+void torch_product(at::Tensor c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
+  const bool on_card = compute_place().device.is_cuda();
+  const at::Tensor made = on_card ? at::mm(a, b, at::kFloat) : at::mm(a.to(at::kFloat), b.to(at::kFloat));
+  if (sum.adds) {
+    c.add_(made, sum.scale);
+  } else {
+    c.copy_(made);
+  }
+}
+
 void narrow_product(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
   SLUICE_CHECK(is_narrow(b) && c.scalar_type() == at::kFloat, "expected bf16 inputs and fp32 sums");
   SLUICE_CHECK(a.size(1) == b.size(0) && c.size(0) == a.size(0) && c.size(1) == b.size(1), "shapes do not fit");
+  if (uses_torch()) return torch_product(c, a, b, sum);
   SLUICE_CHECK(c.is_cpu() || c.is_meta(), "bf16 products run on cpu and meta, not on ", c.device().str());
   record_narrow(a, b, sum.adds);
   if (!c.is_meta()) multiply_into(c, a, b, sum);

@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "kernel/rms_norm.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -22,6 +24,7 @@ kernel::RmsNormRows rows_of(const NormInputs& in, const at::Tensor& y, std::int6
 }  // namespace
 
 NormResult rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (uses_torch()) return torch_operators::rms_norm(x, weight, eps);
   NormResult result{at::empty_like(x), at::empty({x.size(0), 1}, x.options())};
   if (begin_pass(x, 2 * bytes_of(x), 4 * x.numel())) {
     for_rows(x.size(0), x.size(1), [&](std::int64_t first, std::int64_t last) {
@@ -32,6 +35,7 @@ NormResult rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at::Tensor& weight) {
+  if (uses_torch()) return torch_operators::rms_norm_again(x, rstd, weight);
   at::Tensor y = at::empty_like(x);
   if (begin_pass(x, 2 * bytes_of(x), 2 * x.numel())) {
     for_rows(x.size(0), x.size(1), [&](std::int64_t first, std::int64_t last) {
@@ -43,6 +47,7 @@ at::Tensor rms_norm_again(const at::Tensor& x, const at::Tensor& rstd, const at:
 
 void rms_norm_backward(const NormInputs& in, const at::Tensor& dy, const at::Tensor& residual, const at::Tensor& dx,
                        const at::Tensor& weight_gradient) {
+  if (uses_torch()) return torch_operators::rms_norm_backward(in, dy, residual, dx, weight_gradient);
   const std::int64_t num_rows = in.x.size(0), width = in.x.size(1);
   const bool computes = begin_pass(in.x, (residual.defined() ? 4 : 3) * bytes_of(in.x), 10 * in.x.numel());
   const auto run = [&](std::int64_t first, std::int64_t last, float* partial) {

@@ -8,7 +8,9 @@
 
 #include "base/error.h"
 #include "kernel/rope.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -29,6 +31,7 @@ float scale_llama3(float frequency, const format::RopeScaling& scaling) {
 enum class Direction { Forward, Back };
 
 void turn(const at::Tensor& from, const at::Tensor& to, const at::Tensor& table, Direction direction) {
+  if (uses_torch()) return torch_operators::turn(from, to, table, direction == Direction::Forward ? 1 : -1);
   if (!begin_pass(from, 2 * bytes_of(from), 3 * from.numel())) return;
   const kernel::RotateRows rows{.seq_len = static_cast<std::size_t>(from.size(1)),
                                 .num_heads = static_cast<std::size_t>(from.size(2)),

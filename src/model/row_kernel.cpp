@@ -9,6 +9,7 @@
 #include "kernel/column_sum.h"
 #include "model/op_cost.h"
 #include "model/parallel.h"
+#include "model/place.h"
 
 namespace sluice::model {
 namespace {
@@ -71,6 +72,10 @@ void add_row_sums(std::span<const at::Tensor> gradients, const SummedRows& rows,
 }
 
 void add_column_sums(const at::Tensor& x, const at::Tensor& gradient) {
+  if (uses_torch()) {
+    at::Tensor(gradient).add_(x.sum(0));
+    return;
+  }
   const auto width = static_cast<std::size_t>(x.size(1)), stride = static_cast<std::size_t>(x.stride(0));
   SLUICE_CHECK(x.stride(1) == 1, "expected rows of neighbouring elements");
   const float* const rows = begin_pass(x, bytes_of(x), x.numel()) ? x.const_data_ptr<float>() : nullptr;

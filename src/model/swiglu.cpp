@@ -4,7 +4,9 @@
 
 #include "base/check.h"
 #include "kernel/swiglu.h"
+#include "model/place.h"
 #include "model/row_kernel.h"
+#include "model/torch_operators.h"
 
 namespace sluice::model {
 namespace {
@@ -24,6 +26,7 @@ kernel::SwigluRows rows_of(const at::Tensor& gate, const at::Tensor& up, const a
 }  // namespace
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (uses_torch()) return torch_operators::swiglu(gate, up);
   at::Tensor out = at::empty(gate.sizes(), gate.options());
   if (begin_pass(gate, 3 * bytes_of(gate), 20 * gate.numel())) {
     for_rows(gate.size(0), gate.size(1),
@@ -33,6 +36,7 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
 }
 
 void swiglu_backward_in_place(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up) {
+  if (uses_torch()) return torch_operators::swiglu_backward_in_place(dy, gate, up);
   if (!begin_pass(gate, 6 * bytes_of(gate), 30 * gate.numel())) return;
   for_rows(gate.size(0), gate.size(1),
            [&](std::int64_t first, std::int64_t last) { kernel::swiglu_backward(rows_of(gate, up, dy, first, last)); });

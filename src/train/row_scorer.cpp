@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -15,10 +17,10 @@
 #include "model/cpu_allocator.h"
 #include "plan/workspace.h"
 #include "recipe/device.h"
-#include "recipe/support.h"
 #include "train/aligned_floats.h"
 #include "train/generator.h"
 #include "train/loading.h"
+#include "train/run_model.h"
 #include "train/session.h"
 
 namespace sluice::train {
@@ -34,8 +36,7 @@ class LoadedSession {
   LoadedSession(const recipe::Settings& settings, const format::ModelConfig& config, const Shape& shape)
       : staging_(1 << 20), session(settings, config, shape) {
     session.reserve();
-    const auto weights = settings.init_random ? nullptr : format::open_weights(settings.model);
-    load_state(session, weights.get(), nullptr, staging_.span());
+    load_state(session, open_run_weights(settings, session.run_model).get(), nullptr, staging_.span());
   }
   ~LoadedSession() { model::use_workspace(nullptr, 0); }
   LoadedSession(const LoadedSession&) = delete;
@@ -80,61 +81,86 @@ std::int64_t rounded_length(std::int64_t length) {
   return std::max<std::int64_t>(16, round_up(length, step));
 }
 
-/// Lengths to which rows are padded: every one runs in the memory that is planned for the longest.
-class RowLengths {
+/// Shapes of passes: rows padded to one length, as many as make some hundred tokens, so that a row's figure depends on
+/// its length alone. All run in the memory that is planned for the largest.
+class PassShapes {
  public:
-  RowLengths(const format::ModelConfig& config, recipe::DType compute, std::span<const EncodedContinuation> rows)
-      : model_(model::make_model(config, {.compute = compute})) {
-    for (const EncodedContinuation& row : rows) (void)lengths_[padded(row, config)];
-    longest_ = lengths_.rbegin()->first;
-    const std::vector<Bytes> most = workspaces(longest_);
-    // Smaller tensors may fragment a workspace more. Then the next length serves.
-    for (auto& [length, fits] : lengths_) {
-      const std::vector<Bytes> needed = length == longest_ ? most : workspaces(length);
-      fits = std::ranges::equal(needed, most, [](Bytes a, Bytes b) { return a <= b; });
+  PassShapes(const recipe::Settings& settings, const format::ModelConfig& config,
+             std::span<const EncodedContinuation> rows)
+      : model_(make_run_model(settings, config).model) {
+    for (const EncodedContinuation& row : rows) (void)num_rows_[padded(row, config)];
+    const std::int64_t longest = num_rows_.rbegin()->first;
+    planned_ = {(kTokens + longest - 1) / longest, longest};
+    const std::vector<Bytes> most = workspaces(planned_);
+    for (auto& [length, count] : num_rows_) {
+      const std::int64_t wanted = std::max<std::int64_t>(1, kTokens / length);
+      if (fits(workspaces({wanted, length}), most)) count = wanted;
     }
+    if (num_rows_[longest] == 0) num_rows_[longest] = planned_.micro_batch_size;
   }
 
-  [[nodiscard]] std::int64_t longest() const { return longest_; }
-  [[nodiscard]] std::int64_t shortest() const { return next(0); }
-  [[nodiscard]] std::int64_t next(std::int64_t length) const {
-    auto found = lengths_.lower_bound(length);
-    while (!found->second) ++found;
-    return found->first;
+  [[nodiscard]] model::BatchShape planned() const { return planned_; }
+  /// Of a pass whose longest row has so many tokens.
+  [[nodiscard]] model::BatchShape shape(std::int64_t length) const {
+    auto found = num_rows_.lower_bound(length);
+    while (found->second == 0) ++found;
+    return {found->second, found->first};
   }
 
  private:
+  static constexpr std::int64_t kTokens = 256;
+
   static std::int64_t padded(const EncodedContinuation& row, const format::ModelConfig& config) {
     return std::min(rounded_length(static_cast<std::int64_t>(row.ids.size())), config.max_position_embeddings);
   }
 
-  // Per block. The library's buffers for the products of this length are made on the way.
-  std::vector<Bytes> workspaces(std::int64_t length) const {
-    const plan::StepTrace trace = model::trace_model(model_, {1, length});
+  // Smaller tensors may fragment a workspace more. Then the next length serves.
+  static bool fits(const std::vector<Bytes>& needed, const std::vector<Bytes>& most) {
+    return std::ranges::equal(needed, most, [](Bytes a, Bytes b) { return a <= b; });
+  }
+
+  // Per block. The library's buffers for the products of this shape are made on the way.
+  std::vector<Bytes> workspaces(model::BatchShape shape) const {
+    const plan::StepTrace trace = model::trace_model(model_, shape);
     warm_products(trace);
     return plan::replay_workspace(plan::emit_rows(plan::Variant::Evaluate, trace, {.rules = {{}}}, {}, 0));
   }
 
   const model::Model model_;
-  std::map<std::int64_t, bool> lengths_;  // and whether it fits
-  std::int64_t longest_ = 0;
+  std::map<std::int64_t, std::int64_t> num_rows_;  // by length; 0: does not fit
+  model::BatchShape planned_;
 };
 
-/// A row as the model takes it: padding behind the text is seen by no token of it.
-struct PaddedRow {
-  std::vector<std::int64_t> ids, labels;
+/// Rows as the model takes them: padding behind a text is seen by no token of it, and rows without a text are ignored.
+class Pass {
+ public:
+  explicit Pass(model::BatchShape shape)
+      : shape_(shape),
+        ids_(static_cast<std::size_t>(shape.micro_batch_size * shape.seq_len), 0),
+        labels_(ids_.size(), data::kIgnoreLabel) {}
 
-  PaddedRow(const EncodedContinuation* row, std::int64_t length)
-      : ids(static_cast<std::size_t>(length), 0), labels(ids.size(), data::kIgnoreLabel) {
-    if (row == nullptr) return;
-    std::ranges::copy(row->ids, ids.begin());
-    std::copy(row->ids.begin() + row->num_context, row->ids.end(), labels.begin() + row->num_context);
+  void set(std::int64_t index, const EncodedContinuation& row) {
+    const auto first = static_cast<std::ptrdiff_t>(index * shape_.seq_len);
+    std::ranges::copy(row.ids, ids_.begin() + first);
+    std::copy(row.ids.begin() + row.num_context, row.ids.end(), labels_.begin() + first + row.num_context);
   }
+  [[nodiscard]] std::int64_t num_rows() const { return shape_.micro_batch_size; }
   [[nodiscard]] model::MicroBatch micro_batch() {
-    const auto length = static_cast<std::int64_t>(ids.size());
-    return {at::from_blob(ids.data(), {1, length}, at::kLong), at::from_blob(labels.data(), {1, length}, at::kLong)};
+    const std::int64_t sizes[] = {shape_.micro_batch_size, shape_.seq_len};
+    return {at::from_blob(ids_.data(), sizes, at::kLong), at::from_blob(labels_.data(), sizes, at::kLong)};
   }
+
+ private:
+  model::BatchShape shape_;
+  std::vector<std::int64_t> ids_, labels_;
 };
+
+std::vector<std::size_t> longest_first(std::span<const EncodedContinuation> rows) {
+  std::vector<std::size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::ranges::greater{}, [&](std::size_t i) { return rows[i].ids.size(); });
+  return order;
+}
 
 // The continuation token by token.
 GreedyScore score_one(Session& session, const EncodedContinuation& row) {
@@ -158,33 +184,40 @@ GreedyScore score_one(Session& session, const EncodedContinuation& row) {
 
 std::vector<double> score_rows(const recipe::Settings& asked, const format::ModelConfig& config,
                                std::span<const EncodedContinuation> rows) {
-  // Weights that wait below come up once a period: enough rows to compute on meanwhile.
-  constexpr int kRowsPerRead = 16;
-  const RowLengths lengths(config, recipe::compute_format(asked), rows);
+  // Weights that wait below come up once a period: enough passes to compute on meanwhile.
+  constexpr std::size_t kPassesPerRead = 4;
+  const PassShapes shapes(asked, config, rows);
   recipe::Settings settings = asked;
-  settings.micro_batch_size = 1;
-  settings.seq_len = lengths.longest();
+  settings.micro_batch_size = shapes.planned().micro_batch_size;
+  settings.seq_len = shapes.planned().seq_len;
   const bool streamed = !settings.spill_dir.empty() || recipe::device_choice(settings).emulated;
-  const auto at_once = static_cast<std::size_t>(streamed ? kRowsPerRead : 1);
+  const std::size_t at_once = streamed ? kPassesPerRead : 1;
   LoadedSession loaded(settings, config, EvaluationShape{static_cast<int>(at_once)});
   Session& session = loaded.session;
   ScoringProgress progress(rows.size());
-  std::vector<double> sums;
-  for (std::size_t first = 0; first < rows.size() && stop_requests() == 0; first += at_once) {
-    std::vector<PaddedRow> padded;
+  const std::vector<std::size_t> order = longest_first(rows);
+  std::vector<double> sums(rows.size());
+  for (std::size_t done = 0; done < order.size() && stop_requests() == 0; progress.done(done)) {
+    std::vector<Pass> passes;
+    std::vector<std::optional<std::size_t>> of_row;  // which text is in each row of the passes
+    std::size_t next = done;
+    while (passes.size() < at_once) {
+      Pass& pass = passes.emplace_back(
+          shapes.shape(next < order.size() ? static_cast<std::int64_t>(rows[order[next]].ids.size()) : 0));
+      for (std::int64_t r = 0; r < pass.num_rows(); ++r) {
+        if (next < order.size()) pass.set(r, rows[order[next]]);
+        of_row.push_back(next < order.size() ? std::optional(order[next++]) : std::nullopt);
+      }
+    }
     std::vector<model::MicroBatch> batch;
-    for (std::size_t i = first; i < first + at_once; ++i) {
-      const EncodedContinuation* row = i < rows.size() ? &rows[i] : nullptr;
-      padded.emplace_back(
-          row, row == nullptr ? lengths.shortest() : lengths.next(static_cast<std::int64_t>(row->ids.size())));
-    }
-    for (PaddedRow& row : padded) batch.push_back(row.micro_batch());
+    for (Pass& pass : passes) batch.push_back(pass.micro_batch());
     const auto result = session.executor->run(*session.plans.evaluate, {.micro_batches = batch, .update = {}});
-    for (std::size_t i = first; i < std::min(first + at_once, rows.size()); ++i) {
-      sums.push_back(-result.losses[i - first]);
-      require_finite(sums.back(), i);
+    for (std::size_t r = 0; r < of_row.size(); ++r) {
+      if (!of_row[r]) continue;
+      sums[*of_row[r]] = -result.row_losses[r];
+      require_finite(sums[*of_row[r]], *of_row[r]);
     }
-    progress.done(sums.size());
+    done = next;
   }
   session.executor->drain();
   return sums;

@@ -1,5 +1,5 @@
-// Log-likelihoods of continuations, each row by itself: the figures do not depend on which rows are scored together, in
-// which memory, or in how many at a time.
+// Log-likelihoods of continuations. Rows of about the same length share a pass, but each is by itself: the figures do
+// not depend on which rows are scored together or in which memory.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -11,7 +11,7 @@
 
 namespace sluice::train {
 
-/// Summed log-likelihood of every row's continuation, or fewer sums than rows when the user asked to stop. Loads the
+/// Summed log-likelihood of every row's continuation, meaningless where the user asked to stop. Loads the
 /// model of `settings`; after `prepare_process`. Throws NumericsError for a sum that is not finite.
 [[nodiscard]] std::vector<double> score_rows(const recipe::Settings& settings, const format::ModelConfig& config,
                                              std::span<const data::EncodedContinuation> rows);

@@ -122,6 +122,29 @@ TEST_P(Family, GivesInEvaluationTheLossOfTraining) {
   EXPECT_EQ(run_evaluate(*small.model.blocks[last].block, small.tensors(last, batch)), loss);
 }
 
+TEST_P(Family, GivesInEvaluationTheLossOfEachRow) {
+  SmallModel small(GetParam());
+  const std::size_t last = small.model.blocks.size() - 1;
+  const Block& head = *small.model.blocks[last].block;
+  const auto evaluate = [&](const MicroBatch& batch, std::span<double> row_losses) {
+    small.forward(batch);
+    BlockTensors t = small.tensors(last, batch);
+    t.row_losses = row_losses;
+    return run_evaluate(head, t);
+  };
+  const MicroBatch batch = random_batch(61, 3, 14);
+  batch.labels.select(0, 1).fill_(-100);
+  std::vector<double> losses(3, 0.0);
+  const double sum = evaluate(batch, losses);
+  EXPECT_NEAR(sum, losses[0] + losses[2], 1e-9);
+  EXPECT_EQ(losses[1], 0);
+  for (std::int64_t row = 0; row < 3; ++row) {
+    const MicroBatch alone{batch.input_ids.narrow(0, row, 1), batch.labels.narrow(0, row, 1)};
+    const double loss = losses[static_cast<std::size_t>(row)];
+    EXPECT_NEAR(evaluate(alone, {}), loss, 1e-5 * loss) << row;
+  }
+}
+
 TEST(EmbeddingBlock, GradientIsTheSameForAnyNumberOfThreads) {
   format::ModelConfig config = small_config();
   config.hidden_size = 1000;

@@ -28,7 +28,7 @@ std::vector<at::Tensor> all_kernels(std::int64_t num_rows, std::int64_t width) {
   const SoftmaxTile tile{at::arange(num_rows).remainder(width), at::empty({kSoftmaxValues, num_rows})};
   const LogitsPiece piece{logits, 0};
   softmax_and_gradient({&piece, 1}, tile, 0.5F);
-  const at::Tensor loss = at::full({}, add_losses(tile, 0), at::kDouble);
+  const at::Tensor loss = at::full({}, add_losses(tile), at::kDouble);
   return {norm.y, norm.rstd, dx, dw, gate, up, activation, logits, loss};
 }
 

@@ -43,7 +43,7 @@ class TasksProgram : public TrainingProgram {
     return read_text(path("predictions.jsonl"));
   }
   /// The log-likelihood of `choice` after `context`, from the loss of a pre-tokenised row that has it as its target.
-  double by_loss(const std::string& context, const std::string& choice) {
+  double by_loss(const std::string& context, const std::string& choice, const std::string& model = "bytes") {
     const std::string text = context + choice;
     const auto length = static_cast<std::int64_t>(text.size());
     std::vector<std::int64_t> ids(text.begin(), text.end()), labels(text.size(), -100);
@@ -56,7 +56,8 @@ class TasksProgram : public TrainingProgram {
       writer.append("labels", std::as_bytes(std::span(labels)));
       writer.publish();
     }
-    const auto result = run(eval_arguments("--data " + path("row.safetensors") + " --json " + path("loss.json")));
+    const auto result = run("eval --model " + path(model) + " --threads 2 --data " + path("row.safetensors") +
+                            " --json " + path("loss.json"));
     EXPECT_EQ(result.exit_code, 0) << result.err;
     const Json json = Json::parse(read_text(path("loss.json")));
     return -json.at("loss").get<double>() * json.at("target_tokens").get<double>();
@@ -91,6 +92,20 @@ TEST_F(TasksProgram, FiguresDoNotDependOnMemoryOrOnWhatIsScoredBeside) {
   EXPECT_EQ(predictions("--spill-dir " + path("spill")), whole);
   EXPECT_EQ(predictions("--device emulated --device-memory 24MiB"), whole);
   EXPECT_TRUE(whole.starts_with(predictions("--limit 1").substr(0, whole.find('\n'))));
+}
+
+TEST_F(TasksProgram, ScoresAModelWithItsAdapter) {
+  const auto trained =
+      run("train --model " + path("bytes") + " --adapter lora --lora-rank 4 --tokenizer byte --data " +
+          path("text.txt") + " --output " + path("adapted") + " --seq-len 32 --max-steps 3 --lr 1e-2 --threads 2");
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  const auto result = run("eval --model " + path("adapted") + " --threads 2 --tasks " + path("items.jsonl") +
+                          " --predictions " + path("predictions.jsonl"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const double adapted = by_loss("aaa", " a lazy dog", "adapted");
+  EXPECT_GT(std::abs(adapted - by_loss("aaa", " a lazy dog")), 1e-3);
+  const std::vector<double> sums = lines_of(read_text(path("predictions.jsonl")))[0].at("log_likelihoods");
+  EXPECT_NEAR(sums[1], adapted, 1e-5 * std::abs(adapted));
 }
 
 TEST_F(TasksProgram, PrintsATableAndWritesJson) {

@@ -137,7 +137,7 @@ def split(entries, share, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("wordnet")
     parser.add_argument("output")
     parser.add_argument("--form", choices=["definition", "sense"], default="definition")

@@ -1,0 +1,75 @@
+#include <ATen/ATen.h>
+
+#include "base/check.h"
+#include "model/torch_operators.h"
+
+namespace sluice::model::torch_operators {
+namespace {
+
+// Of targets or ids: places in a piece of `width` from `first` on, clamped, and which of them are inside.
+struct Places {
+  at::Tensor index, inside;
+
+  Places(const at::Tensor& numbers, std::int64_t first, std::int64_t width)
+      : index(at::sub(numbers, first)), inside(at::ge(index, 0).bitwise_and_(at::lt(index, width))) {
+    index.clamp_(0, width - 1);
+  }
+};
+
+}  // namespace
+
+void check_targets(const at::Tensor& targets, std::int64_t vocab_size) {
+  if (targets.is_meta()) return;
+  const at::Tensor known = at::ge(targets, 0).bitwise_and_(at::lt(targets, vocab_size));
+  SLUICE_CHECK(known.bitwise_or_(at::eq(targets, kNoTarget)).all().item<bool>(), "a label is outside a vocabulary of ",
+               vocab_size);
+}
+
+void check_ids(const at::Tensor& ids, std::int64_t vocab_size) {
+  if (ids.is_meta()) return;
+  const at::Tensor known = at::ge(ids, 0).bitwise_and_(at::lt(ids, vocab_size));
+  SLUICE_CHECK(known.all().item<bool>(), "a token is outside a vocabulary of ", vocab_size);
+}
+
+void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
+  const at::Tensor largest = tile.known.select(0, 0), sum = tile.known.select(0, 1), target = tile.known.select(0, 2);
+  at::Tensor now = piece.logits.amax(at::IntArrayRef{1});
+  const bool begins = piece.first_column == 0;
+  if (!begins) at::maximum_out(now, now, largest);
+  const at::Tensor added = at::sub(piece.logits, now.unsqueeze(1)).exp_().sum(1);
+  if (begins) {
+    sum.copy_(added);
+    target.zero_();
+  } else {
+    sum.mul_(at::sub(largest, now).exp_()).add_(added);
+  }
+  largest.copy_(now);
+  const Places places(tile.targets, piece.first_column, piece.logits.size(1));
+  const at::Tensor logit = piece.logits.gather(1, places.index.unsqueeze(1)).squeeze(1);
+  target.add_(logit.mul_(places.inside));
+}
+
+void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale) {
+  at::Tensor logits = piece.logits;
+  const at::Tensor wanted = at::ne(tile.targets, kNoTarget);
+  const at::Tensor factor = at::reciprocal(tile.known.select(0, 1)).mul_(scale).mul_(wanted);
+  logits.sub_(tile.known.select(0, 0).unsqueeze(1)).exp_().mul_(factor.unsqueeze(1));
+  const Places places(tile.targets, piece.first_column, logits.size(1));
+  const at::Tensor at_target = places.inside.to(logits.scalar_type()).mul_(-scale).unsqueeze(1);
+  logits.scatter_add_(1, places.index.unsqueeze(1), at_target);  // one place a row: no sum has an order to keep
+}
+
+void copy_rows(const TableRows& from, const at::Tensor& ids, at::Tensor output) {
+  const Places places(ids, from.first_row, from.table.size(0));
+  const at::Tensor inside = places.inside.unsqueeze(1);
+  output.masked_fill_(inside, 0).add_(from.table.index({places.index}).mul_(inside));
+}
+
+// index_put_ that accumulates sorts, so its sums have an order on every device; index_add_ has none on some.
+void add_rows(TableRows to, const at::Tensor& ids, const at::Tensor& dy) {
+  const Places places(ids, to.first_row, to.table.size(0));
+  const at::Tensor inside = at::mul(dy, places.inside.unsqueeze(1));
+  to.table.index_put_({places.index}, inside, /*accumulate=*/true);
+}
+
+}  // namespace sluice::model::torch_operators
