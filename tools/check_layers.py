@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 # Files that may name torch although their layer does not link it.
 TORCH_FILES = re.compile(r"src/tier/\w*allocator\w*\.(h|cpp)|src/cli/engine\w*(\.(h|cpp)|/.*)"
-                         r"|src/collective/plugins/gloo\.cpp")
+                         r"|src/(collective/plugins/gloo|tier/plugins/cuda)\.cpp")
 TORCH_HEADER = re.compile(r"(torch|ATen|c10|caffe2)/")
 MAX_LINES = 500
 SOURCE = re.compile(r".*\.(h|cpp|cu|cmake|py|sh)$|(.*/)?CMakeLists\.txt$")

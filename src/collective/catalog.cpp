@@ -2,6 +2,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/plugin.h"
 #include "collective/endpoint.h"
 #include "collective/library.h"
 #include "collective/plugin.h"
@@ -9,13 +10,19 @@
 namespace sluice::collective {
 namespace {
 
+std::unique_ptr<Transport> connect_by(const char* plugin, bool shares_symbols, const Place& place,
+                                      const Limits& limits) {
+  void* entry = load_plugin("collective", plugin, "sluice_connect", shares_symbols);
+  return std::unique_ptr<Transport>(reinterpret_cast<decltype(&sluice_connect)>(entry)(place, limits));
+}
+
 std::unique_ptr<Transport> connect_gloo(const Place& place, const Limits& limits) {
-  return std::unique_ptr<Transport>(load_plugin("gloo", false)(place, limits));
+  return connect_by("gloo", false, place, limits);
 }
 
 std::unique_ptr<Transport> connect_mpi(const Place& place, const Limits& limits) {
   // Open MPI loads components that look for its symbols among the global ones.
-  return std::unique_ptr<Transport>(load_plugin("mpi", true)(place, limits));
+  return connect_by("mpi", true, place, limits);
 }
 
 std::unique_ptr<Transport> connect_nccl(const Place&, const Limits&) {

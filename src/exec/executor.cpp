@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/check.h"
@@ -11,7 +10,6 @@
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
 #include "optim/norm.h"
-#include "tier/catalog.h"
 
 namespace sluice::exec {
 namespace {
@@ -37,6 +35,7 @@ std::span<double> rows_of(int micro_batch, std::span<const model::MicroBatch> al
 Executor::Executor(const ExecutorOptions& options, State& state)
     : options_(options),
       state_(state),
+      place_(options.device),
       agreement_(options.ranks.agreement),
       arena_peak_(state.arenas().size(), 0),
       last_block_(options.trace->chunks.size(), -1) {
@@ -63,8 +62,8 @@ std::unique_ptr<tier::Mover> Executor::make_mover(plan::Lane lane) const {
     case plan::Lane::HostToDevice:
     case plan::Lane::DeviceToHost:
       if (state_.arenas().size() < 2) return nullptr;
-      return tier::make_copy_mover(find_row(tier::device_catalog(), "device", options_.device).make(options_.copies),
-                                   state_.arenas());
+      SLUICE_CHECK(options_.device != nullptr, "two arenas and no device");
+      return tier::make_copy_mover(options_.device->open_line(), state_.arenas());
     case plan::Lane::Communication:
       if (options_.ranks.lane == nullptr && options_.ranks.group == nullptr) return nullptr;
       return make_collective_mover({options_.ranks.lane, options_.ranks.group, options_.ranks.replicas},
@@ -117,6 +116,7 @@ StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& input
   StepResult result;
   block_sums_.assign(options_.trace->blocks.size(), {});
   agreement_.start_period(inputs.micro_batches.size());
+  place_.bring(inputs.micro_batches);
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan.actions.size()); ++i) {
     const plan::Action& action = plan.actions[i];
     if (action.lane != plan::Lane::Compute) {
@@ -131,6 +131,7 @@ StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& input
       plan::Span& span = (*period.spans)[i];
       span.start = start;
       play(action, inputs, result);
+      if (action.block >= 0) place_.wait();
       span.end = since(period.start);
       result.compute += span.end - span.start;
     }
@@ -144,7 +145,7 @@ StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& input
 
 // From the addresses that were really used: the slots of what ran, and the allocator's own mark.
 void Executor::measure_peak(const plan::Plan& plan) {
-  arena_peak_[0] = std::max(arena_peak_[0], model::workspace_peak());
+  arena_peak_[0] = std::max(arena_peak_[0], place_.workspace_peak());
   for (const plan::Action& action : plan.actions) {
     if (period_->skips(action)) continue;
     for (const plan::Slot& slot : action.slots) {
@@ -186,7 +187,7 @@ plan::Timeline Executor::timeline() const {
 }
 
 void Executor::play(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
-  model::limit_workspace(action.workspace);
+  place_.limit_workspace(action.workspace);
   switch (action.kind) {
     case plan::ActionKind::Forward:
       forward(action, inputs, result);
@@ -251,6 +252,7 @@ void Executor::forward(const plan::Action& action, const StepInputs& inputs, Ste
 // The trace says which allocations will be saved, so they are made where the plan wants them. Tensors go, bytes stay.
 void Executor::forward_saving(const plan::Action& action, const model::BlockTensors& tensors,
                               const SavedPlaces& places) {
+  SLUICE_CHECK(!place_.is_foreign(), "a plan that saves activations on a device");
   const model::Block& block = *options_.model->blocks[action.block].block;
   const plan::BlockTrace& trace = options_.trace->traces[options_.trace->blocks[action.block].trace];
   std::vector<model::PlannedAllocation> allocations;
@@ -262,50 +264,12 @@ void Executor::forward_saving(const plan::Action& action, const model::BlockTens
   saved_.insert_or_assign({action.block, action.micro_batch}, std::move(layout));
 }
 
-Executor::SavedPlaces Executor::saved_places(const plan::Action& action) const {
-  SavedPlaces places;
-  for (const plan::Slot& slot : action.slots) {
-    const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
-    if (buffer.kind != plan::BufferKind::Saved) continue;
-    places.mask |= 1U << buffer.saved_class;
-    places.buffers.resize(std::max<std::size_t>(places.buffers.size(), buffer.saved_class + 1), nullptr);
-    places.buffers[buffer.saved_class] = state_.arenas()[0] + slot.offset;
-  }
-  return places;
-}
-
-// Keys and values of a block share one buffer; the loss block's holds the logits.
-void Executor::generate(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
-  const model::Block& block = *options_.model->blocks[action.block].block;
-  model::BlockTensors tensors = tensors_of(action, inputs);
-  model::KvCache cache;
-  for (const plan::Slot& slot : action.slots) {
-    if (period_->plan->buffers[slot.buffer].kind != plan::BufferKind::Cache) continue;
-    const std::int64_t elements = options_.trace->cache_bytes[action.block] / static_cast<Bytes>(sizeof(float));
-    const std::vector<std::int64_t> shape = block.cache_shape();
-    if (shape.empty()) {
-      tensors.output = at::from_blob(floats(slot), {1, 1, elements}, at::kFloat);
-      result.logits = {floats(slot), static_cast<std::size_t>(elements)};
-    } else {
-      const std::int64_t max_length = elements / (2 * shape[0] * shape[1]);
-      cache.keys = at::from_blob(floats(slot), {1, shape[0], max_length, shape[1]}, at::kFloat);
-      cache.values = at::from_blob(floats(slot) + elements / 2, cache.keys.sizes(), at::kFloat);
-    }
-  }
-  tensors.position = inputs.position;
-  if (action.segment >= 0) {
-    model::run_segment(block, model::Computation::Generate, action.segment, tensors);
-  } else {
-    model::run_generate(block, tensors, cache);
-  }
-}
-
 void Executor::backward(const plan::Action& action, const StepInputs& inputs, StepResult& result) {
   const model::Block& block = *options_.model->blocks[action.block].block;
   for (const plan::Slot& slot : action.slots) {
     const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
     if (buffer.kind == plan::BufferKind::Gradient && slot.access == plan::Access::Write)
-      std::memset(floats(slot), 0, static_cast<std::size_t>(buffer.bytes));
+      place_.view(address(slot), {buffer.bytes / Bytes{sizeof(float)}}).zero_();
   }
   const model::BlockTensors tensors = tensors_of(action, inputs);
   double loss = 0;
@@ -324,63 +288,6 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
   if (fail_point("exec.gradient") == 0) return;
   const auto trained = std::ranges::find_if(tensors.gradients, &at::Tensor::defined);
   trained->fill_(std::numeric_limits<float>::infinity());
-}
-
-// The tensors are views of planned memory, made on the spot. A parameter without a gradient is not trained.
-model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepInputs& inputs) const {
-  model::BlockTensors tensors;
-  tensors.batch = inputs.micro_batches[action.micro_batch];
-  const plan::Block& block = options_.trace->blocks[action.block];
-  std::map<int, at::Tensor> weights, gradients;  // by chunk
-  for (const plan::Slot& slot : action.slots) {
-    const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
-    switch (buffer.kind) {
-      case plan::BufferKind::Weight:
-      case plan::BufferKind::Gathered:
-        weights[buffer.chunk] = chunk_tensor(slot);
-        break;
-      case plan::BufferKind::Gradient:
-        gradients[buffer.chunk] = chunk_tensor(slot);
-        break;
-      case plan::BufferKind::Boundary:
-        (buffer.boundary == block.reads ? tensors.input : tensors.output) = boundary_tensor(slot, tensors.batch);
-        break;
-      case plan::BufferKind::BoundaryGradient:
-        if (block.writes >= 0) tensors.output_gradient = boundary_tensor(slot, tensors.batch);
-        if (block.reads >= 0) tensors.input_gradient = boundary_tensor(slot, tensors.batch);
-        break;
-      case plan::BufferKind::Scratch:
-        tensors.scratch = at::from_blob(floats(slot), {buffer.bytes / Bytes{sizeof(float)}}, at::kFloat);
-        break;
-      case plan::BufferKind::Cache:
-      case plan::BufferKind::Saved:
-        break;  // bound by `generate`, `forward_saving` and `backward`
-      case plan::BufferKind::Moment:
-      case plan::BufferKind::Residual:
-      case plan::BufferKind::Signs:
-        SLUICE_CHECK(false, "a block's computation does not touch ", plan::name(buffer.kind), " buffers");
-    }
-  }
-  for (const auto [chunk, parameter] : model::parameter_places(*options_.model, options_.model->blocks[action.block])) {
-    const plan::ParameterSlot& place = options_.trace->chunks[chunk].parameters[parameter];
-    tensors.parameters.push_back(model::view_of(place, weights[chunk]));
-    tensors.gradients.push_back(model::view_of(place, gradients[chunk]));
-  }
-  tensors.scale = inputs.gradient_scale;
-  return tensors;
-}
-
-at::Tensor Executor::chunk_tensor(const plan::Slot& slot) const {
-  return at::from_blob(floats(slot), {period_->plan->buffers[slot.buffer].num_elements}, at::kFloat);
-}
-
-at::Tensor Executor::boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const {
-  const auto tokens = batch.input_ids.sizes();
-  return at::from_blob(floats(slot), {tokens[0], tokens[1], options_.model->hidden_size}, at::kFloat);
-}
-
-float* Executor::floats(const plan::Slot& slot) const {
-  return reinterpret_cast<float*>(state_.arenas()[slot.tier] + slot.offset);
 }
 
 void Executor::reduce_norm(const plan::Action& action, StepResult& result) {

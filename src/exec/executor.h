@@ -7,12 +7,12 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "collective/communicator.h"
 #include "exec/agreement.h"
+#include "exec/tensor_place.h"
 #include "exec/state.h"
 #include "exec/updater.h"
 #include "model/compute.h"
@@ -64,8 +64,7 @@ struct ExecutorOptions {
   const plan::StepTrace* trace = nullptr;
   const optim::RuleSet* rules = nullptr;  ///< their groups go before `decay`
   Decay decay = Decay::Matrices;
-  std::string device = "emulated";  ///< with two arenas: what copies between them, a row of tier::device_catalog()
-  tier::CopyOptions copies = {};    ///< each direction's
+  tier::Device* device = nullptr;  ///< with two arenas: whose memory the first is; borrowed
   RankLinks ranks = {};
 };
 
@@ -114,12 +113,14 @@ class Executor {
   void generate(const plan::Action& action, const StepInputs& inputs, StepResult& result);
   model::BlockTensors tensors_of(const plan::Action& action, const StepInputs& inputs) const;
   at::Tensor boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const;
+  std::byte* address(const plan::Slot& slot) const;
   float* floats(const plan::Slot& slot) const;
   float* element(const plan::Slot& slot, std::int64_t element) const;
 
   const ExecutorOptions options_;
   State& state_;
   std::optional<Updater> updater_;
+  TensorPlace place_;
   Agreement agreement_;
   tier::Progress progress_;
   std::array<bool, plan::kNumLanes> has_lane_{};
@@ -127,6 +128,7 @@ class Executor {
   std::optional<tier::Period> period_;
   std::vector<Bytes> arena_peak_;                            // per tier
   std::map<std::pair<int, int>, model::SavedLayout> saved_;  // (block, micro-batch): what its forward saved
+  at::Tensor logits_;                   // Generate: of the last period
   std::vector<int> last_block_;                         // per chunk: with whose backward its gradient becomes whole
   std::vector<optim::SquareSum> block_sums_;            // of this period: what each block's backward made whole
   std::vector<std::unique_ptr<tier::MoveLane>> lanes_;  // last: their threads end before what they write to goes

@@ -21,15 +21,16 @@ void mark_moved(const plan::Plan& plan, std::vector<char>& stored) {
 
 }  // namespace
 
-State::State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier::Store* store)
+State::State(const plan::PlanSet& plans, tier::ArenaBases arenas, tier::Store* store, tier::Device* device)
     : buffers_(plans.train.buffers),
       slice_elements_(plans.train.slice_elements),
+      arenas_(std::move(arenas)),
       store_(store),
       stripe_(static_cast<std::byte*>(std::aligned_alloc(4096, tier::kStripeBytes)), &std::free),
       objects_(buffers_.size(), -1),
       stored_(buffers_.size(), 1),
       waits_at_(buffers_.size()) {
-  for (tier::Arena* arena : arenas) arenas_.push_back(arena->data());
+  if (device != nullptr && !device->is_addressable()) line_ = device->open_line();
   for (const plan::EntryState& entry : plans.train.entry) {
     waits_at_[entry.buffer].push_back({entry.tier, entry.offset});
     stored_[entry.buffer] = entry.clean;
@@ -80,8 +81,40 @@ void State::read(plan::BufferKind kind, int chunk, int moment, std::int64_t firs
                 });
 }
 
+void State::put(const Place& place, Bytes offset, std::span<const std::byte> source) {
+  std::byte* to = address(place) + offset;
+  if (line_ != nullptr && place.tier == 0) {
+    line_->copy(to, source.data(), static_cast<Bytes>(source.size()));
+  } else {
+    std::memcpy(to, source.data(), source.size());
+  }
+}
+
+void State::get(const Place& place, Bytes offset, std::span<std::byte> destination) {
+  const std::byte* from = address(place) + offset;
+  if (line_ != nullptr && place.tier == 0) {
+    line_->copy(destination.data(), from, static_cast<Bytes>(destination.size()));
+  } else {
+    std::memcpy(destination.data(), from, destination.size());
+  }
+}
+
+// Records of NF4 as fp32 numbers, `first` the first of them.
+void State::put_widened(const plan::Buffer& buffer, const Place& place, std::int64_t first,
+                        std::span<const std::byte> source) {
+  constexpr std::int64_t kRecords = 64;
+  std::vector<float> wide(static_cast<std::size_t>(kRecords * kNf4Elements));
+  const auto records = static_cast<std::int64_t>(source.size()) / kNf4Bytes;
+  for (std::int64_t record = 0; record < records; record += kRecords) {
+    const std::span<float> part(wide.data(),
+                                static_cast<std::size_t>(std::min(kRecords, records - record) * kNf4Elements));
+    widen(buffer.stored, source.data() + record * kNf4Bytes, part);
+    put(place, (first + record * kNf4Elements) * static_cast<Bytes>(sizeof(float)), std::as_bytes(part));
+  }
+}
+
 void State::write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
-  for (const Place& place : waits_at_[buffer]) std::memcpy(address(place) + offset, source.data(), source.size());
+  for (const Place& place : waits_at_[buffer]) put(place, offset, source);
   if (!stored_[buffer]) return;
   if (buffers_[buffer].stored == NumberFormat::Fp32) {
     channel_->write(objects_[buffer], offset, source);
@@ -104,7 +137,7 @@ void State::write_narrow(plan::BufferId buffer, Bytes offset, std::span<const st
 
 void State::read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination) {
   if (!waits_at_[buffer].empty()) {
-    std::memcpy(destination.data(), address(waits_at_[buffer].front()) + offset, destination.size());
+    get(waits_at_[buffer].front(), offset, destination);
   } else if (buffers_[buffer].stored == NumberFormat::Fp32) {
     read_store(static_cast<std::size_t>(buffer), offset, destination);
   } else {
@@ -125,9 +158,7 @@ void State::write_stored(int chunk, Bytes offset, std::span<const std::byte> sou
   const Bytes first = offset / kNf4Bytes * kNf4Elements;
   const auto count = static_cast<Bytes>(source.size()) / kNf4Bytes * kNf4Elements;
   SLUICE_CHECK(offset % kNf4Bytes == 0 && static_cast<Bytes>(source.size()) == nf4_bytes(count), "a cut record");
-  for (const Place& place : waits_at_[buffer])
-    widen(found->stored, source.data(),
-          {reinterpret_cast<float*>(address(place)) + first, static_cast<std::size_t>(count)});
+  for (const Place& place : waits_at_[buffer]) put_widened(*found, place, first, source);
   if (!stored_[buffer]) return;
   const Bytes end = nf4_bytes(found->num_elements);
   for (Bytes done = 0; done < static_cast<Bytes>(source.size());) {

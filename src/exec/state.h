@@ -8,19 +8,19 @@
 #include <vector>
 
 #include "plan/planner.h"
-#include "tier/arena.h"
+#include "tier/device.h"
 #include "tier/mover.h"
 #include "tier/store.h"
 
 namespace sluice::exec {
 
-/// Borrowed arenas, fastest tier first, and store (nullptr: everything waits in the arenas). One thread, between
-/// periods only.
+/// Borrowed arenas, fastest tier first, store (nullptr: everything waits in the arenas) and device, whose memory the
+/// first of two arenas is. One thread, between periods only.
 class State {
  public:
   /// Reserves an object in the store for every buffer that is ever moved there or waits there. CapacityError when it is
   /// full.
-  State(const plan::PlanSet& plans, std::vector<tier::Arena*> arenas, tier::Store* store);
+  State(const plan::PlanSet& plans, tier::ArenaBases arenas, tier::Store* store, tier::Device* device = nullptr);
 
   /// Bytes of a persistent buffer. `offset` is a multiple of tier::kStripeBytes and the length too, unless it ends the
   /// buffer; `source` is 4096-aligned.
@@ -52,6 +52,10 @@ class State {
     Bytes offset = 0;
   };
   [[nodiscard]] std::byte* address(const Place& place) const { return arenas_[place.tier] + place.offset; }
+  void put(const Place& place, Bytes offset, std::span<const std::byte> source);
+  void get(const Place& place, Bytes offset, std::span<std::byte> destination);
+  void put_widened(const plan::Buffer& buffer, const Place& place, std::int64_t first,
+                   std::span<const std::byte> source);
   void write_narrow(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source);
   void read_store(std::size_t buffer, Bytes offset, std::span<std::byte> destination);
   template <typename Visit>
@@ -62,6 +66,7 @@ class State {
   tier::ArenaBases arenas_;
   tier::Store* store_;
   std::unique_ptr<tier::Channel> channel_;
+  std::unique_ptr<tier::CopyEngine> line_;  // to and from a device that the host may not touch
   std::unique_ptr<std::byte, decltype(&std::free)> stripe_;  // one stripe of the store, for ranges that cut stripes
   std::vector<tier::ObjectId> objects_;                      // per buffer; -1: never in the store
   std::vector<char> stored_;                                 // per buffer: the store must hold it between periods

@@ -17,6 +17,9 @@ enum class TierKind { Device, Host, Packed, Disk };
 /// Whether copies there are objects of a store, stored in fewer bits where a buffer says so; else they lie in an arena.
 [[nodiscard]] constexpr bool is_store(TierKind kind) { return kind == TierKind::Packed || kind == TierKind::Disk; }
 
+/// Memory of a card beside the arena: its context and what libraries keep there.
+inline constexpr Bytes kDeviceReserve = 700 * MiB;
+
 /// One place and the link to the next lower one (the last has none).
 struct Tier {
   TierKind kind = TierKind::Host;

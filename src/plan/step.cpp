@@ -261,9 +261,10 @@ class StepEmitter {
     if (!updates_below()) update_late();
   }
 
+  // Where the update will read it, so that no device need know how.
   void reduce_norm(int chunk) {
     Row norm{.kind = ActionKind::ReduceNorm, .serves = Serves::Last, .chunk = chunk};
-    norm.uses.push_back({buffers_.reduced_gradient(chunk), 0, Access::Read});
+    norm.uses.push_back({buffers_.reduced_gradient(chunk), update_tier_, Access::Read});
     norm.bytes = own_elements(chunk) * Bytes{sizeof(float)};
     rows_.push_back(std::move(norm));
   }

@@ -19,7 +19,6 @@ constexpr double kBandwidthShare = 0.8;
 constexpr double kHostShare = 0.9;
 constexpr double kDiskSpaceShare = 0.95;
 constexpr Seconds kCardMessage = 1e-5;       // between cards, in or between nodes
-constexpr Bytes kDeviceContext = 700 * MiB;  // CUDA context and library workspaces
 constexpr Bytes kCpuProcess = 160 * MiB;     // libtorch's code and heaps
 constexpr Bytes kGpuProcess = 600 * MiB;     // the CUDA libraries on top
 
@@ -49,7 +48,7 @@ void add_device(plan::Machine& machine, const MachineFigures& figures) {
   const Flops products = card.tf32 > 0 ? card.tf32 : card.fp32;
   const Flops narrow = card.tf32 > 0 ? card.half : 0;  // cards before TF32 have fp16 units and none for bf16
   machine.tiers.push_back({.kind = plan::TierKind::Device,
-                           .capacity = card.memory - kDeviceContext,
+                           .capacity = card.memory - plan::kDeviceReserve,
                            .down = card.link,
                            .up = card.link,
                            .latency = 10e-6});

@@ -13,9 +13,10 @@ std::span<const CatalogRow<MakeStore>> store_catalog() {
   return kRows;
 }
 
-std::span<const CatalogRow<MakeCopyEngine>> device_catalog() {
-  static constexpr std::array<CatalogRow<MakeCopyEngine>, 1> kRows = {{
-      {"emulated", "memory of this process behind throttled copies, for tests", make_emulated_copy_engine},
+std::span<const CatalogRow<MakeDevice>> device_catalog() {
+  static constexpr std::array<CatalogRow<MakeDevice>, 2> kRows = {{
+      {"cuda", "an NVIDIA card", make_cuda_device},
+      {"emulated", "memory of this process behind throttled copies, for tests", make_emulated_device},
   }};
   return kRows;
 }

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "base/catalog.h"
-#include "tier/copy_engine.h"
+#include "tier/device.h"
 #include "tier/disk_store.h"
 #include "tier/null_store.h"
 
@@ -15,9 +15,9 @@ using MakeStore = std::unique_ptr<Store> (*)(const DiskOptions& options);
 
 std::span<const CatalogRow<MakeStore>> store_catalog();
 
-using MakeCopyEngine = std::unique_ptr<CopyEngine> (*)(const CopyOptions& options);
+using MakeDevice = std::unique_ptr<Device> (*)(const DeviceOptions& options);
 
 /// Places other than the host where block math may run.
-std::span<const CatalogRow<MakeCopyEngine>> device_catalog();
+std::span<const CatalogRow<MakeDevice>> device_catalog();
 
 }  // namespace sluice::tier

@@ -1,4 +1,4 @@
-#include "collective/plugin.h"
+#include "base/plugin.h"
 
 #include <dlfcn.h>
 
@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace sluice::collective {
+namespace sluice {
 namespace {
 
 namespace fs = std::filesystem;
@@ -26,21 +26,19 @@ fs::path find_plugin(std::string_view name) {
 
 bool plugin_exists(std::string_view name) { return !find_plugin(name).empty(); }
 
-decltype(&sluice_connect) load_plugin(const std::string& name, bool shares_symbols) {
+void* load_plugin(std::string_view component, const std::string& name, const char* entry, bool shares_symbols) {
   const fs::path path = find_plugin(name);
   if (path.empty()) {
-    throw ConfigError("collective", "this build has no " + name, "expected sluice_" + name + ".so in ../lib, got none",
+    throw ConfigError(component, "this build has no " + name, "expected sluice_" + name + ".so in ../lib, got none",
                       "run tools/setup.sh and build again");
   }
   void* library = dlopen(path.c_str(), RTLD_NOW | (shares_symbols ? RTLD_GLOBAL : RTLD_LOCAL));  // stays loaded
-  if (library == nullptr) {
-    throw ConfigError("collective", name + " cannot be loaded", dlerror(), "run tools/setup.sh and build again");
-  }
-  void* symbol = dlsym(library, "sluice_connect");
-  if (symbol == nullptr) {
-    throw ConfigError("collective", name + " has no entry", dlerror(), "build program and plugins together");
-  }
-  return reinterpret_cast<decltype(&sluice_connect)>(symbol);
+  if (library == nullptr)
+    throw ConfigError(component, name + " cannot be loaded", dlerror(), "run tools/setup.sh and build again");
+  void* symbol = dlsym(library, entry);
+  if (symbol == nullptr)
+    throw ConfigError(component, name + " has no entry", dlerror(), "build program and plugins together");
+  return symbol;
 }
 
-}  // namespace sluice::collective
+}  // namespace sluice

@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <thread>
 
 #include "base/error.h"
 #include "base/fail_point.h"
-#include "tier/copy_engine.h"
+#include "tier/arena.h"
+#include "tier/device.h"
 
 namespace sluice::tier {
 namespace {
@@ -17,7 +19,7 @@ constexpr Bytes kPiece = MiB;
 
 class EmulatedCopyEngine final : public CopyEngine {
  public:
-  explicit EmulatedCopyEngine(const CopyOptions& options) : rate_(options.rate) {}
+  explicit EmulatedCopyEngine(BytesPerSecond rate) : rate_(rate) {}
 
   // Each piece is due a fixed time after the start, so one that comes late is made up for by those after it.
   void copy(std::byte* destination, const std::byte* source, Bytes bytes) override {
@@ -38,12 +40,38 @@ class EmulatedCopyEngine final : public CopyEngine {
   const BytesPerSecond rate_;
 };
 
+class EmulatedMemory final : public DeviceMemory {
+ public:
+  explicit EmulatedMemory(Bytes bytes) : arena_(bytes) { arena_.touch(bytes); }
+  [[nodiscard]] std::byte* data() const override { return arena_.data(); }
+
+ private:
+  Arena arena_;
+};
+
+class EmulatedDevice final : public Device {
+ public:
+  explicit EmulatedDevice(const DeviceOptions& options) : options_(options) {}
+  [[nodiscard]] std::string torch_name() const override { return "cpu"; }
+  [[nodiscard]] Bytes capacity() const override {
+    return options_.memory > 0 ? options_.memory : std::numeric_limits<Bytes>::max();
+  }
+  std::unique_ptr<DeviceMemory> reserve(Bytes bytes) override { return std::make_unique<EmulatedMemory>(bytes); }
+  std::unique_ptr<CopyEngine> open_line() override { return std::make_unique<EmulatedCopyEngine>(options_.rate); }
+
+ private:
+  const DeviceOptions options_;
+};
+
 }  // namespace
 
 CopyEngine::~CopyEngine() = default;
+DeviceMemory::~DeviceMemory() = default;
+PageLock::~PageLock() = default;
+Device::~Device() = default;
 
-std::unique_ptr<CopyEngine> make_emulated_copy_engine(const CopyOptions& options) {
-  return std::make_unique<EmulatedCopyEngine>(options);
+std::unique_ptr<Device> make_emulated_device(const DeviceOptions& options) {
+  return std::make_unique<EmulatedDevice>(options);
 }
 
 }  // namespace sluice::tier
