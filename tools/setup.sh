@@ -106,7 +106,7 @@ is_unpacked() {
 }
 
 fetch_torch() {
-  local work=.deps/unpacking log=.deps/pip.log platform platforms=() wheel skip libraries
+  local work=.deps/unpacking log=.deps/pip.log platform platforms=() wheel skip libraries headers='nvidia/cu13/include/*'
   local wheels=(-r tools/wheels.txt)
   for platform in manylinux_2_28 manylinux_2_27 manylinux_2_25 manylinux_2_18 manylinux_2_17 manylinux2014; do
     platforms+=(--platform "${platform}_x86_64")
@@ -133,6 +133,8 @@ fetch_torch() {
   for wheel in "$work"/wheels/*.whl; do
     case ${wheel##*/} in
       torch-*) unzip -q "$wheel" 'torch/lib/*' 'torch/include/*' torch/version.py "${skip[@]}" -d $work ;;
+      nvidia_cuda_crt-*) unzip -q -o "$wheel" "$headers" -d $work ;;
+      nvidia_cuda_runtime-*) unzip -q -o "$wheel" "$libraries" "$headers" -d $work ;;
       *) unzip -q -o "$wheel" "$libraries" -d $work ;;
     esac || fail torch "unpacking ${wheel##*/} failed: see above; free some disk space and run this again" 4
     rm "$wheel"

@@ -11,7 +11,10 @@ TensorPlace::TensorPlace(tier::Device* device)
       torch_(device_ == nullptr ? at::Device(at::kCPU) : at::Device(device_->torch_name())) {}
 
 at::Tensor TensorPlace::view(std::byte* memory, at::IntArrayRef sizes) const {
-  return at::from_blob(memory, sizes, at::TensorOptions(torch_).dtype(at::kFloat), torch_);
+  return at::for_blob(memory, sizes)
+      .options(at::TensorOptions(torch_).dtype(at::kFloat))
+      .target_device(torch_)  // torch need not ask where the memory is
+      .make_tensor();
 }
 
 void TensorPlace::bring(std::span<const model::MicroBatch> micro_batches) {

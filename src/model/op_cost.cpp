@@ -49,7 +49,8 @@ bool has_cost(const at::RecordFunction& call, const std::string& name) {
 }
 
 std::optional<plan::OpCost> product_cost(const std::string& name, c10::ArrayRef<const c10::IValue> inputs) {
-  const bool adds = name == "aten::addmm" || name == "aten::addmm_" || name == "aten::baddbmm";
+  const bool adds =
+      name == "aten::addmm" || name == "aten::addmm_" || name == "aten::baddbmm" || name == "aten::baddbmm_";
   if (!adds && name != "aten::mm" && name != "aten::bmm") return std::nullopt;
   const at::Tensor a = inputs[adds ? 1 : 0].toTensor(), b = inputs[adds ? 2 : 1].toTensor();
   plan::OpCost cost;

@@ -52,8 +52,14 @@ void multiply_into(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b
 
 // On a card matrix units sum in fp32; elsewhere the inputs are widened, which gives the same products.
 void torch_product(at::Tensor c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
-  const bool on_card = compute_place().device.is_cuda();
-  const at::Tensor made = on_card ? at::mm(a, b, at::kFloat) : at::mm(a.to(at::kFloat), b.to(at::kFloat));
+  at::Tensor made;
+  if (compute_place().device.is_cuda()) {
+    record_narrow(a, b, sum.adds);  // by hand, as torch cannot play it on meta
+    made = at::empty({a.size(0), b.size(1)}, a.options().dtype(at::kFloat));
+    if (!made.is_meta()) at::mm_out(made, a, b, at::kFloat);
+  } else {
+    made = at::mm(a.to(at::kFloat), b.to(at::kFloat));
+  }
   if (sum.adds) {
     c.add_(made, sum.scale);
   } else {

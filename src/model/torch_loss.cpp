@@ -14,6 +14,8 @@ struct Places {
       : index(at::sub(numbers, first)), inside(at::ge(index, 0).bitwise_and_(at::lt(index, width))) {
     index.clamp_(0, width - 1);
   }
+  /// To mask with: a product with 0 would let NaN and infinity through.
+  [[nodiscard]] at::Tensor outside() const { return at::bitwise_not(inside); }
 };
 
 }  // namespace
@@ -46,7 +48,7 @@ void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
   largest.copy_(now);
   const Places places(tile.targets, piece.first_column, piece.logits.size(1));
   const at::Tensor logit = piece.logits.gather(1, places.index.unsqueeze(1)).squeeze(1);
-  target.add_(logit.mul_(places.inside));
+  target.add_(logit.masked_fill_(places.outside(), 0));
 }
 
 void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale) {
@@ -62,13 +64,13 @@ void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float s
 void copy_rows(const TableRows& from, const at::Tensor& ids, at::Tensor output) {
   const Places places(ids, from.first_row, from.table.size(0));
   const at::Tensor inside = places.inside.unsqueeze(1);
-  output.masked_fill_(inside, 0).add_(from.table.index({places.index}).mul_(inside));
+  output.masked_fill_(inside, 0).add_(from.table.index({places.index}).masked_fill_(places.outside().unsqueeze(1), 0));
 }
 
 // index_put_ that accumulates sorts, so its sums have an order on every device; index_add_ has none on some.
 void add_rows(TableRows to, const at::Tensor& ids, const at::Tensor& dy) {
   const Places places(ids, to.first_row, to.table.size(0));
-  const at::Tensor inside = at::mul(dy, places.inside.unsqueeze(1));
+  const at::Tensor inside = at::masked_fill(dy, places.outside().unsqueeze(1), 0);
   to.table.index_put_({places.index}, inside, /*accumulate=*/true);
 }
 

@@ -17,13 +17,17 @@ constexpr std::string_view kKnown = "auto, cpu, cuda[:N] or emulated[:GB/s]";
 DeviceChoice device_choice(const Settings& settings) {
   const std::string& device = settings.device;
   if (device == "auto" || device == "cpu") return {};
-  if (device == "cuda" || device.starts_with("cuda:"))
-    throw ConfigError("config", "--device " + device + " is not available in this version", {}, "use --device cpu");
   const auto colon = device.find(':');
-  if (device.substr(0, colon) != "emulated") throw_bad_value("device", kKnown, device, "use --device cpu");
-  DeviceChoice choice{.emulated = true, .link = kDefaultLink};
-  if (colon != std::string::npos)
-    choice.link = parse_real(device.substr(colon + 1), "device emulated:GB/s", {1e-3, 1e6}) * kGB;
+  const std::string kind = device.substr(0, colon);
+  const std::string rest = colon == std::string::npos ? "" : device.substr(colon + 1);
+  if (kind == "cuda") {
+    DeviceChoice choice{.kind = DeviceKind::Cuda};
+    if (colon != std::string::npos) choice.index = static_cast<int>(parse_integer(rest, "device cuda:N", {0, 1023}));
+    return choice;
+  }
+  if (kind != "emulated") throw_bad_value("device", kKnown, device, "use --device cpu");
+  DeviceChoice choice{.kind = DeviceKind::Emulated, .link = kDefaultLink};
+  if (colon != std::string::npos) choice.link = parse_real(rest, "device emulated:GB/s", {1e-3, 1e6}) * kGB;
   if (!settings.device_memory)
     throw ConfigError("config", "--device emulated needs --device-memory",
                       "expected the size of its memory, which comes on top of --host-memory, got none",
@@ -32,12 +36,12 @@ DeviceChoice device_choice(const Settings& settings) {
 }
 
 Bytes emulated_bytes(const Settings& settings) {
-  return device_choice(settings).emulated ? *settings.device_memory / kPage * kPage : 0;
+  return device_choice(settings).kind == DeviceKind::Emulated ? *settings.device_memory / kPage * kPage : 0;
 }
 
 void add_emulated_device(plan::Machine& machine, const Settings& settings) {
   const DeviceChoice choice = device_choice(settings);
-  if (!choice.emulated) return;
+  if (choice.kind != DeviceKind::Emulated) return;
   machine.name += " with an emulated device";
   machine.tiers.insert(machine.tiers.begin(), {.kind = plan::TierKind::Device,
                                                .capacity = emulated_bytes(settings),
@@ -46,6 +50,19 @@ void add_emulated_device(plan::Machine& machine, const Settings& settings) {
                                                .latency = kLatency});
   machine.update_tier = 1;
   machine.emulated_device = true;
+}
+
+// The disk no longer shares cores with the computation, and what computes in RAM is the update alone.
+void add_card(plan::Machine& machine, const DeviceFigures& figures) {
+  machine.name += " with " + figures.name;
+  machine.tiers.insert(machine.tiers.begin(), {.kind = plan::TierKind::Device,
+                                               .capacity = figures.capacity / kPage * kPage,
+                                               .down = figures.down,
+                                               .up = figures.up,
+                                               .latency = kLatency});
+  machine.compute = figures.compute;
+  machine.contention = {};
+  machine.update_tier = 1;
 }
 
 }  // namespace sluice::recipe

@@ -32,12 +32,21 @@ std::string list_names(const Rows& rows) {
   return names;
 }
 
+// What block math on a card cannot do yet, or what would run on the host at a rate that nobody knows.
+void check_card(const Settings& settings) {
+  if (num_ranks(settings) > 1) refuse("--device cuda with several ranks", "--nproc 1");
+  if (settings.base_dtype == BaseFormat::Nf4) refuse("--base-dtype nf4 on a card", "--base-dtype stored");
+  if (settings.activations == ActivationMode::Keep || settings.activations == ActivationMode::Spill)
+    refuse("--activations keep or spill on a card", "--activations recompute");
+}
+
 void check_device(const Settings& settings) {
-  const bool emulated = device_choice(settings).emulated;
-  if (emulated && !settings.machine.empty())
-    throw ConfigError("config", "--device emulated contradicts --machine", "an emulated device belongs to this machine",
-                      "leave one of them out");
-  if (!emulated && settings.device_memory && settings.machine.empty())
+  const DeviceKind kind = device_choice(settings).kind;
+  if (kind != DeviceKind::Cpu && !settings.machine.empty())
+    throw ConfigError("config", "--device " + settings.device + " contradicts --machine",
+                      "the device belongs to this machine", "leave one of them out");
+  if (kind == DeviceKind::Cuda) check_card(settings);
+  if (kind == DeviceKind::Cpu && settings.device_memory && settings.machine.empty())
     log_warning("--device-memory has no effect without an accelerator");
 }
 
@@ -220,9 +229,9 @@ void check_execution(const Settings& settings) {
   if (settings.collective == "nccl") refuse("--collective nccl", "--collective gloo or mpi");
   check_groups_of_ranks(settings);
   check_compression(settings);
-  if (!sharding(settings).is_parallel() || !device_choice(settings).emulated) return;
+  if (!sharding(settings).is_parallel() || device_choice(settings).kind == DeviceKind::Cpu) return;
   const bool many = num_ranks(settings) > 1;
-  refuse(many ? "--device emulated with several ranks" : "--device emulated with --reduce-order fixed",
+  refuse("--device " + settings.device + (many ? " with several ranks" : " with --reduce-order fixed"),
          many ? "--device cpu, or --nproc 1" : "--device cpu, or --reduce-order ranks");
 }
 
@@ -291,6 +300,7 @@ plan::Activations plan_activations(const Settings& settings) {
     case ActivationMode::Spill:
       return plan::Activations::Spill;
     case ActivationMode::Auto:
+      if (device_choice(settings).kind == DeviceKind::Cuda) return plan::Activations::Recompute;
       break;
   }
   return plan::Activations::Auto;

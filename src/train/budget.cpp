@@ -19,6 +19,7 @@
 #include "recipe/support.h"
 #include "tier/limits.h"
 #include "tier/mover.h"
+#include "train/run_device.h"
 
 namespace sluice::train {
 namespace {
@@ -91,6 +92,7 @@ void prepare_process(const recipe::Settings& settings) {
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   model::install_cpu_allocator();
+  (void)run_device(settings);  // what it loads is the process's, and traces follow it
   at::set_num_threads(settings.threads.value_or(tier::physical_cores()));
   const recipe::DType compute = recipe::compute_format(settings);
   if (compute == recipe::DType::Bf16 && !tier::has_bf16_products())

@@ -190,7 +190,7 @@ std::vector<double> score_rows(const recipe::Settings& asked, const format::Mode
   recipe::Settings settings = asked;
   settings.micro_batch_size = shapes.planned().micro_batch_size;
   settings.seq_len = shapes.planned().seq_len;
-  const bool streamed = !settings.spill_dir.empty() || recipe::device_choice(settings).emulated;
+  const bool streamed = !settings.spill_dir.empty() || recipe::device_choice(settings).kind != recipe::DeviceKind::Cpu;
   const std::size_t at_once = streamed ? kPassesPerRead : 1;
   LoadedSession loaded(settings, config, EvaluationShape{static_cast<int>(at_once)});
   Session& session = loaded.session;

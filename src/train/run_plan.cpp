@@ -21,6 +21,7 @@
 #include "train/plan_report.h"
 #include "train/quick_machine.h"
 #include "train/run_data.h"
+#include "train/run_device.h"
 #include "train/session.h"
 #include "train/verbs.h"
 
@@ -120,7 +121,7 @@ void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
       machine.tiers.back().capacity = std::max<Bytes>(tier::free_spill_space(settings.spill_dir), 1);
   }
   set_budgets(machine, settings);
-  if (here) recipe::add_emulated_device(machine, settings);
+  if (here) add_run_device(machine, settings);
 }
 
 // With the plan made, the process is known better than before it.

@@ -14,7 +14,6 @@
 #include "plan/checker.h"
 #include "plan/packed_ram.h"
 #include "recipe/clipping.h"
-#include "recipe/device.h"
 #include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
@@ -22,6 +21,7 @@
 #include "tier/null_store.h"
 #include "train/make_folders.h"
 #include "train/quick_machine.h"
+#include "train/run_device.h"
 
 namespace sluice::train {
 
@@ -61,7 +61,7 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
     machine.tiers.back().capacity =
         std::max<Bytes>(settings.disk_memory ? *settings.disk_memory : tier::free_spill_space(settings.spill_dir), 1);
   }
-  recipe::add_emulated_device(machine, settings);
+  add_run_device(machine, settings);
   return machine;
 }
 
@@ -221,14 +221,26 @@ Bytes Session::planned(plan::TierKind kind) const {
   return tier < 0 ? 0 : plans.arena_peak[tier];
 }
 
-void Session::reserve() {
-  std::vector<tier::Arena*> memory;
+tier::ArenaBases Session::reserve_arenas() {
+  tier::ArenaBases bases;
+  device = run_device(settings);
   for (std::size_t tier = 0; tier < machine.tiers.size(); ++tier) {
-    if (is_store(machine.tiers[tier].kind)) continue;
-    arenas.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans.arena_peak[tier], 1), 4096)));
-    arenas.back()->touch(arenas.back()->capacity());
-    memory.push_back(arenas.back().get());
+    const Bytes bytes = round_up(std::max<Bytes>(plans.arena_peak[tier], 1), 4096);
+    if (machine.tiers[tier].kind == plan::TierKind::Device) {
+      device_memory = device->reserve(bytes);
+      bases.push_back(device_memory->data());
+    } else if (machine.tiers[tier].kind == plan::TierKind::Host) {
+      arenas.push_back(std::make_unique<tier::Arena>(bytes));
+      arenas.back()->touch(arenas.back()->capacity());
+      bases.push_back(arenas.back()->data());
+      if (device != nullptr) page_lock = device->lock_pages(arenas.back()->data(), arenas.back()->capacity());
+    }
   }
+  return bases;
+}
+
+void Session::reserve() {
+  const tier::ArenaBases memory = reserve_arenas();
   if (!settings.spill_dir.empty()) {
     tier::DiskOptions disk;
     for (const std::string& folder : settings.spill_dir) {
@@ -240,16 +252,18 @@ void Session::reserve() {
   }
   if (const int packed = machine.tier_index(plan::TierKind::Packed); packed >= 0)
     store = tier::make_null_store(plans.arena_peak[packed]);
-  state = std::make_unique<exec::State>(plans, memory, store.get());
+  state = std::make_unique<exec::State>(plans, memory, store.get(), device);
   executor = std::make_unique<exec::Executor>(
       exec::ExecutorOptions{.model = &model,
                             .trace = &trace,
                             .rules = &rules,
                             .decay = settings.decay == recipe::Decay::All ? exec::Decay::All : exec::Decay::Matrices,
-                            .copies = {.rate = machine.tiers[0].up},
+                            .device = device,
                             .ranks = ranks->links()},
       *state);
-  model::use_workspace(arenas[0]->data(), plans.workspace_peak());
+  const bool foreign = device != nullptr && !device->is_addressable();
+  if (foreign) device->use_workspace(plans.workspace_peak());
+  model::use_workspace(foreign ? nullptr : memory[0], foreign ? 0 : plans.workspace_peak());
 }
 
 }  // namespace sluice::train

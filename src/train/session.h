@@ -15,6 +15,7 @@
 #include "plan/planner.h"
 #include "recipe/settings.h"
 #include "tier/arena.h"
+#include "tier/device.h"
 #include "tier/store.h"
 #include "train/budget.h"
 #include "train/ranks.h"
@@ -30,7 +31,7 @@ namespace sluice::train {
                                              const plan::StepTrace& trace);
 
 /// This machine (rates from `sluice doctor`'s file or cautious defaults, as one of `ranks_per_node` has them) with the
-/// budget's arena, a disk if spill folders are given, and an emulated device if one is asked for.
+/// budget's arena, a disk if spill folders are given, and a device if one is asked for.
 [[nodiscard]] plan::Machine local_machine(const recipe::Settings& settings, const Budget& budget, int ranks_per_node);
 
 /// Throws CapacityError that names tier, need and what to set, for a plan that was not found.
@@ -84,13 +85,17 @@ class Session {
   std::vector<checkpoint::SideFile> side_files;       ///< what is saved beside the weights
   std::vector<checkpoint::SideFile> base_side_files;  ///< beside those of an adapter's base, where it is trained
 
-  std::vector<std::unique_ptr<tier::Arena>> arenas;  ///< of the tiers above the disk, fastest first
+  tier::Device* device = nullptr;  ///< of the process (run_device.h); nullptr: the CPU
+  std::unique_ptr<tier::DeviceMemory> device_memory;
+  std::vector<std::unique_ptr<tier::Arena>> arenas;  ///< in host memory, of the tiers above the disk
+  std::unique_ptr<tier::PageLock> page_lock;         ///< of the host's arena beside a device
   std::unique_ptr<tier::Store> store;
   std::unique_ptr<exec::State> state;
   std::unique_ptr<exec::Executor> executor;
 
  private:
   struct Purpose;
+  tier::ArenaBases reserve_arenas();
   Session(const recipe::Settings& settings, format::ModelConfig config, const Purpose& purpose);
 };
 

@@ -27,6 +27,7 @@
 #include "optim/norm.h"
 #include "optim/rule.h"
 #include "plan/planner.h"
+#include "tier/arena.h"
 #include "tier/catalog.h"
 
 namespace sluice::exec {
@@ -87,7 +88,8 @@ struct Place {
   plan::Activations activations = plan::Activations::Auto;
   int group_size = 0, boundary_stride = 0;  ///< 0: the planner chooses
   Bytes host = 0;
-  int update_tier = 1;  ///< with a device
+  int update_tier = 1;             ///< with a device
+  tier::Device* device = nullptr;  ///< with `host`; nullptr: an emulated one
   std::optional<plan::SavingPattern> saving = {};
   plan::Sharding sharding = {};
   NumberFormat reduce = NumberFormat::Fp32;
@@ -245,21 +247,20 @@ class Training {
         machine_(machine_for(place)),
         plans_(plan::make_plan(trace_, machine_, work.request(place)).plans.value()) {
     plan::take_shard(plans_, rank_);
-    std::vector<tier::Arena*> arenas;
-    for (std::size_t tier = 0; tier < (place.host > 0 ? 2 : 1); ++tier) {
-      arenas_.push_back(std::make_unique<tier::Arena>(round_up(std::max<Bytes>(plans_.arena_peak[tier], 1), 4096)));
-      arenas.push_back(arenas_.back().get());
-    }
+    const tier::ArenaBases arenas = reserve(place);
     if (!place.store.empty()) {
       tier::DiskOptions options{.folders = {spill_.path()}, .capacity = GiB};
       store_ = find_row(tier::store_catalog(), "store", place.store).make(options);
     }
-    state_ = std::make_unique<State>(plans_, arenas, store_.get());
+    state_ = std::make_unique<State>(plans_, arenas, store_.get(), device_);
     executor_ = std::make_unique<Executor>(
         ExecutorOptions{
-            .model = &work.model, .trace = &trace_, .rules = &work.rules, .copies = {.rate = kLink}, .ranks = ranks},
+            .model = &work.model, .trace = &trace_, .rules = &work.rules, .device = device_, .ranks = ranks},
         *state_);
-    model::use_workspace(arenas_[0]->data(), plans_.workspace_peak());
+    if (device_ == nullptr || device_->is_addressable())
+      model::use_workspace(arenas[0], plans_.workspace_peak());
+    else
+      device_->use_workspace(plans_.workspace_peak());
     load();
   }
   ~Training() {
@@ -370,6 +371,20 @@ class Training {
   [[nodiscard]] tier::Store* store() { return store_.get(); }
 
  private:
+  tier::ArenaBases reserve(const Place& place) {
+    tier::ArenaBases bases;
+    const auto bytes = [&](std::size_t tier) { return round_up(std::max<Bytes>(plans_.arena_peak[tier], 1), 4096); };
+    if (place.host > 0) {
+      device_ = place.device;
+      if (device_ == nullptr) device_ = (emulated_ = tier::make_emulated_device({.rate = kLink})).get();
+      device_memory_ = device_->reserve(bytes(0));
+      bases.push_back(device_memory_->data());
+    }
+    host_ = std::make_unique<tier::Arena>(bytes(bases.size()));
+    bases.push_back(host_->data());
+    return bases;
+  }
+
   void read_part(const StateLayout& layout, const StateArray& array, const StateArray::Part& part,
                  std::vector<std::byte>& values) {
     const std::vector<plan::Buffer>& buffers = state_->buffers();
@@ -420,7 +435,10 @@ class Training {
   const std::int64_t warmup_steps_;
   plan::Machine machine_;
   plan::PlanSet plans_;
-  std::vector<std::unique_ptr<tier::Arena>> arenas_;
+  std::unique_ptr<tier::Device> emulated_;
+  tier::Device* device_ = nullptr;
+  std::unique_ptr<tier::DeviceMemory> device_memory_;
+  std::unique_ptr<tier::Arena> host_;
   SpillFolder spill_;
   std::unique_ptr<tier::Store> store_;
   std::unique_ptr<State> state_;

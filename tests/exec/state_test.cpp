@@ -58,7 +58,7 @@ TEST(State, NeedsAStoreForAPlanThatMoves) {
   place.capacity = work.floor(place);
   const plan::PlanSet plans = plan::make_plan(work.trace, machine_for(place), work.request(place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
-  EXPECT_THROW(State(plans, {&arena}, nullptr), InternalError);
+  EXPECT_THROW(State(plans, {arena.data()}, nullptr), InternalError);
 }
 
 TEST(State, SaysWhenTheStoreIsFull) {
@@ -68,9 +68,9 @@ TEST(State, SaysWhenTheStoreIsFull) {
   const plan::PlanSet plans = plan::make_plan(work.trace, machine_for(place), work.request(place)).plans.value();
   tier::Arena arena(round_up(plans.arena_peak[0], 4096));
   const auto store = tier::make_null_store(plans.arena_peak[1] / 2);
-  EXPECT_THROW(State(plans, {&arena}, store.get()), CapacityError);
+  EXPECT_THROW(State(plans, {arena.data()}, store.get()), CapacityError);
   const auto enough = tier::make_null_store(plans.arena_peak[1]);
-  EXPECT_NO_THROW(State(plans, {&arena}, enough.get()));
+  EXPECT_NO_THROW(State(plans, {arena.data()}, enough.get()));
   EXPECT_EQ(enough->info().used, plans.arena_peak[1]);
 }
 

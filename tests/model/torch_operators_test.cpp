@@ -189,6 +189,25 @@ TEST(TorchOperators, MultiplyBf16NumbersIntoFp32Sums) {
   EXPECT_NEAR(by_torch.step(batch, 0.125F), loss, 1e-3 * loss);
 }
 
+// No card is needed to plan for one.
+TEST(TorchOperators, AreTracedForACard) {
+  const Model model = make_model(small_config(), {.compute = NumberFormat::Bf16});
+  compute_at({.device = c10::Device(c10::DeviceType::CUDA, 0), .operators = Operators::Torch});
+  const plan::BlockTrace trace = trace_block(model, 1, {2, 33}, c10::DeviceType::Meta);
+  compute_at({});
+  int num_products = 0;
+  for (const plan::OpCost& op : trace.backward[0].ops) num_products += op.kind == plan::OpClass::NarrowMatMul ? 1 : 0;
+  EXPECT_GE(num_products, 12) << "three of each of four maps";
+}
+
+TEST(TorchOperators, KeepWhatIsNotFiniteInItsOwnRow) {
+  const at::Tensor table = at::zeros({4, 3}), ids = at::tensor({1, 9}, at::kLong), dy = at::ones({2, 3});
+  dy.select(0, 1).fill_(std::numeric_limits<float>::infinity());
+  torch_operators::add_rows({table, 0}, ids, dy);
+  EXPECT_TRUE(same_bits(table.select(0, 1), at::ones({3})));
+  EXPECT_EQ(table.sum().item<float>(), 3);
+}
+
 TEST(ComputePlace, RefusesKernelsOnOtherDevices) {
   EXPECT_ANY_THROW(compute_at({.device = c10::Device(c10::DeviceType::CUDA, 0), .operators = Operators::Kernels}));
   EXPECT_FALSE(uses_torch());

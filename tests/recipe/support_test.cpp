@@ -83,8 +83,7 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
 
 INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                          testing::Values(NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
-                                         NamedValue{"optimizer", "adamw-mini"}, NamedValue{"device", "cuda"},
-                                         NamedValue{"device", "cuda:1"}, NamedValue{"moments-dtype", "fp16"},
+                                         NamedValue{"optimizer", "adamw-mini"}, NamedValue{"moments-dtype", "fp16"},
                                          NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
                                          NamedValue{"lora-dropout", "0.1"}),
@@ -151,6 +150,26 @@ TEST(Support, TakesAnEmulatedDeviceWithMemoryOfItsOwn) {
   EXPECT_EQ(machine.update_tier, 1);
   EXPECT_EQ(machine.compute.matmul, compute);
   EXPECT_EQ(machine.process_ram(std::vector<Bytes>{MiB, 2 * MiB, 5 * MiB}), machine.process_overhead + 3 * MiB);
+}
+
+TEST(Support, NamesWhatACardCannotDoYet) {
+  EXPECT_EQ(refusal({{"device", "cuda"}}), "");
+  EXPECT_EQ(refusal({{"device", "cuda:3"}, {"device-memory", "6GiB"}}), "");
+  const auto refused = [](NamedValue value) { return refusal({{"device", "cuda"}, std::move(value)}); };
+  for (const char* bad : {"cuda:", "cuda:x", "cuda:-1", "cudax"}) EXPECT_NE(refusal({{"device", bad}}), "") << bad;
+  EXPECT_NE(refused({"activations", "keep"}).find("on a card"), std::string::npos);
+  EXPECT_NE(refused({"machine", "laptop-8gb"}).find("contradicts"), std::string::npos);
+  EXPECT_NE(refused({"nproc", "2"}).find("several ranks"), std::string::npos);
+
+  plan::Machine machine = default_cpu_machine();
+  machine.contention.compute_beside_both = 0.5;
+  add_card(machine, {.name = "cuda:0", .capacity = 5 * GiB, .down = 12e9, .up = 24e9, .compute = {.matmul = 4e13}});
+  ASSERT_EQ(machine.tiers[0].kind, plan::TierKind::Device);
+  EXPECT_EQ(machine.tiers[0].capacity, 5 * GiB);
+  EXPECT_EQ(machine.compute.matmul, 4e13);
+  EXPECT_EQ(machine.contention.compute_beside_both, 1);
+  EXPECT_EQ(machine.process_ram(std::vector<Bytes>{GiB, 2 * MiB, 5 * MiB}), machine.process_overhead + 2 * MiB)
+      << "its memory is no RAM of this process";
 }
 
 TEST(Support, GivesTheBaseOfAnAdapterARuleRateAndFormatOfItsOwn) {

@@ -1,0 +1,74 @@
+// Three tiers with a device whose memory the host cannot touch, as a card's: every address that the executor, the lanes
+// and the state take goes through torch's operators or a line of copies, or the test dies.
+#include "foreign_device/foreign_device.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "exec/small_training.h"
+#include "model/place.h"
+
+namespace sluice::exec {
+namespace {
+
+class ForeignMemory final : public tier::DeviceMemory {
+ public:
+  explicit ForeignMemory(Bytes bytes) : memory_(static_cast<std::size_t>(bytes)) {}
+  [[nodiscard]] std::byte* data() const override { return memory_.data(); }
+
+ private:
+  foreign::Memory memory_;
+};
+
+class ForeignLine final : public tier::CopyEngine {
+ public:
+  void copy(std::byte* destination, const std::byte* source, Bytes bytes) override {
+    const foreign::Access access;
+    std::memcpy(destination, source, static_cast<std::size_t>(bytes));
+  }
+};
+
+// Its temporaries lie anywhere.
+class ForeignDevice final : public tier::Device {
+ public:
+  [[nodiscard]] std::string torch_name() const override { return foreign::device().str(); }
+  [[nodiscard]] Bytes capacity() const override { return kPlenty; }
+  std::unique_ptr<tier::DeviceMemory> reserve(Bytes bytes) override { return std::make_unique<ForeignMemory>(bytes); }
+  std::unique_ptr<tier::CopyEngine> open_line() override { return std::make_unique<ForeignLine>(); }
+};
+
+class OnDevice : public testing::TestWithParam<Workload> {
+ protected:
+  OnDevice() { model::compute_at({.device = foreign::device(), .operators = model::Operators::Torch}); }
+  ~OnDevice() override { model::compute_at({}); }
+  ForeignDevice device_;
+};
+
+TEST_P(OnDevice, TrainsToTheSameBitsInEveryMemory) {
+  model::compute_at({});
+  const TracedWork by_kernels(GetParam());
+  const Outcome expected = Training(by_kernels, {}).run();
+  model::compute_at({.device = foreign::device(), .operators = model::Operators::Torch});
+  const TracedWork work(GetParam());
+  Place place{.activations = plan::Activations::Recompute, .host = kPlenty, .device = &device_};
+  Training in_plenty(work, place);
+  const Outcome found = in_plenty.run();
+  const double loss = in_plenty.evaluate();
+  for (std::size_t i = 0; i < expected.losses.size(); ++i)
+    EXPECT_NEAR(found.losses[i], expected.losses[i], 1e-4 * expected.losses[i]) << "step " << i;
+  place.capacity = work.floor(place);
+  place.store = "disk";
+  Training training(work, place);
+  EXPECT_TRUE(training.run() == found);
+  EXPECT_EQ(training.evaluate(), loss);
+  EXPECT_LE(training.plans().arena_peak[0], place.capacity);
+}
+
+INSTANTIATE_TEST_SUITE_P(Workloads, OnDevice,
+                         testing::Values(Workload{.tied = true, .accumulation = 2},
+                                         Workload{.family = "gpt2", .num_layers = 3},
+                                         Workload{.update = plan::UpdateWhen::Backward, .adapter = true}));
+
+}  // namespace
+}  // namespace sluice::exec
