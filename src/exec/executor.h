@@ -12,8 +12,8 @@
 
 #include "collective/communicator.h"
 #include "exec/agreement.h"
-#include "exec/tensor_place.h"
 #include "exec/state.h"
+#include "exec/tensor_place.h"
 #include "exec/updater.h"
 #include "model/compute.h"
 #include "model/model.h"
@@ -128,7 +128,7 @@ class Executor {
   std::optional<tier::Period> period_;
   std::vector<Bytes> arena_peak_;                            // per tier
   std::map<std::pair<int, int>, model::SavedLayout> saved_;  // (block, micro-batch): what its forward saved
-  at::Tensor logits_;                   // Generate: of the last period
+  at::Tensor logits_;                                        // Generate: of the last period
   std::vector<int> last_block_;                         // per chunk: with whose backward its gradient becomes whole
   std::vector<optim::SquareSum> block_sums_;            // of this period: what each block's backward made whole
   std::vector<std::unique_ptr<tier::MoveLane>> lanes_;  // last: their threads end before what they write to goes

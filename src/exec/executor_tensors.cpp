@@ -33,8 +33,7 @@ void Executor::generate(const plan::Action& action, const StepInputs& inputs, St
     } else {
       const std::int64_t max_length = elements / (2 * shape[0] * shape[1]);
       cache.keys = place_.view(address(slot), {1, shape[0], max_length, shape[1]});
-      cache.values =
-          place_.view(address(slot) + elements / 2 * static_cast<Bytes>(sizeof(float)), cache.keys.sizes());
+      cache.values = place_.view(address(slot) + elements / 2 * static_cast<Bytes>(sizeof(float)), cache.keys.sizes());
     }
   }
   tensors.position = inputs.position;

@@ -66,7 +66,7 @@ class State {
   tier::ArenaBases arenas_;
   tier::Store* store_;
   std::unique_ptr<tier::Channel> channel_;
-  std::unique_ptr<tier::CopyEngine> line_;  // to and from a device that the host may not touch
+  std::unique_ptr<tier::CopyEngine> line_;                   // to and from a device that the host may not touch
   std::unique_ptr<std::byte, decltype(&std::free)> stripe_;  // one stripe of the store, for ranges that cut stripes
   std::vector<tier::ObjectId> objects_;                      // per buffer; -1: never in the store
   std::vector<char> stored_;                                 // per buffer: the store must hold it between periods

@@ -41,9 +41,10 @@ fs::path find_library() {
 void load_library() {
   const fs::path path = find_library();
   if (path.empty()) {
-    throw ConfigError("device", "torch's CUDA library is not here",
-                      std::string("expected ") + kLibrary + " in " + torch_folder().string() + " or $TORCH_HOME/lib, got none",
-                      "try tools/setup.sh --cuda");
+    throw ConfigError(
+        "device", "torch's CUDA library is not here",
+        std::string("expected ") + kLibrary + " in " + torch_folder().string() + " or $TORCH_HOME/lib, got none",
+        "try tools/setup.sh --cuda");
   }
   // Without it products may sum in another order from run to run.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8", 0);

@@ -87,7 +87,8 @@ class CudaCopyEngine final : public CopyEngine {
   CudaCopyEngine& operator=(const CudaCopyEngine&) = delete;
 
   void copy(std::byte* destination, const std::byte* source, Bytes bytes) override {
-    if (fail_point("device.copy") > 0) throw IoError("tier.device", "copy failed", format_bytes(bytes) + " to or from it");
+    if (fail_point("device.copy") > 0)
+      throw IoError("tier.device", "copy failed", format_bytes(bytes) + " to or from it");
     check(cudaSetDevice(device_), "choosing the card");  // of this thread
     check(cudaMemcpyAsync(destination, source, static_cast<std::size_t>(bytes), cudaMemcpyDefault, stream_), "a copy");
     check(cudaEventRecord(arrived_, stream_), "a copy");
@@ -128,10 +129,10 @@ class CudaDevice final : public Device {
                           "lower --device-memory or end other programs on it");
     capacity_ = options.memory > 0 ? options.memory - plan::kDeviceReserve : room - room / 50;
     if (capacity_ < MiB)
-      throw CapacityError("device", "the card's libraries alone do not fit",
-                          "they need " + format_bytes(plan::kDeviceReserve) + ", --device-memory is " +
-                              format_bytes(options.memory),
-                          "raise --device-memory");
+      throw CapacityError(
+          "device", "the card's libraries alone do not fit",
+          "they need " + format_bytes(plan::kDeviceReserve) + ", --device-memory is " + format_bytes(options.memory),
+          "raise --device-memory");
     pool_.emplace(kPool - kPadding);
     temporaries_.emplace(pool_->data(), kPool - kPadding);
     workspace = &*temporaries_;
@@ -168,17 +169,20 @@ class CudaDevice final : public Device {
     int count = 0;
     const cudaError_t code = cudaGetDeviceCount(&count);
     if (code == cudaErrorInsufficientDriver || code == cudaErrorStubLibrary)
-      throw ConfigError("device", "no driver for CUDA 13", "expected NVIDIA's driver 580 or newer, got none that serves",
+      throw ConfigError("device", "no driver for CUDA 13",
+                        "expected NVIDIA's driver 580 or newer, got none that serves",
                         "install it, or use --device cpu");
     if (code == cudaErrorNoDevice || (code == cudaSuccess && count == 0))
       throw ConfigError("device", "no card", "expected an NVIDIA GPU that this process may use, got none",
                         "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu");
     if (code != cudaSuccess)
-      throw ConfigError("device", "cuda is not usable", "expected a card, got: " + std::string(cudaGetErrorString(code)),
+      throw ConfigError("device", "cuda is not usable",
+                        "expected a card, got: " + std::string(cudaGetErrorString(code)),
                         "see nvidia-smi, or use --device cpu");
     if (index_ >= count)
-      throw ConfigError("device", "no card " + std::to_string(index_),
-                        "expected cuda:0 to cuda:" + std::to_string(count - 1) + ", got cuda:" + std::to_string(index_));
+      throw ConfigError(
+          "device", "no card " + std::to_string(index_),
+          "expected cuda:0 to cuda:" + std::to_string(count - 1) + ", got cuda:" + std::to_string(index_));
     check(cudaSetDevice(index_), "choosing the card");
     check(cudaFree(nullptr), "starting the card");  // makes the context
   }
