@@ -79,5 +79,15 @@ TEST_F(DeviceWorkspaceTest, KnowsWhatIsItsOwn) {
   workspace_.use(nullptr, 0);
 }
 
+TEST_F(DeviceWorkspaceTest, ForgetsAWorkspaceWhoseMemoryGoes) {
+  workspace_.use(base_, KiB);
+  std::byte* memory = workspace_.allocate(KiB);
+  workspace_.forget();
+  EXPECT_THROW(workspace_.release(memory), InternalError);
+  EXPECT_EQ(workspace_.allocate(KiB), pool_);
+  workspace_.use(base_, KiB);
+  EXPECT_EQ(workspace_.allocate(KiB), base_);
+}
+
 }  // namespace
 }  // namespace sluice::tier
