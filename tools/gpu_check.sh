@@ -49,6 +49,19 @@ least() {
   train "$folder" "$device" --dry-run --device-memory "$tiny" "$@"
   sed -n 's/.*needs at least [^(]*(\([0-9]*\) bytes.*/\1/p' "$out/$folder.log" | tail -n 1 | awk -v more="$reserve" '{ printf "%.0f", $1 + more }'
 }
+# Card memory in use, in MiB; and the most of it while a command runs, beyond what it was before, into $out/used.
+used() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null | head -n 1; }
+watched() {
+  local before watcher code
+  before=$(used)
+  while :; do used; sleep 0.1; done >"$out/samples" &
+  watcher=$!
+  "$@"
+  code=$?
+  kill $watcher && wait $watcher 2>/dev/null
+  sort -n "$out/samples" | tail -n 1 | awk -v before="${before:-0}" '{ print $1 - before }' >"$out/used"
+  return $code
+}
 # Of a card's memory, its libraries have 700 MiB; those of the emulated device are the process's.
 if [ "$device" = cuda ]; then tiny=702MiB plenty=4GiB reserve=734003200; else tiny=1MiB plenty=1GiB reserve=0; fi
 
@@ -71,12 +84,13 @@ bits() {
   [ -e "$out/plenty/model.safetensors" ] || { row "the same bits in two budgets and again" "not measured: see above"; return; }
   smallest=$(least least)
   [ -n "$smallest" ] || { row "the same bits in two budgets and again" "not measured: $(why least)"; return; }
-  train small "$device" --device-memory "$smallest" || { row "the same bits in two budgets and again" "not measured: $(why small)"; return; }
+  watched train small "$device" --device-memory "$smallest" || { row "the same bits in two budgets and again" "not measured: $(why small)"; return; }
   train again "$device" --device-memory $plenty || { row "the same bits in two budgets and again" "not measured: $(why again)"; return; }
   local one two three
   one=$(digest plenty) two=$(digest small) three=$(digest again)
   row "weights in $plenty, in $smallest bytes and again" "$([ "$one" = "$two" ] && [ "$one" = "$three" ] && echo "the same bits ($one)" || echo "DIFFERENT: $one $two $three")"
-  row "device peak, predicted and measured" "$(field small predicted_device_peak_bytes) and $(field small device_peak_bytes) bytes of $smallest; $(field plenty predicted_device_peak_bytes) and $(field plenty device_peak_bytes) of $plenty"
+  row "card memory that the run in $smallest bytes took, by nvidia-smi" "$(awk -v all="$smallest" 'NF { printf "%d MiB of %.0f", $1, all / 1048576 } END { if (!NR) printf "not measured: no nvidia-smi" }' "$out/used")"
+  row "arena's peak, predicted and measured" "$(field small predicted_device_peak_bytes) and $(field small device_peak_bytes) bytes of $smallest; $(field plenty predicted_device_peak_bytes) and $(field plenty device_peak_bytes) of $plenty"
 }
 
 streaming() {
