@@ -241,8 +241,10 @@ Seconds PlanBuilder::row_seconds(const StepRows& step, const Row& row) const {
     for (const ComputeTrace* compute : row.of_tensors) seconds += compute_seconds(*compute);
     return seconds;
   }
-  if (row.kind == ActionKind::ReduceNorm)
-    return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : machine_.compute.memory);
+  if (row.kind == ActionKind::ReduceNorm) {
+    const BytesPerSecond memory = machine_.update_tier > 0 ? machine_.update_memory : machine_.compute.memory;
+    return at_rate(row.bytes, machine_.norm_memory > 0 ? machine_.norm_memory : memory);
+  }
   if (row.lane == Lane::Communication) {
     const bool narrow = row.wire != NumberFormat::Fp32;  // made 16 bits wide, and fp32 again; or with its residual
     const int passes = row.wire == NumberFormat::OneBit ? 4 : 3;

@@ -32,6 +32,11 @@ void DeviceWorkspace::use(std::byte* base, Bytes capacity) {
   workspace_.capacity = workspace_.limit = base == nullptr ? 0 : capacity;
 }
 
+void DeviceWorkspace::forget() {
+  const std::scoped_lock lock(mutex_);
+  workspace_ = Region();
+}
+
 void DeviceWorkspace::limit(Bytes bytes) {
   const std::scoped_lock lock(mutex_);
   workspace_.limit = std::min(bytes, workspace_.capacity);

@@ -19,6 +19,8 @@ class DeviceWorkspace {
   DeviceWorkspace(std::byte* pool, Bytes capacity);
   /// From now on [base, base + capacity) comes first; nullptr: the pool alone. InternalError while something is there.
   void use(std::byte* base, Bytes capacity);
+  /// The pool alone, whatever is in the workspace: its memory goes.
+  void forget();
   /// What would end above `bytes` from the base goes into the pool.
   void limit(Bytes bytes);
 

@@ -1,5 +1,6 @@
 // An NVIDIA card. Everything is taken once: a pool for libraries when it is opened, the arena when it is reserved; what
 // torch allocates lies in these two, so the card's cap is physical.
+#include <ATen/ATen.h>
 #include <cuda_runtime_api.h>
 #include <torch/csrc/cuda/CUDAPluggableAllocator.h>
 
@@ -52,12 +53,19 @@ class CardMemory {
 // Torch asks through plain functions for as long as the process lives.
 DeviceWorkspace* workspace = nullptr;
 
+// What outlives its arena has no memory left to give back; torch lets no error out here.
+void give_back(std::byte* memory) noexcept {
+  try {
+    if (workspace != nullptr) workspace->release(memory);
+  } catch (const InternalError& error) {
+    log_warning(error.what());
+  }
+}
+
 void install_allocator() {
   const auto allocator = torch::cuda::CUDAPluggableAllocator::createCustomAllocator(
       [](std::size_t bytes, int, cudaStream_t) -> void* { return workspace->allocate(static_cast<Bytes>(bytes)); },
-      [](void* memory, std::size_t, int, cudaStream_t) {
-        if (workspace != nullptr) workspace->release(static_cast<std::byte*>(memory));
-      });
+      [](void* memory, std::size_t, int, cudaStream_t) { give_back(static_cast<std::byte*>(memory)); });
   torch::cuda::CUDAPluggableAllocator::changeCurrentAllocator(allocator);
 }
 
@@ -65,7 +73,9 @@ void install_allocator() {
 class CudaMemory final : public DeviceMemory {
  public:
   explicit CudaMemory(Bytes bytes) : memory_(bytes + kPadding) {}
-  ~CudaMemory() override { workspace->use(nullptr, 0); }
+  ~CudaMemory() override {
+    if (workspace != nullptr) workspace->forget();
+  }
   [[nodiscard]] std::byte* data() const override { return memory_.data() + kPadding; }
 
  private:
@@ -136,6 +146,7 @@ class CudaDevice final : public Device {
     pool_.emplace(kPool - kPadding);
     temporaries_.emplace(pool_->data(), kPool - kPadding);
     workspace = &*temporaries_;
+    warm();
   }
   ~CudaDevice() override { workspace = nullptr; }
   CudaDevice(const CudaDevice&) = delete;
@@ -150,7 +161,7 @@ class CudaDevice final : public Device {
     return memory;
   }
   void use_workspace(Bytes capacity) override { temporaries_->use(base_ - kPadding, capacity + kPadding); }
-  void limit_workspace(Bytes bytes) override { temporaries_->limit(bytes + kPadding); }
+  void limit_workspace(Bytes bytes) override { temporaries_->limit(bytes == 0 ? 0 : bytes + kPadding); }
   [[nodiscard]] Bytes workspace_peak() const override { return temporaries_->peak(); }
 
   std::unique_ptr<PageLock> lock_pages(std::byte* data, Bytes bytes) override {
@@ -162,7 +173,10 @@ class CudaDevice final : public Device {
     return nullptr;
   }
   std::unique_ptr<CopyEngine> open_line() override { return std::make_unique<CudaCopyEngine>(index_); }
-  void wait() override { check(cudaStreamSynchronize(cudaStreamLegacy), "a computation on the card"); }
+  void wait() override {
+    check(cudaSetDevice(index_), "choosing the card");  // of this thread
+    check(cudaStreamSynchronize(cudaStreamLegacy), "a computation on the card");
+  }
 
  private:
   void choose() const {
@@ -185,6 +199,16 @@ class CudaDevice final : public Device {
           "expected cuda:0 to cuda:" + std::to_string(count - 1) + ", got cuda:" + std::to_string(index_));
     check(cudaSetDevice(index_), "choosing the card");
     check(cudaFree(nullptr), "starting the card");  // makes the context
+  }
+
+  // Matrix libraries keep a buffer for each thread that computes, this one and autograd's: made now, it is in the pool.
+  void warm() {
+    const auto options = at::TensorOptions(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index_)));
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor a = at::ones({64, 64}, options.dtype(type)).requires_grad_(true);
+      at::mm(a, a).sum().backward();
+    }
+    wait();
   }
 
   const int index_;
