@@ -192,7 +192,7 @@ class Contestant {
       }
       rule_->conclude(pass, part_of(matrix, 0, 0), args);
     }
-    for_parts(matrix, [&](const Part& part) { rule_->update(part, args); });
+    for_blocks(matrix, [&](const Part& part) { rule_->update(part, args); });
   }
 
   [[nodiscard]] std::size_t piece_length() const { return std::max<std::size_t>(scalars_.size() + columns_.size(), 1); }
@@ -236,6 +236,17 @@ class Contestant {
       for (std::int64_t piece = begin; piece < end; ++piece)
         use(part_of(matrix, piece * length, std::min(length, elements - piece * length)));
     });
+  }
+
+  /// Equal shares of whole blocks, as the executor deals updates out: they share no sum.
+  void for_blocks(const Matrix& matrix, const std::function<void(const Part&)>& use) {
+    constexpr std::int64_t kLeast = (1 << 16) / optim::kBlock;
+    const std::int64_t elements = matrix.elements();
+    model::parallel_ranges((elements + optim::kBlock - 1) / optim::kBlock, kLeast,
+                           [&](std::int64_t begin, std::int64_t end) {
+                             const std::int64_t first = begin * optim::kBlock;
+                             use(part_of(matrix, first, std::min(end * optim::kBlock, elements) - first));
+                           });
   }
 
   std::unique_ptr<optim::UpdateRule> rule_;
@@ -307,10 +318,17 @@ Row measured_traffic_row(const char* name, Arrays& arrays) {
 }
 
 Row torch_row(Arrays& arrays) {
-  return {"torch fused AdamW", 28, [&arrays](std::int64_t step) {
-            const at::Tensor count = at::full({}, static_cast<double>(step));
-            at::_fused_adamw_({arrays.parameter}, {arrays.gradient}, {arrays.states[0]}, {arrays.states[1]}, {},
-                              {count}, 1e-5, 0.9, 0.999, 0.01, 1e-8, false, false);
+  const auto list = [&arrays](const at::Tensor& all) {  // as an optimizer hands its tensors over
+    std::vector<at::Tensor> tensors;
+    for (const Matrix& matrix : arrays.matrices) tensors.push_back(all.narrow(0, matrix.first, matrix.elements()));
+    return tensors;
+  };
+  return {"torch fused AdamW", 28,
+          [parameters = list(arrays.parameter), gradients = list(arrays.gradient), first = list(arrays.states[0]),
+           second = list(arrays.states[1])](std::int64_t step) {
+            const std::vector<at::Tensor> counts(parameters.size(), at::full({}, static_cast<double>(step)));
+            at::_fused_adamw_(parameters, gradients, first, second, {}, counts, 1e-5, 0.9, 0.999, 0.01, 1e-8, false,
+                              false);
           }};
 }
 
