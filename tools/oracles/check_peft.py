@@ -69,7 +69,7 @@ class Family:
         with torch.no_grad():
             for m in maps:
                 weight = m.base_layer.weight
-                row = weight.view(1, -1)  # its dequantisation on CPUs (0.50.2) is wrong for rows that end inside a block
+                row = weight.view(1, -1)  # short rows may come back wrong from its kernels for CPUs (0.50.2)
                 codes = quantize_4bit(row, blocksize=64, compress_statistics=True, quant_type="nf4")
                 weight.copy_(dequantize_4bit(*codes).view_as(weight))
             ids = load_file(self.data)["input_ids"]
