@@ -1,5 +1,6 @@
 """PEFT and sluice on each other's folders, for each kind of adapter on tiny random models: sluice evaluates, merges and
 trains what PEFT wrote; PEFT loads what sluice wrote, gives its loss and its merged logits, and writes the same tensors.
+Of qlora also the loss on the base in 4 bits, whose numbers bitsandbytes makes.
 
     python tools/oracles/check_peft.py build/release/bin/sluice
 """
@@ -10,6 +11,7 @@ import sys
 import tempfile
 
 import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from check_adapter_folder import check, load_adapted
 from make_model_oracles import CLASSES, GPT2, LLAMA
 from peft import LoraConfig, get_peft_model
@@ -50,12 +52,31 @@ class Family:
         self.run("train", "--model", self.base, "--data", self.data, "--output", output, "--seq-len", LENGTH,
                  "--max-steps", 3, "--lr", 1e-2, "--threads", 2, *what)
 
-    def compare(self, adapter, base):
-        merged, result = adapter.with_name(adapter.name + "-merged"), self.folder / "eval.json"
-        self.run("export", "--model", base, "--adapter-path", adapter, "--merge-adapter", "--output", merged)
+    def loss(self, adapter, base, *flags):
+        result = self.folder / "eval.json"
         self.run("eval", "--model", base, "--adapter-path", adapter, "--data", self.data, "--json", result,
-                 "--seq-len", LENGTH, "--threads", 2)
-        return check(adapter, base, self.data, json.loads(result.read_text())["loss"], merged)
+                 "--seq-len", LENGTH, "--threads", 2, *flags)
+        return json.loads(result.read_text())["loss"]
+
+    def compare(self, adapter, base):
+        merged = adapter.with_name(adapter.name + "-merged")
+        self.run("export", "--model", base, "--adapter-path", adapter, "--merge-adapter", "--output", merged)
+        return check(adapter, base, self.data, self.loss(adapter, base), merged)
+
+    def compare_in_4_bits(self, adapter):
+        model = load_adapted(adapter, self.base)
+        maps = [m for m in model.modules() if hasattr(m, "base_layer")]
+        with torch.no_grad():
+            for m in maps:
+                weight = m.base_layer.weight
+                row = weight.view(1, -1)  # short rows may come back wrong from its kernels for CPUs (0.50.2)
+                codes = quantize_4bit(row, blocksize=64, compress_statistics=True, quant_type="nf4")
+                weight.copy_(dequantize_4bit(*codes).view_as(weight))
+            ids = load_file(self.data)["input_ids"]
+            loss = model(input_ids=ids, labels=ids).loss.item()
+        ours = self.loss(adapter, self.base, "--base-dtype", "nf4")
+        assert abs(loss - ours) < 1e-5 * abs(loss), f"bitsandbytes and PEFT say {loss}, sluice {ours}"
+        return f"bitsandbytes and PEFT: loss {loss:.7f}, sluice {ours:.7f}, {len(maps)} maps in 4 bits"
 
     def write_with_peft(self, adapter, lora):
         fan_in_fan_out = dict(fan_in_fan_out=True) if self.name == "gpt2" else {}
@@ -68,6 +89,8 @@ class Family:
         self.train(ours, *flags.split(), "--lora-rank", 3, "--lora-alpha", 5)
         base = ours / "base" if (ours / "base").exists() else self.base
         print(f"{self.name} {kind}, sluice's:", self.compare(ours, base))
+        if kind == "qlora":
+            print(f"{self.name} {kind}, in 4 bits:", self.compare_in_4_bits(ours))
         if lora is None:
             return
         self.write_with_peft(theirs, lora)
