@@ -54,13 +54,6 @@ void load_library() {
 
 }  // namespace
 
-bool may_have_cuda() {
-  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (driver == nullptr) return false;
-  dlclose(driver);
-  return plugin_exists("cuda") && !find_library().empty();
-}
-
 std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options) {
   load_library();
   void* entry = load_plugin("device", "cuda", "sluice_open_cuda", false);

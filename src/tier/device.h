@@ -67,7 +67,4 @@ std::unique_ptr<Device> make_emulated_device(const DeviceOptions& options);
 /// missing, CapacityError when `options.memory` is not there.
 std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options);
 
-/// Whether it is worth asking for one: a driver, the library and the plugin are there. Loads none of them for good.
-bool may_have_cuda();
-
 }  // namespace sluice::tier

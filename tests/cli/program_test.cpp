@@ -82,7 +82,7 @@ TEST_F(Program, RefusesUsageErrorsInOneLine) {
   expect_failure("list nothing", 2, "known are models");
   expect_failure("data chew", 2, "known are tokenize");
   expect_failure("data encode", 2, "--tokenizer");
-  expect_failure("plan --model x --machine abacus --device cuda", 2, "not available in this version");
+  expect_failure("plan --model x --machine abacus --device cuda", 2, "contradicts --machine");
 }
 
 TEST_F(Program, ReadsFlagsAndConfigFilesByTheSameNames) {
