@@ -18,12 +18,12 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
 #include "base/isa.h"
 #include "base/units.h"
+#include "exec/tensor_sums.h"
 #include "model/parallel.h"
 #include "optim/rule.h"
 
@@ -32,7 +32,7 @@ namespace {
 using namespace sluice;
 using optim::Part;
 
-constexpr std::int64_t kLeastPiece = std::int64_t{1} << 17;
+constexpr std::int64_t kRun = std::int64_t{1} << 17;  // elements that a loop takes at a time
 constexpr std::size_t kMostStates = 4;
 constexpr std::size_t kLargeStates = 2;  // as long as the parameter; the others are smaller than 2^16
 
@@ -43,10 +43,7 @@ struct Matrix {
   [[nodiscard]] std::int64_t elements() const { return optim::num_elements(optim::Extent::Elements, shape); }
   [[nodiscard]] std::int64_t rows() const { return optim::num_elements(optim::Extent::Rows, shape); }
   [[nodiscard]] std::int64_t columns() const { return optim::num_elements(optim::Extent::Columns, shape); }
-  /// Whole rows and blocks, as the executor cuts them.
-  [[nodiscard]] std::int64_t piece() const {
-    return round_up(kLeastPiece, std::lcm(std::max<std::int64_t>(columns(), 1), optim::kBlock));
-  }
+  [[nodiscard]] std::int64_t piece() const { return exec::piece_elements(shape); }
 };
 
 std::vector<Matrix> equal_matrices(std::int64_t elements, std::int64_t rows) {
@@ -269,10 +266,10 @@ struct Row {
 
 template <typename Loop>
 void run_in_pieces(std::int64_t elements, const Loop& loop) {
-  const std::int64_t pieces = (elements + kLeastPiece - 1) / kLeastPiece;
+  const std::int64_t pieces = (elements + kRun - 1) / kRun;
   model::parallel_ranges(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t last = std::min(end * kLeastPiece, elements);
-    loop(begin * kLeastPiece, static_cast<std::size_t>(last - begin * kLeastPiece));
+    const std::int64_t last = std::min(end * kRun, elements);
+    loop(begin * kRun, static_cast<std::size_t>(last - begin * kRun));
   });
 }
 

@@ -8,15 +8,20 @@
 namespace sluice::exec {
 namespace {
 
-constexpr std::int64_t kLeastPiece = 1 << 17;
-constexpr std::int64_t kMostPieces = 512;
+// A small tensor is so many pieces that threads share it evenly, as long as a piece is worth handing out; a larger one
+// is made of pieces of one size, and the largest of so many that their sums stay small beside it.
+constexpr std::int64_t kFewPieces = 16, kMostPieces = 512;
+constexpr std::int64_t kLeastPiece = 1 << 14, kUsualPiece = 1 << 17;
+
+std::int64_t divided(std::int64_t elements, std::int64_t pieces) { return (elements + pieces - 1) / pieces; }
 
 }  // namespace
 
 std::int64_t piece_elements(std::span<const std::int64_t> shape) {
   const std::int64_t all = optim::num_elements(optim::Extent::Elements, shape);
   const std::int64_t row = shape.size() >= 2 ? std::max<std::int64_t>(shape.back(), 1) : 1;
-  return round_up(std::max(kLeastPiece, (all + kMostPieces - 1) / kMostPieces), std::lcm(row, optim::kBlock));
+  const std::int64_t wanted = std::clamp(divided(all, kFewPieces), kLeastPiece, kUsualPiece);
+  return round_up(std::max(wanted, divided(all, kMostPieces)), std::lcm(row, optim::kBlock));
 }
 
 TensorSums::TensorSums(const plan::StepTrace& trace, int rule, const optim::Measuring& measuring,
