@@ -42,12 +42,12 @@ losses() { grep '"event":"step"' "$out/$1/metrics.jsonl" | sed 's/.*"loss":\([^,
 digest() { sha256sum <"$out/$1/model.safetensors" | cut -c 1-16; }
 field() { grep '"event":"end"' "$out/$1/metrics.jsonl" | tail -n 1 | sed -n "s/.*[{,]\"$2\":\([0-9.]*\).*/\1/p"; }
 speed() { grep '"event":"step"' "$out/$1/metrics.jsonl" | sed 's/.*"tokens_per_second":\([0-9.]*\).*/\1/' | sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
-# The least --device-memory of a run: what the refusal of one that is too small says the arena needs, and the libraries' share.
+# The least --device-memory of a run, which the refusal of one that is too small names.
 least() {
   local folder=$1
   shift
   train "$folder" "$device" --dry-run --device-memory "$tiny" "$@"
-  sed -n 's/.*needs at least [^(]*(\([0-9]*\) bytes.*/\1/p' "$out/$folder.log" | tail -n 1 | awk -v more="$reserve" '{ printf "%.0f", $1 + more }'
+  sed -n 's/.*needs at least [^(]*(\([0-9]*\) bytes.*/\1/p' "$out/$folder.log" | tail -n 1
 }
 # Card memory in use, in MiB; and the most of it while a command runs, beyond what it was before, into $out/used.
 used() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null | head -n 1; }
@@ -63,7 +63,7 @@ watched() {
   return $code
 }
 # Of a card's memory, its libraries have 700 MiB; those of the emulated device are the process's.
-if [ "$device" = cuda ]; then tiny=702MiB plenty=4GiB reserve=734003200; else tiny=1MiB plenty=1GiB reserve=0; fi
+if [ "$device" = cuda ]; then tiny=702MiB plenty=4GiB; else tiny=1MiB plenty=1GiB; fi
 
 mkdir -p "$out/model"
 cat >"$out/model/config.json" <<'JSON'

@@ -24,6 +24,7 @@ inline constexpr Bytes kDeviceReserve = 700 * MiB;
 struct Tier {
   TierKind kind = TierKind::Host;
   Bytes capacity = 0;                         ///< what the plan may use (the process's own needs already taken off)
+  Bytes reserved = 0;                         ///< of a card, beside that: kDeviceReserve
   BytesPerSecond down = 0;                    ///< copy or write rate to the next lower tier
   BytesPerSecond up = 0;                      ///< copy or read rate from the next lower tier
   Seconds latency = 0;                        ///< per transfer on that link

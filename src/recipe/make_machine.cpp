@@ -18,9 +18,9 @@ constexpr double kCoreAttentionShare = 0.4;
 constexpr double kBandwidthShare = 0.8;
 constexpr double kHostShare = 0.9;
 constexpr double kDiskSpaceShare = 0.95;
-constexpr Seconds kCardMessage = 1e-5;       // between cards, in or between nodes
-constexpr Bytes kCpuProcess = 160 * MiB;     // libtorch's code and heaps
-constexpr Bytes kGpuProcess = 600 * MiB;     // the CUDA libraries on top
+constexpr Seconds kCardMessage = 1e-5;    // between cards, in or between nodes
+constexpr Bytes kCpuProcess = 160 * MiB;  // libtorch's code and heaps
+constexpr Bytes kGpuProcess = 600 * MiB;  // the CUDA libraries on top
 
 plan::Tier disk_tier(const HostFigures& host) {
   return {.kind = plan::TierKind::Disk,
@@ -49,6 +49,7 @@ void add_device(plan::Machine& machine, const MachineFigures& figures) {
   const Flops narrow = card.tf32 > 0 ? card.half : 0;  // cards before TF32 have fp16 units and none for bf16
   machine.tiers.push_back({.kind = plan::TierKind::Device,
                            .capacity = card.memory - plan::kDeviceReserve,
+                           .reserved = plan::kDeviceReserve,
                            .down = card.link,
                            .up = card.link,
                            .latency = 10e-6});

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "model/place.h"
 #include "recipe/device.h"
@@ -38,6 +39,15 @@ Seconds seconds_of(tier::Device& device, const std::function<void()>& work) {
         device.wait();
       },
       kEnough);
+}
+
+recipe::DeviceFigures measure_card(tier::Device& device) {
+  const CopyRates copies = measure_device_copies(device, kSample);
+  return {.name = device.torch_name(),
+          .capacity = device.capacity(),
+          .down = copies.down,
+          .up = copies.up,
+          .compute = measure_device_compute(device, kSample)};
 }
 
 }  // namespace
@@ -98,13 +108,9 @@ CopyRates measure_device_copies(tier::Device& device, Bytes sample) {
 void add_run_device(plan::Machine& machine, const recipe::Settings& settings) {
   recipe::add_emulated_device(machine, settings);
   if (recipe::device_choice(settings).kind != recipe::DeviceKind::Cuda) return;
-  tier::Device& device = *run_device(settings);
-  const CopyRates copies = measure_device_copies(device, kSample);
-  recipe::add_card(machine, {.name = device.torch_name(),
-                             .capacity = device.capacity(),
-                             .down = copies.down,
-                             .up = copies.up,
-                             .compute = measure_device_compute(device, kSample)});
+  static std::optional<recipe::DeviceFigures> figures;  // there is one card in a process
+  if (!figures) figures = measure_card(*run_device(settings));
+  recipe::add_card(machine, *figures);
 }
 
 }  // namespace sluice::train

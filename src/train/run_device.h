@@ -10,7 +10,7 @@ namespace sluice::train {
 /// Throws ConfigError that says what is missing.
 [[nodiscard]] tier::Device* run_device(const recipe::Settings& settings);
 
-/// It as the tier in front, if there is one; a card is measured for half a second.
+/// It as the tier in front, if there is one; a card is measured for half a second, once.
 void add_run_device(plan::Machine& machine, const recipe::Settings& settings);
 
 /// What a device that torch knows as `device.torch_name()` computes and copies, for the planner. Rates are medians of a

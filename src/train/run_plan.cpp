@@ -43,19 +43,22 @@ void add_disk(plan::Machine& machine) {
   machine.tiers.push_back(cautious.tiers.back());
 }
 
+// What the budget leaves for the plan.
+Bytes capacity_within(Bytes budget, Bytes own, const std::string& flag) {
+  const Bytes capacity = (budget - own) / kPage * kPage;
+  if (capacity >= MiB) return capacity;
+  throw CapacityError("budget", "the program alone does not fit",
+                      "it needs " + format_bytes(own) + " before the model, " + flag + " is " + format_bytes(budget),
+                      "raise " + flag);
+}
+
 void set_budgets(plan::Machine& machine, const recipe::Settings& settings) {
   for (plan::Tier& tier : machine.tiers) {
     if (tier.kind == plan::TierKind::Device && settings.device_memory)
-      tier.capacity = *settings.device_memory / kPage * kPage;
+      tier.capacity = capacity_within(*settings.device_memory, tier.reserved, "--device-memory");
     if (tier.kind == plan::TierKind::Disk && settings.disk_memory) tier.capacity = *settings.disk_memory;
-    if (tier.kind != plan::TierKind::Host || !settings.host_memory) continue;
-    tier.capacity = (*settings.host_memory - machine.process_overhead) / kPage * kPage;
-    if (tier.capacity < MiB) {
-      throw CapacityError("budget", "the program alone does not fit",
-                          "it needs " + format_bytes(machine.process_overhead) +
-                              " before the model, --host-memory is " + format_bytes(*settings.host_memory),
-                          "raise --host-memory");
-    }
+    if (tier.kind == plan::TierKind::Host && settings.host_memory)
+      tier.capacity = capacity_within(*settings.host_memory, machine.process_overhead, "--host-memory");
   }
 }
 
@@ -122,6 +125,7 @@ void set_capacities(plan::Machine& machine, const recipe::Settings& settings) {
   }
   set_budgets(machine, settings);
   if (here) add_run_device(machine, settings);
+  recipe::place_updates(machine, settings);
 }
 
 // With the plan made, the process is known better than before it.
