@@ -1,8 +1,23 @@
 #include "model/block.h"
 
+#include <ATen/core/Tensor.h>
+
 #include "base/check.h"
+#include "model/cross_entropy.h"
 
 namespace sluice::model {
+
+void check_batch(const MicroBatch& batch, std::int64_t vocab_size) {
+  const auto check = [&](const at::Tensor& given, std::int64_t other, const char* what) {
+    const auto numbers = given.contiguous();
+    for (const std::int64_t number :
+         std::span(numbers.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(numbers.numel())))
+      SLUICE_CHECK((number >= 0 && number < vocab_size) || number == other, what, " ", number, " of a vocabulary of ",
+                   vocab_size);
+  };
+  check(batch.input_ids, 0, "token");
+  if (batch.labels.defined()) check(batch.labels, kNoTarget, "label");
+}
 
 std::int64_t ParameterSpec::num_elements() const {
   std::int64_t count = 1;

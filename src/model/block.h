@@ -35,6 +35,9 @@ struct ParameterSpec {
 struct MicroBatch {
   at::Tensor input_ids, labels;
 };
+/// Throws InternalError for a token, or a label that is not -100, beyond the vocabulary: blocks look up what they are
+/// given. Of tensors in host memory.
+void check_batch(const MicroBatch& batch, std::int64_t vocab_size);
 
 /// Keys and values of one block for generation: two tensors [B, kv_heads, max_length, head_dim], owned by the caller,
 /// both undefined for blocks without attention.

@@ -9,9 +9,8 @@ namespace sluice::model {
 
 inline constexpr std::int64_t kNoTarget = -100;
 
-/// Targets [B*S] of labels [B,S]: position t is to predict label t + 1; the last position predicts nothing. Throws
-/// InternalError for one beyond the vocabulary.
-[[nodiscard]] at::Tensor shifted_targets(const at::Tensor& labels_BS, std::int64_t vocab_size);
+/// Targets [B*S] of labels [B,S]: position t is to predict label t + 1; the last position predicts nothing.
+[[nodiscard]] at::Tensor shifted_targets(const at::Tensor& labels_BS);
 
 /// Logits [n,w] of n tokens for the columns of the vocabulary from `first_column` on.
 struct LogitsPiece {

@@ -26,11 +26,6 @@ void record_rows(const at::Tensor& rows, int passes, std::size_t num_pieces) {
   record_cost(cost);
 }
 
-void check_ids(const at::Tensor& ids, std::int64_t vocab_size) {
-  for (const std::int64_t id : std::span(ids.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(ids.numel())))
-    SLUICE_CHECK(id >= 0 && id < vocab_size, "token ", id, " of a vocabulary of ", vocab_size);
-}
-
 // Writes the rows of the tokens in the piece; those of others are left alone.
 void copy_rows(const at::Tensor& table, const VocabularyPiece& piece, const at::Tensor& ids, const at::Tensor& output) {
   const std::int64_t width = table.size(1);
@@ -130,14 +125,10 @@ class EmbeddingBlock final : public Block {
 
   void copy_piece(std::size_t piece, const at::Tensor& table, const MicroBatch& batch, const at::Tensor& output) const {
     const at::Tensor ids = batch.input_ids.reshape({-1}).contiguous();
-    if (uses_torch()) {
-      if (piece == 0) torch_operators::check_ids(ids, pieces_.back().first_row + pieces_.back().num_rows);
-      torch_operators::copy_rows({table, pieces_[piece].first_row}, ids, output.view({-1, hidden_size_}));
-      return;
-    }
+    if (uses_torch())
+      return torch_operators::copy_rows({table, pieces_[piece].first_row}, ids, output.view({-1, hidden_size_}));
     record_rows(output, 2, pieces_.size());
     if (output.is_meta()) return;
-    if (piece == 0) check_ids(ids, pieces_.back().first_row + pieces_.back().num_rows);
     copy_rows(table, pieces_[piece], ids, output);
   }
 

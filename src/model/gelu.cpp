@@ -35,11 +35,7 @@ kernel::Gelu gelu_form(std::string_view activation) {
 }
 
 at::Tensor gelu(const at::Tensor& x, const at::Tensor& bias, kernel::Gelu form) {
-  if (uses_torch()) {
-    at::Tensor copy = x.clone();
-    torch_operators::gelu_in_place(copy, bias, form);
-    return copy;
-  }
+  if (uses_torch()) return torch_operators::gelu(x, bias, form);
   at::Tensor out = at::empty_like(x);
   write_gelu(x, bias, out, form);
   return out;

@@ -50,8 +50,7 @@ class LossHead final : public LossBlock {
       return 0;
     }
     const at::Tensor x = input.reshape({-1, input.size(2)});
-    const SoftmaxTile all{shifted_targets(batch.labels, vocab_size()),
-                          at::empty({kSoftmaxValues, x.size(0)}, x.options())};
+    const SoftmaxTile all{shifted_targets(batch.labels), at::empty({kSoftmaxValues, x.size(0)}, x.options())};
     const at::Tensor memory = at::empty({largest_tile(x.size(0)) * vocab_size()}, x.options());
     std::vector<at::Tensor> weights;
     for (std::size_t p = 0; p < pieces_.size(); ++p) weights.push_back(as_input(parameters[num_norm() + p]));
@@ -137,7 +136,7 @@ class LossHead final : public LossBlock {
   }
 
   SoftmaxTile all_tokens(const BlockTensors& t) const {
-    at::Tensor targets = shifted_targets(t.batch.labels, vocab_size());
+    at::Tensor targets = shifted_targets(t.batch.labels);
     at::Tensor known = t.scratch.narrow(0, 0, kSoftmaxValues * targets.numel()).view({kSoftmaxValues, -1});
     return {std::move(targets), std::move(known)};
   }

@@ -28,6 +28,12 @@ void swiglu_backward_in_place(at::Tensor dy, at::Tensor gate, at::Tensor up) {
   dy.copy_(slope);
 }
 
+at::Tensor gelu(const at::Tensor& x, const at::Tensor& bias, kernel::Gelu form) {
+  at::Tensor out = at::add(x, bias);
+  at::gelu_(out, approximation(form));
+  return out;
+}
+
 void gelu_in_place(at::Tensor x, const at::Tensor& bias, kernel::Gelu form) {
   at::gelu_(x.add_(bias), approximation(form));
 }

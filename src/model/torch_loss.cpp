@@ -1,6 +1,5 @@
 #include <ATen/ATen.h>
 
-#include "base/check.h"
 #include "model/torch_operators.h"
 
 namespace sluice::model::torch_operators {
@@ -19,19 +18,6 @@ struct Places {
 };
 
 }  // namespace
-
-void check_targets(const at::Tensor& targets, std::int64_t vocab_size) {
-  if (targets.is_meta()) return;
-  const at::Tensor known = at::ge(targets, 0).bitwise_and_(at::lt(targets, vocab_size));
-  SLUICE_CHECK(known.bitwise_or_(at::eq(targets, kNoTarget)).all().item<bool>(), "a label is outside a vocabulary of ",
-               vocab_size);
-}
-
-void check_ids(const at::Tensor& ids, std::int64_t vocab_size) {
-  if (ids.is_meta()) return;
-  const at::Tensor known = at::ge(ids, 0).bitwise_and_(at::lt(ids, vocab_size));
-  SLUICE_CHECK(known.all().item<bool>(), "a token is outside a vocabulary of ", vocab_size);
-}
 
 void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
   const at::Tensor largest = tile.known.select(0, 0), sum = tile.known.select(0, 1), target = tile.known.select(0, 2);
@@ -53,9 +39,9 @@ void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile) {
 
 void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale) {
   at::Tensor logits = piece.logits;
-  const at::Tensor wanted = at::ne(tile.targets, kNoTarget);
-  const at::Tensor factor = at::reciprocal(tile.known.select(0, 1)).mul_(scale).mul_(wanted);
+  const at::Tensor factor = at::reciprocal(tile.known.select(0, 1)).mul_(scale);
   logits.sub_(tile.known.select(0, 0).unsqueeze(1)).exp_().mul_(factor.unsqueeze(1));
+  logits.masked_fill_(at::eq(tile.targets, kNoTarget).unsqueeze(1), 0);
   const Places places(tile.targets, piece.first_column, logits.size(1));
   const at::Tensor at_target = places.inside.to(logits.scalar_type()).mul_(-scale).unsqueeze(1);
   logits.scatter_add_(1, places.index.unsqueeze(1), at_target);  // one place a row: no sum has an order to keep

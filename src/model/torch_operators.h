@@ -30,6 +30,7 @@ void layer_norm_backward(const LayerNormInputs& in, const at::Tensor& dy, const 
 // swiglu.h, gelu.h
 [[nodiscard]] at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 void swiglu_backward_in_place(at::Tensor dy, at::Tensor gate, at::Tensor up);
+[[nodiscard]] at::Tensor gelu(const at::Tensor& x, const at::Tensor& bias, kernel::Gelu form);
 void gelu_in_place(at::Tensor x, const at::Tensor& bias, kernel::Gelu form);
 void gelu_backward_in_place(at::Tensor dy, at::Tensor x, const at::Tensor& bias, at::Tensor bias_gradient,
                             kernel::Gelu form);
@@ -47,7 +48,6 @@ void turn(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tens
 void visible_softmax(at::Tensor scores, std::int64_t num_queries, std::int64_t position, std::int64_t longest);
 
 // cross_entropy.h
-void check_targets(const at::Tensor& targets, std::int64_t vocab_size);
 void add_to_softmax(const LogitsPiece& piece, const SoftmaxTile& tile);
 void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float scale);
 
@@ -56,7 +56,6 @@ struct TableRows {
   at::Tensor table;
   std::int64_t first_row = 0;
 };
-void check_ids(const at::Tensor& ids, std::int64_t vocab_size);
 /// output[t] = the row of ids[t], where the table holds it.
 void copy_rows(const TableRows& from, const at::Tensor& ids, at::Tensor output);
 /// The row of ids[t] += dy[t], where the table holds it, in the order of the tokens.

@@ -332,11 +332,13 @@ TEST_P(InPieces, TheEmbeddingIsThatOfOneTable) {
   expect_same(t.gradients, whole);
 }
 
-TEST(EmbeddingBlock, RefusesATokenBeyondTheVocabulary) {
-  SmallModel small(small_config());
-  MicroBatch batch = random_batch(61, 1, 4);
-  batch.input_ids[0][2] = 61;
-  EXPECT_THROW(small.forward(batch), InternalError);
+TEST(CheckBatch, RefusesATokenOrLabelBeyondTheVocabulary) {
+  const at::Tensor ids = at::tensor({0, 60, 5}, at::kLong).view({1, 3}), ignored = at::full({1, 3}, -100, at::kLong);
+  EXPECT_NO_THROW(check_batch({ids, ignored}, 61));
+  EXPECT_NO_THROW(check_batch({ids, {}}, 61));
+  EXPECT_THROW(check_batch({ids, ids}, 60), InternalError);
+  EXPECT_THROW(check_batch({ignored, ids}, 61), InternalError);
+  EXPECT_THROW(check_batch({ids, at::full({1, 3}, -1, at::kLong)}, 61), InternalError);
 }
 
 TEST(CpuAllocator, RunningOutUnwindsThroughForwardAndBackwardAndLeavesNothing) {

@@ -25,7 +25,7 @@ TEST(SavedLayout, PlacesEachStorageOnceAndBindsItsViews) {
   std::vector<std::byte> first(64), third(64);
   std::memcpy(first.data(), both.const_data_ptr(), 48);
   std::memcpy(third.data(), other.const_data_ptr(), 40);
-  const SavedTensors bound = layout.bind({first.data(), nullptr, third.data()});
+  const SavedTensors bound = layout.bind({first.data(), nullptr, third.data()}, at::kCPU);
   EXPECT_TRUE(at::equal(bound[0][0], saved[0][0]));
   EXPECT_TRUE(at::equal(bound[0][1], saved[0][1]));
   EXPECT_TRUE(bound[1].empty());
@@ -81,7 +81,7 @@ TEST_P(SavedInPlace, MayMoveBeforeTheBackward) {
     std::memcpy(here[c], there[c], static_cast<std::size_t>(layout.bytes(c)));
     std::memset(there[c], 0xff, kEach);
   }
-  run_backward(block, t, layout.bind(here));
+  run_backward(block, t, layout.bind(here, at::kCPU));
   EXPECT_EQ(workspace_live(), 0);
   use_workspace(nullptr, 0);
   EXPECT_TRUE(same_bits(t.input_gradient, expected[0]));

@@ -1,8 +1,10 @@
 // Small models with memory of their own, run block by block through compute.h as the executor would.
 #pragma once
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "model/compute.h"
 #include "model/init.h"
 #include "model/model.h"
+#include "model/place.h"
 #include "model/tracer.h"
 
 namespace sluice::model {
@@ -172,6 +175,24 @@ inline std::vector<format::ModelConfig> configs_in_pieces() {
   configs[1].num_kv_heads = 4;
   return configs;
 }
+
+inline std::vector<format::ModelConfig> all_configs() {
+  std::vector<format::ModelConfig> configs = small_configs();
+  for (const format::ModelConfig& config : configs_in_pieces()) configs.push_back(config);
+  return configs;
+}
+inline std::string config_name(const testing::TestParamInfo<format::ModelConfig>& test) {
+  return test.param.model_type + (test.param.vocab_size > 1000 ? "_pieces" : "");
+}
+
+/// While it lives, models compute with torch's operators on a device.
+class WithTorch {
+ public:
+  explicit WithTorch(c10::Device device = at::kCPU) { compute_at({.device = device, .operators = Operators::Torch}); }
+  ~WithTorch() { compute_at({}); }
+  WithTorch(const WithTorch&) = delete;
+  WithTorch& operator=(const WithTorch&) = delete;
+};
 
 inline bool same_bits(const at::Tensor& a, const at::Tensor& b) { return at::equal(a, b); }
 

@@ -16,30 +16,14 @@
 namespace sluice::model {
 namespace {
 
-class WithTorch {
- public:
-  WithTorch() { compute_at({.device = at::kCPU, .operators = Operators::Torch}); }
-  ~WithTorch() { compute_at({}); }
-  WithTorch(const WithTorch&) = delete;
-  WithTorch& operator=(const WithTorch&) = delete;
-};
-
 void expect_close(const at::Tensor& a, const at::Tensor& b, const std::string& what) {
   ASSERT_EQ(a.sizes(), b.sizes()) << what;
   const double size = std::max(b.abs().max().item<double>(), 1e-3);
   EXPECT_LT((a - b).abs().max().item<double>() / size, 2e-5) << what;
 }
 
-std::vector<format::ModelConfig> all_configs() {
-  std::vector<format::ModelConfig> configs = small_configs();
-  for (const format::ModelConfig& config : configs_in_pieces()) configs.push_back(config);
-  return configs;
-}
-
 class TorchOperators : public testing::TestWithParam<format::ModelConfig> {};
-INSTANTIATE_TEST_SUITE_P(Catalog, TorchOperators, testing::ValuesIn(all_configs()), [](const auto& test) {
-  return test.param.model_type + (test.param.vocab_size > 1000 ? "_pieces" : "");
-});
+INSTANTIATE_TEST_SUITE_P(Catalog, TorchOperators, testing::ValuesIn(all_configs()), config_name);
 
 TEST_P(TorchOperators, GiveTheLossAndGradientsOfTheKernels) {
   SmallModel by_kernels(GetParam()), by_torch(GetParam());
@@ -206,6 +190,18 @@ TEST(TorchOperators, KeepWhatIsNotFiniteInItsOwnRow) {
   torch_operators::add_rows({table, 0}, ids, dy);
   EXPECT_TRUE(same_bits(table.select(0, 1), at::ones({3})));
   EXPECT_EQ(table.sum().item<float>(), 3);
+}
+
+TEST(TorchOperators, GiveATokenWithoutTargetNoGradientWhateverItsLogitsAre) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const at::Tensor logits = at::tensor({infinity, 0.0F, -infinity, 1.0F, 2.0F, 3.0F}).view({2, 3});
+  const SoftmaxTile tile{at::tensor({std::int64_t{kNoTarget}, std::int64_t{1}}, at::kLong),
+                         at::empty({kSoftmaxValues, 2})};
+  const LogitsPiece piece{logits, 0};
+  torch_operators::add_to_softmax(piece, tile);
+  torch_operators::softmax_gradient(piece, tile, 0.5F);
+  EXPECT_TRUE(same_bits(logits[0], at::zeros({3})));
+  EXPECT_NEAR(logits[1].sum().item<float>(), 0, 1e-6);
 }
 
 TEST(ComputePlace, RefusesKernelsOnOtherDevices) {
