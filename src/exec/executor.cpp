@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/fail_point.h"
 #include "exec/collective_mover.h"
+#include "exec/device_update.h"
 #include "model/cpu_allocator.h"
 #include "model/parallel.h"
 #include "optim/norm.h"
@@ -39,7 +40,8 @@ Executor::Executor(const ExecutorOptions& options, State& state)
       agreement_(options.ranks.agreement),
       arena_peak_(state.arenas().size(), 0),
       last_block_(options.trace->chunks.size(), -1) {
-  if (options.rules != nullptr) updater_.emplace(*options.trace, *options.rules, options.decay, state.slice_elements());
+  if (options.rules != nullptr)
+    updater_.emplace(*options.trace, *options.rules, options.decay, state.slice_elements(), place_);
   for (int block = static_cast<int>(options.trace->blocks.size()) - 1; block >= 0; --block) {
     for (const int chunk : options.trace->blocks[block].chunks) last_block_[chunk] = block;
   }
@@ -116,6 +118,7 @@ StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& input
   StepResult result;
   block_sums_.assign(options_.trace->blocks.size(), {});
   agreement_.start_period(inputs.micro_batches.size());
+  for (const model::MicroBatch& batch : inputs.micro_batches) model::check_batch(batch, options_.model->vocab_size);
   place_.bring(inputs.micro_batches);
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(plan.actions.size()); ++i) {
     const plan::Action& action = plan.actions[i];
@@ -131,7 +134,7 @@ StepResult Executor::play_period(const plan::Plan& plan, const StepInputs& input
       plan::Span& span = (*period.spans)[i];
       span.start = start;
       play(action, inputs, result);
-      if (action.block >= 0) place_.wait();
+      place_.wait();
       span.end = since(period.start);
       result.compute += span.end - span.start;
     }
@@ -249,18 +252,24 @@ void Executor::forward(const plan::Action& action, const StepInputs& inputs, Ste
   }
 }
 
-// The trace says which allocations will be saved, so they are made where the plan wants them. Tensors go, bytes stay.
+// The trace says which allocations will be saved, so they are made where the plan wants them; if it says nothing they
+// are copied there. Tensors go, bytes stay.
 void Executor::forward_saving(const plan::Action& action, const model::BlockTensors& tensors,
                               const SavedPlaces& places) {
-  SLUICE_CHECK(!place_.is_foreign(), "a plan that saves activations on a device");
   const model::Block& block = *options_.model->blocks[action.block].block;
   const plan::BlockTrace& trace = options_.trace->traces[options_.trace->blocks[action.block].trace];
   std::vector<model::PlannedAllocation> allocations;
   for (const plan::SavedAllocation& saved : trace.forward[places.mask].saved)
     allocations.push_back({saved.id, places.buffers[saved.saved_class] + saved.offset});
+  const bool copies = allocations.empty();
   const model::PlannedAllocations planned(std::move(allocations));
-  model::SavedLayout layout(model::run_forward_saving(block, tensors, places.mask));
-  SLUICE_CHECK(layout.stands_in(places.buffers), block.name(), " allocates in another order than its trace");
+  const model::SavedTensors saved = model::run_forward_saving(block, tensors, places.mask);
+  model::SavedLayout layout(saved);
+  if (copies) {
+    (void)layout.copy(saved, places.buffers, place_.torch_device());
+  } else {
+    SLUICE_CHECK(layout.stands_in(places.buffers), block.name(), " allocates in another order than its trace");
+  }
   saved_.insert_or_assign({action.block, action.micro_batch}, std::move(layout));
 }
 
@@ -278,7 +287,7 @@ void Executor::backward(const plan::Action& action, const StepInputs& inputs, St
   } else {
     model::SavedTensors saved;
     if (const SavedPlaces places = saved_places(action); places.mask != 0)
-      saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers);
+      saved = saved_.at({action.block, action.micro_batch}).bind(places.buffers, place_.torch_device());
     loss = model::run_backward(block, tensors, std::move(saved));
   }
   if (action.repeat == 0) {  // the second time it is the same
@@ -317,7 +326,9 @@ void Executor::agree(StepResult& result) {
 optim::SquareSum Executor::sum_of_squares(const plan::Action& action) const {
   constexpr std::int64_t kPiece = 1 << 18;
   const plan::ElementRange own = plan::own_range(*period_->plan, options_.trace->chunks[action.chunk].num_elements);
-  const float* gradient = element(action.slots[0], own.first);
+  float* const gradient = element(action.slots[0], own.first);
+  if (place_.holds(action.slots[0]))
+    return square_sum_on_device(place_, reinterpret_cast<std::byte*>(gradient), own.count);
   std::vector<optim::SquareSum> pieces((own.count + kPiece - 1) / kPiece);
   model::parallel_ranges(static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p) {
@@ -356,6 +367,10 @@ void Executor::clamp_gradient(const plan::Action& action, float bound) {
   const plan::ElementRange range =
       plan::slice_range(*period_->plan, action.chunk, action.slice, options_.trace->chunks[action.chunk].num_elements);
   float* gradient = element(action.slots[1], range.first);
+  if (place_.holds(action.slots[1])) {
+    place_.view(reinterpret_cast<std::byte*>(gradient), {range.count}).clamp_(-bound, bound);
+    return;
+  }
   model::parallel_ranges(range.count, 1 << 16, [&](std::int64_t first, std::int64_t last) {
     optim::clamp_values({gradient + first, static_cast<std::size_t>(last - first)}, bound);
   });

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/block.h"
+#include "plan/plan.h"
 #include "tier/device.h"
 
 namespace sluice::exec {
@@ -18,6 +19,9 @@ class TensorPlace {
   explicit TensorPlace(tier::Device* device);
 
   [[nodiscard]] bool is_foreign() const { return device_ != nullptr; }
+  [[nodiscard]] at::Device torch_device() const { return torch_; }
+  /// Whether a slot's memory is the foreign device's.
+  [[nodiscard]] bool holds(const plan::Slot& slot) const { return is_foreign() && slot.tier == 0; }
   /// fp32 numbers that lie there already.
   [[nodiscard]] at::Tensor view(std::byte* memory, at::IntArrayRef sizes) const;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "exec/device_update.h"
 #include "exec/direction_exchange.h"
 #include "exec/newton_schulz.h"
 #include "model/parallel.h"
@@ -34,8 +35,8 @@ void receive(collective::Communicator& ranks, std::span<double> numbers, int fro
 }  // namespace
 
 Updater::Updater(const plan::StepTrace& trace, const optim::RuleSet& rules, Decay decay,
-                 std::span<const std::int64_t> slice_elements)
-    : trace_(trace), rules_(rules), decay_(decay), layout_(trace, rules) {
+                 std::span<const std::int64_t> slice_elements, const TensorPlace& place)
+    : trace_(trace), rules_(rules), decay_(decay), place_(place), layout_(trace, rules) {
   for (int rule = 0; rule < static_cast<int>(rules.size()); ++rule) {
     SLUICE_CHECK(rules[rule].rule->states().size() <= kMostStates);
     sums_.emplace_back(trace, rule, rules[rule].rule->measuring(), slice_elements);
@@ -107,6 +108,7 @@ Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& a
     std::byte* const memory = arenas[slot.tier] + slot.offset;
     if (buffer.kind == plan::BufferKind::Weight) {
       places.weight = reinterpret_cast<float*>(memory);
+      places.on_device = place_.holds(slot);
       places.first_weight = buffer.first_element;
     }
     if (buffer.kind == plan::BufferKind::Gradient) {
@@ -215,6 +217,11 @@ void Updater::conclude(int pass, const Places& places, const Range& range, const
 
 void Updater::apply(const Places& places, const Range& range, const optim::UpdateArgs& args) {
   const optim::UpdateRule& rule = rule_of(*range.chunk);
+  if (places.on_device) {
+    const std::optional<optim::DeviceForm> form = rule.device_form();
+    SLUICE_CHECK(form.has_value(), "a rule that no device computes");
+    return with_part(places, range, [&](const optim::Part& part) { update_on_device(place_, *form, part, args); });
+  }
   for_each_part(places, range, [&](const optim::Part& part) { rule.update(part, args); });
 }
 

@@ -7,6 +7,7 @@
 
 #include "collective/communicator.h"
 #include "exec/state_layout.h"
+#include "exec/tensor_place.h"
 #include "exec/tensor_sums.h"
 #include "optim/rule_set.h"
 #include "plan/plan.h"
@@ -22,7 +23,7 @@ enum class Decay { Matrices, All };
 class Updater {
  public:
   Updater(const plan::StepTrace& trace, const optim::RuleSet& rules, Decay decay,
-          std::span<const std::int64_t> slice_elements);
+          std::span<const std::int64_t> slice_elements, const TensorPlace& place);
 
   /// Plays an Update of `plan` in `arenas`. Of a tensor that lies in one slice the measuring passes are made in the
   /// last row, just before it is applied: much of it is still in a cache then. (Not where ranks divide states and these
@@ -48,6 +49,7 @@ class Updater {
       std::byte* memory = nullptr;
     };
     std::array<State, kMostStates> states;
+    bool on_device = false;  ///< memory that the host may not touch
   };
   /// Elements [first, last) of a parameter.
   struct Range {
@@ -76,6 +78,7 @@ class Updater {
   const plan::StepTrace& trace_;
   const optim::RuleSet& rules_;
   const Decay decay_;
+  const TensorPlace& place_;
   StateLayout layout_;
   std::vector<TensorSums> sums_;                           // per rule
   const plan::Chunk* begun_ = nullptr;                     // whose sums are being made

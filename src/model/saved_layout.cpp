@@ -32,13 +32,26 @@ Bytes SavedLayout::place(const c10::Storage& storage, int saved_class) {
   return offset;
 }
 
-SavedTensors SavedLayout::bind(const SavedBuffers& buffers) const {
+SavedTensors SavedLayout::bind(const SavedBuffers& buffers, c10::Device device) const {
   SavedTensors saved(views_.size());
   for (std::size_t c = 0; c < views_.size(); ++c) {
-    for (const View& view : views_[c])
-      saved[c].push_back(at::from_blob(buffers[c] + view.offset, view.sizes, view.strides, view.type));
+    for (const View& view : views_[c]) {
+      saved[c].push_back(at::for_blob(buffers[c] + view.offset, view.sizes)
+                             .strides(view.strides)
+                             .options(at::TensorOptions(device).dtype(view.type))
+                             .target_device(device)  // torch need not ask where the memory is
+                             .make_tensor());
+    }
   }
   return saved;
+}
+
+SavedTensors SavedLayout::copy(const SavedTensors& saved, const SavedBuffers& buffers, c10::Device device) const {
+  SavedTensors copies = bind(buffers, device);
+  for (std::size_t c = 0; c < copies.size(); ++c) {
+    for (std::size_t i = 0; i < copies[c].size(); ++i) copies[c][i].copy_(saved[c][i]);
+  }
+  return copies;
 }
 
 SavedTensors SavedLayout::bind_meta() const {

@@ -32,8 +32,10 @@ class SavedLayout {
   /// Size of a class's buffer; 0 for a class that is not saved.
   [[nodiscard]] Bytes bytes(int saved_class) const { return bytes_[saved_class]; }
 
-  /// The tensors as views of the buffers; these must outlive them.
-  [[nodiscard]] SavedTensors bind(const SavedBuffers& buffers) const;
+  /// The tensors as views of the buffers, memory of `device`; these must outlive them.
+  [[nodiscard]] SavedTensors bind(const SavedBuffers& buffers, c10::Device device) const;
+  /// The same with the values of the tensors that made this layout.
+  [[nodiscard]] SavedTensors copy(const SavedTensors& saved, const SavedBuffers& buffers, c10::Device device) const;
   /// The same on the meta device, where buffers have no memory.
   [[nodiscard]] SavedTensors bind_meta() const;
   /// Are the storages of the tensors that made this layout where it puts them?

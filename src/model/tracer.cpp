@@ -12,6 +12,8 @@
 #include "base/nf4.h"
 #include "model/compute.h"
 #include "model/init.h"
+#include "model/op_cost.h"
+#include "model/place.h"
 #include "model/saved_layout.h"
 #include "model/trace_recorder.h"
 
@@ -112,27 +114,38 @@ std::vector<plan::SavedAllocation> saved_allocations(const SavedLayout& layout, 
   return saved;
 }
 
-// Forward and backward with the classes in `mask` saved; in between these are moved into planned memory.
+void record_copies(const SavedTensors& saved) {
+  for (const auto& tensors : saved) {
+    for (const at::Tensor& tensor : tensors) record_cost({.bytes = 2 * static_cast<Bytes>(tensor.nbytes())});
+  }
+}
+
+// Forward and backward with the classes in `mask` saved; in between these are moved into planned memory. Kernels make
+// allocations in the order of their trace, so these can be made there; torch's operators need not, so theirs are
+// copied.
 void trace_saving(const Block& block, const BlockTensors& t, SavedMask mask, plan::BlockTrace& trace) {
   TraceRecorder recorder;
   SavedTensors saved;
-  plan::ComputeTrace forward = recorder.record([&] { saved = run_forward_saving(block, t, mask); });
-  const SavedLayout layout(saved);
-  forward.saved = saved_allocations(layout, recorder, block.name());
-  std::vector<std::vector<std::byte>> memory(saved.size());
+  SavedLayout layout;
+  plan::ComputeTrace forward = recorder.record([&] {
+    saved = run_forward_saving(block, t, mask);
+    layout = SavedLayout(saved);
+    if (!uses_torch()) return;
+    record_copies(saved);
+    saved.clear();
+  });
+  if (!uses_torch()) forward.saved = saved_allocations(layout, recorder, block.name());
+  std::vector<std::vector<std::byte>> memory(trace.saved_bytes.size());
   SavedTensors planned;
   if (t.parameters.front().is_meta()) {
     planned = layout.bind_meta();
   } else {
     SavedBuffers buffers;
-    for (std::size_t c = 0; c < saved.size(); ++c) {
+    for (std::size_t c = 0; c < memory.size(); ++c) {
       memory[c].resize(static_cast<std::size_t>(layout.bytes(static_cast<int>(c))));
       buffers.push_back(memory[c].data());
     }
-    planned = layout.bind(buffers);
-    for (std::size_t c = 0; c < saved.size(); ++c) {
-      for (std::size_t i = 0; i < saved[c].size(); ++i) planned[c][i].copy_(saved[c][i]);
-    }
+    planned = saved.empty() ? layout.bind(buffers, at::kCPU) : layout.copy(saved, buffers, at::kCPU);
   }
   saved.clear();
   for (int c = 0; c < static_cast<int>(trace.saved_bytes.size()); ++c) {

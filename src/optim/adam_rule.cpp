@@ -68,6 +68,12 @@ AdamRule::AdamRule(AdamDecay decay, const OptionValues& values, const RuleOption
       options_(options),
       states_{{{"exp_avg", Extent::Elements, options.moments}, {"exp_avg_sq", Extent::Elements, options.moments}}} {}
 
+std::optional<DeviceForm> AdamRule::device_form() const noexcept {
+  if (!corrects_ || options_.moments != StateFormat::Fp32) return {};
+  const auto kind = decay_ == AdamDecay::Coupled ? DeviceForm::Kind::Adam : DeviceForm::Kind::AdamW;
+  return DeviceForm{.kind = kind, .beta1 = beta1_, .beta2 = beta2_, .eps = eps_};
+}
+
 void AdamRule::update(const Part& part, const UpdateArgs& args) const {
   SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size() && args.step >= 1);
   const auto step = static_cast<double>(args.step);

@@ -21,6 +21,7 @@ class AdamRule : public UpdateRule {
   AdamRule(AdamDecay decay, const OptionValues& values, const RuleOptions& options);
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
+  [[nodiscard]] std::optional<DeviceForm> device_form() const noexcept override;
   void update(const Part& part, const UpdateArgs& args) const override;
 
  private:

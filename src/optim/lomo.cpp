@@ -28,6 +28,7 @@ class LomoRule final : public UpdateRule {
   explicit LomoRule(const OptionValues&) {}
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return {}; }
+  [[nodiscard]] std::optional<DeviceForm> device_form() const noexcept override { return DeviceForm{}; }
 
   void update(const Part& part, const UpdateArgs& args) const override {
     SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.empty());

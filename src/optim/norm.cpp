@@ -25,7 +25,7 @@ void SquareSum::add(std::span<const float> values) {
   for (std::size_t first = 0; first < values.size(); first += kNormBlock) {
     double partial = 0;
     run_widest(BlockLoop{values.data() + first, &partial}, std::min(kNormBlock, values.size() - first));
-    add_double(partial);
+    add(partial);
   }
 }
 
@@ -34,7 +34,7 @@ void SquareSum::merge(const SquareSum& other) {
   nonfinite_ += other.nonfinite_;
 }
 
-void SquareSum::add_double(double partial) {
+void SquareSum::add(double partial) {
   if (!std::isfinite(partial)) {
     nonfinite_ += partial;
     return;

@@ -16,12 +16,13 @@ class SquareSum {
  public:
   /// Adds the squares of `values`, a tensor or a slice of one that starts at a multiple of kNormBlock.
   void add(std::span<const float> values);
+  /// Adds a sum of squares that was made elsewhere, in an order of its own; not negative unless it is NaN.
+  void add(double sum);
   void merge(const SquareSum& other);
   /// The sum rounded once to double; infinity or NaN if such an element was added.
   [[nodiscard]] double value() const;
 
  private:
-  void add_double(double partial);
   void add_limb(std::size_t index, std::uint64_t amount);
 
   // Fixed point: bit 0 stands for 2^-298, the square of the smallest float. Squares end below 2^256, sums of 2^64

@@ -50,6 +50,16 @@ struct NewtonSchulz {
   double eps = 1e-7;
 };
 
+/// What torch has as operators for every device (at::_fused_adamw_ and its like), for places where a rule's own loops
+/// do not run. `Descent`: p (1 - lr weight_decay) - lr g.
+struct DeviceForm {
+  enum class Kind { Adam, AdamW, Sgd, Descent };
+  Kind kind = Kind::Descent;
+  double beta1 = 0, beta2 = 0, eps = 0;  ///< of Adam and AdamW
+  double momentum = 0, dampening = 0;    ///< of Sgd
+  bool nesterov = false;
+};
+
 /// A run of elements of one tensor, from a multiple of kBlock on. The spans do not overlap; any alignment.
 struct Part {
   std::span<float> parameter = {};
@@ -88,6 +98,9 @@ class UpdateRule {
   [[nodiscard]] virtual std::optional<NewtonSchulz> orthogonalizes() const noexcept { return {}; }
   /// Of a part of such a matrix: changes its states, and writes its direction over the gradient.
   virtual void direct(const Part& /*part*/, const UpdateArgs& /*args*/) const {}
+
+  /// How a device other than the CPU computes it from the same states; none: it does not.
+  [[nodiscard]] virtual std::optional<DeviceForm> device_form() const noexcept { return {}; }
 
   /// Updates parameter and sliced states in place. Any split of a tensor and any instruction set give the same bits.
   /// Where there are no sums and no blocks, NaN and infinity pass through to the elements that they stand in.

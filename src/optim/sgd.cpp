@@ -83,6 +83,11 @@ class SgdRule final : public UpdateRule {
   }
 
   [[nodiscard]] std::span<const StateSpec> states() const noexcept override { return states_; }
+  [[nodiscard]] std::optional<DeviceForm> device_form() const noexcept override {
+    if (options_.moments != StateFormat::Fp32) return {};
+    return DeviceForm{
+        .kind = DeviceForm::Kind::Sgd, .momentum = momentum_, .dampening = dampening_, .nesterov = nesterov_};
+  }
 
   void update(const Part& part, const UpdateArgs& args) const override {
     SLUICE_CHECK(part.parameter.size() == part.gradient.size() && part.states.size() == states_.size() &&

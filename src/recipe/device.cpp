@@ -52,11 +52,21 @@ void add_emulated_device(plan::Machine& machine, const Settings& settings) {
   machine.emulated_device = true;
 }
 
+void place_updates(plan::Machine& machine, const Settings& settings) {
+  if (!settings.update_on || machine.tiers.front().kind != plan::TierKind::Device) return;
+  const bool on_device = settings.update_on == UpdatePlace::Device;
+  machine.update_tier = on_device ? 0 : 1;
+  if (!on_device || machine.emulated_device) return;
+  machine.update_memory = machine.compute.memory;
+  machine.norm_memory = 0;
+}
+
 // The disk no longer shares cores with the computation, and what computes in RAM is the update alone.
 void add_card(plan::Machine& machine, const DeviceFigures& figures) {
   machine.name += " with " + figures.name;
   machine.tiers.insert(machine.tiers.begin(), {.kind = plan::TierKind::Device,
                                                .capacity = figures.capacity / kPage * kPage,
+                                               .reserved = plan::kDeviceReserve,
                                                .down = figures.down,
                                                .up = figures.up,
                                                .latency = kLatency});

@@ -25,6 +25,9 @@ struct DeviceChoice {
 /// With an emulated device: it stands before the host, computes at the host's rates, and updates run in host memory.
 void add_emulated_device(plan::Machine& machine, const Settings& settings);
 
+/// --update-on, if it is given and there is a device: updates run in that tier; on a card at the rate of its memory.
+void place_updates(plan::Machine& machine, const Settings& settings);
+
 /// What was measured of a card.
 struct DeviceFigures {
   std::string name;

@@ -111,6 +111,8 @@ constexpr std::array<Spelling<ReduceOrder>, 2> kReduceOrders = {
     {{ReduceOrder::Ranks, "ranks"}, {ReduceOrder::Fixed, "fixed"}}};
 constexpr std::array<Spelling<GradientCompression>, 2> kCompressions = {
     {{GradientCompression::None, "none"}, {GradientCompression::OneBit, "1bit"}}};
+constexpr std::array<Spelling<UpdatePlace>, 2> kUpdatePlaces = {
+    {{UpdatePlace::Host, "host"}, {UpdatePlace::Device, "device"}}};
 constexpr std::array<Spelling<ScheduleOrder>, 2> kOrders = {
     {{ScheduleOrder::Vertical, "vertical"}, {ScheduleOrder::Horizontal, "horizontal"}}};
 
@@ -181,6 +183,10 @@ std::vector<OptionRow> memory_rows() {
       write_limit_row(),
       text_row("device", &Settings::device,
                {.verbs = kComputing, .argument = "auto|cpu|cuda[:N]|emulated[:GB/s]", .help = "where block math runs"}),
+      choice_row("update-on", &Settings::update_on, std::span<const Spelling<UpdatePlace>>(kUpdatePlaces),
+                 {.argument = "host|device",
+                  .help = "with an accelerator: where parameters are updated (their states come there for it)",
+                  .absent = "host"}),
       text_row("machine", &Settings::machine,
                {.verbs = kPlan,
                 .argument = "NAME|FILE",

@@ -20,6 +20,7 @@ using DType = NumberFormat;
 /// Of the linear maps of an adapter's frozen base: as the other weights, or in NF4.
 enum class BaseFormat { Stored, Nf4 };
 enum class UpdateMode { Auto, Backward, NextForward, Sweep };
+enum class UpdatePlace { Host, Device };
 enum class ClipMode { Global, TwoPass, Block, Value };
 enum class Decay { Matrices, All };
 enum class NanPolicy { Skip, Stop };
@@ -59,7 +60,8 @@ struct Settings {
   std::vector<std::string> spill_dir;
   std::optional<Bytes> disk_write_limit;  ///< bytes a day
   std::string device = "auto";
-  std::string machine;  ///< name or file for `plan`; empty: this machine
+  std::optional<UpdatePlace> update_on;  ///< absent: as the machine has it, which is the host
+  std::string machine;                   ///< name or file for `plan`; empty: this machine
   std::optional<int> threads;
 
   // Shape and length.

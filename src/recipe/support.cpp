@@ -32,22 +32,25 @@ std::string list_names(const Rows& rows) {
   return names;
 }
 
-// What block math on a card cannot do yet, or what would run on the host at a rate that nobody knows.
-void check_card(const Settings& settings) {
-  if (num_ranks(settings) > 1) refuse("--device cuda with several ranks", "--nproc 1");
-  if (settings.base_dtype == BaseFormat::Nf4) refuse("--base-dtype nf4 on a card", "--base-dtype stored");
-  if (settings.activations == ActivationMode::Keep || settings.activations == ActivationMode::Spill)
-    refuse("--activations keep or spill on a card", "--activations recompute");
-}
-
 void check_device(const Settings& settings) {
   const DeviceKind kind = device_choice(settings).kind;
   if (kind != DeviceKind::Cpu && !settings.machine.empty())
     throw ConfigError("config", "--device " + settings.device + " contradicts --machine",
                       "the device belongs to this machine", "leave one of them out");
-  if (kind == DeviceKind::Cuda) check_card(settings);
-  if (kind == DeviceKind::Cpu && settings.device_memory && settings.machine.empty())
-    log_warning("--device-memory has no effect without an accelerator");
+  if (kind != DeviceKind::Cpu || !settings.machine.empty()) return;
+  if (settings.device_memory) log_warning("--device-memory has no effect without an accelerator");
+  if (settings.update_on) log_warning("--update-on has no effect without an accelerator");
+}
+
+// An emulated device computes with the rules' own loops.
+void check_update_place(const Settings& settings) {
+  if (settings.update_on != UpdatePlace::Device) return;
+  if (device_choice(settings).kind != DeviceKind::Cuda && settings.machine.empty()) return;
+  for (const optim::RuleUse& use : update_rules(settings)) {
+    if (!use.rule->device_form())
+      refuse("--update-on device with these states or rules",
+             "adamw, adam, sgd or lomo with fp32 weights and moments, or --update-on host");
+  }
 }
 
 /// Options of rules that have a flag of their own.
@@ -169,6 +172,7 @@ void check_base_format(const Settings& settings) {
   if (settings.adapter == "dora" || settings.use_dora.value_or(false))
     refuse("--adapter dora with --base-dtype nf4", "--adapter lora or rslora, or --base-dtype stored");
   if (sharding(settings).weights()) refuse("--base-dtype nf4 with --zero-stage 3", "--zero-stage 0 to 2");
+  if (device_choice(settings).kind == DeviceKind::Cuda) refuse("--base-dtype nf4 on a card", "--base-dtype stored");
 }
 
 void check_adapter(const Settings& settings) {
@@ -270,6 +274,7 @@ void check_supported(const Settings& settings) {
   check_rule(settings);
   check_clipping(settings);
   check_precision(settings);
+  check_update_place(settings);
   check_adapter(settings);
   check_base_format(settings);
   check_execution(settings);
@@ -300,7 +305,6 @@ plan::Activations plan_activations(const Settings& settings) {
     case ActivationMode::Spill:
       return plan::Activations::Spill;
     case ActivationMode::Auto:
-      if (device_choice(settings).kind == DeviceKind::Cuda) return plan::Activations::Recompute;
       break;
   }
   return plan::Activations::Auto;

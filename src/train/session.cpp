@@ -14,6 +14,7 @@
 #include "plan/checker.h"
 #include "plan/packed_ram.h"
 #include "recipe/clipping.h"
+#include "recipe/device.h"
 #include "recipe/machine_file.h"
 #include "recipe/support.h"
 #include "tier/disk_store.h"
@@ -62,6 +63,7 @@ plan::Machine local_machine(const recipe::Settings& settings, const Budget& budg
         std::max<Bytes>(settings.disk_memory ? *settings.disk_memory : tier::free_spill_space(settings.spill_dir), 1);
   }
   add_run_device(machine, settings);
+  recipe::place_updates(machine, settings);
   return machine;
 }
 
@@ -81,9 +83,11 @@ void throw_does_not_fit(const plan::PlanResult& result, const plan::Machine& mac
                         "raise --disk-memory, free space, or add a --spill-dir");
   }
   if (kind == plan::TierKind::Device) {
+    const Bytes reserved = machine.tiers[result.short_tier].reserved;
     throw CapacityError("plan", "does not fit into --device-memory",
-                        "needs at least " + format_bytes(result.needed) + " (" + std::to_string(result.needed) +
-                            " bytes), got " + format_bytes(result.available) + ", " + missing,
+                        "needs at least " + format_bytes(reserved + result.needed) + " (" +
+                            std::to_string(reserved + result.needed) + " bytes), got " +
+                            format_bytes(reserved + result.available) + ", " + missing,
                         "raise --device-memory, or lower --micro-batch-size or --seq-len");
   }
   // The process itself differs by some 200 KiB from start to start: what is named here works the next time, too.

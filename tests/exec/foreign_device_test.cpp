@@ -57,12 +57,57 @@ TEST_P(OnDevice, TrainsToTheSameBitsInEveryMemory) {
   const double loss = in_plenty.evaluate();
   for (std::size_t i = 0; i < expected.losses.size(); ++i)
     EXPECT_NEAR(found.losses[i], expected.losses[i], 1e-4 * expected.losses[i]) << "step " << i;
-  place.capacity = work.floor(place);
-  place.store = "disk";
-  Training training(work, place);
-  EXPECT_TRUE(training.run() == found);
-  EXPECT_EQ(training.evaluate(), loss);
-  EXPECT_LE(training.plans().arena_peak[0], place.capacity);
+  for (const auto activations : {plan::Activations::Keep, plan::Activations::Spill, plan::Activations::Recompute}) {
+    place.activations = activations;
+    place.store.clear();
+    for (const Bytes capacity : {kPlenty, work.floor(place)}) {
+      place.capacity = capacity;
+      place.store = capacity == kPlenty ? "" : "disk";
+      Training training(work, place);
+      EXPECT_TRUE(training.run() == found) << "activations " << static_cast<int>(activations) << " in " << capacity;
+      EXPECT_EQ(training.evaluate(), loss);
+      EXPECT_LE(training.plans().arena_peak[0], place.capacity);
+    }
+  }
+}
+
+// Every rule that has a form for devices: near the host's numbers, and the same bits in every memory.
+TEST_P(OnDevice, UpdatesThereToTheSameBitsInEveryMemory) {
+  int num_rules = 0;
+  for (const optim::RuleRow& row : optim::rule_catalog()) {
+    Workload work = GetParam();
+    work.rule = row.name;
+    if (row.name == "sgd") work.options.values = {{"momentum", "0.9"}};
+    if (!optim::make_rule(row.name, work.options)->device_form()) continue;
+    num_rules += 1;
+    SCOPED_TRACE(row.name);
+    const TracedWork traced(work);
+    Place place{.host = kPlenty, .device = &device_};
+    const Outcome by_host = Training(traced, place).run();
+    place.update_tier = 0;
+    const Outcome found = Training(traced, place).run();
+    for (std::size_t i = 0; i < found.losses.size(); ++i) {
+      EXPECT_NEAR(found.losses[i], by_host.losses[i], 1e-4 * by_host.losses[i]) << "step " << i;
+      EXPECT_NEAR(found.norms[i], by_host.norms[i], 1e-3 * by_host.norms[i]) << "step " << i;
+    }
+    place.store = "disk";
+    place.capacity = traced.floor(place);
+    EXPECT_TRUE(Training(traced, place).run() == found);
+  }
+  EXPECT_GE(num_rules, 4);
+}
+
+TEST_P(OnDevice, CutsGradientsThereAsOnTheHost) {
+  Workload cut = GetParam();
+  cut.clip = optim::ClipKind::Value;
+  cut.max_norm = 1e-3;
+  const TracedWork work(cut);
+  Place place{.host = kPlenty, .device = &device_};
+  const Outcome by_host = Training(work, place).run();
+  place.update_tier = 0;
+  const Outcome found = Training(work, place).run();
+  for (std::size_t i = 0; i < found.losses.size(); ++i)
+    EXPECT_NEAR(found.losses[i], by_host.losses[i], 1e-4 * by_host.losses[i]) << "step " << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Workloads, OnDevice,

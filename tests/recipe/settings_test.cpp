@@ -62,6 +62,7 @@ Settings everything() {
                      {"init", "random"},
                      {"host-memory", "1.5GiB"},
                      {"device-memory", "24GB"},
+                     {"update-on", "device"},
                      {"disk-memory", "1TiB"},
                      {"spill-dir", "/a,/b c"},
                      {"disk-write-limit", "200GB/day"},

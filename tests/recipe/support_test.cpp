@@ -157,7 +157,7 @@ TEST(Support, NamesWhatACardCannotDoYet) {
   EXPECT_EQ(refusal({{"device", "cuda:3"}, {"device-memory", "6GiB"}}), "");
   const auto refused = [](NamedValue value) { return refusal({{"device", "cuda"}, std::move(value)}); };
   for (const char* bad : {"cuda:", "cuda:x", "cuda:-1", "cudax"}) EXPECT_NE(refusal({{"device", bad}}), "") << bad;
-  EXPECT_NE(refused({"activations", "keep"}).find("on a card"), std::string::npos);
+  EXPECT_EQ(refused({"activations", "keep"}), "");
   EXPECT_NE(refused({"machine", "laptop-8gb"}).find("contradicts"), std::string::npos);
   EXPECT_NE(refused({"nproc", "2"}).find("several ranks"), std::string::npos);
 
@@ -170,6 +170,32 @@ TEST(Support, NamesWhatACardCannotDoYet) {
   EXPECT_EQ(machine.contention.compute_beside_both, 1);
   EXPECT_EQ(machine.process_ram(std::vector<Bytes>{GiB, 2 * MiB, 5 * MiB}), machine.process_overhead + 2 * MiB)
       << "its memory is no RAM of this process";
+}
+
+TEST(Support, PutsUpdatesWhereTheRecipeSays) {
+  const auto on_device = [](NamedValue value) {
+    return refusal({{"device", "cuda"}, {"update-on", "device"}, std::move(value)});
+  };
+  EXPECT_EQ(on_device({"optimizer", "adamw"}), "");
+  EXPECT_EQ(on_device({"optimizer", "lomo"}), "");
+  for (const NamedValue& other :
+       {NamedValue{"optimizer", "lamb"}, {"moments-dtype", "bf16"}, {"weights-dtype", "bf16"}})
+    EXPECT_NE(on_device(other).find("--update-on host"), std::string::npos) << other.name;
+  EXPECT_EQ(
+      refusal({{"device", "emulated"}, {"device-memory", "1GiB"}, {"update-on", "device"}, {"optimizer", "lamb"}}), "");
+
+  const auto tier = [](std::vector<NamedValue> values) {
+    plan::Machine machine = default_cpu_machine();
+    add_card(machine, {.name = "cuda:0", .capacity = GiB, .down = 1e10, .up = 1e10, .compute = {.memory = 1e12}});
+    place_updates(machine, read_settings(values));
+    return std::pair(machine.update_tier, machine.update_memory == 1e12);
+  };
+  EXPECT_EQ(tier({}), std::pair(1, false));
+  EXPECT_EQ(tier({{"update-on", "host"}}), std::pair(1, false));
+  EXPECT_EQ(tier({{"update-on", "device"}}), std::pair(0, true));
+  plan::Machine cpu = default_cpu_machine();
+  place_updates(cpu, read_settings(std::vector<NamedValue>{{"update-on", "device"}}));
+  EXPECT_EQ(cpu.update_tier, 0) << "its first tier is the host";
 }
 
 TEST(Support, GivesTheBaseOfAnAdapterARuleRateAndFormatOfItsOwn) {

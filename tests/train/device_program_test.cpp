@@ -35,6 +35,10 @@ TEST_F(EmulatedDevice, GivesTheBitsOfTheCpuOnTwoAndThreeTiers) {
   EXPECT_EQ(steps("two"), steps("cpu"));
   expect_predicted_is_measured(metrics("two").back());
 
+  const std::string there = held_out + "--update-on device ";
+  EXPECT_TRUE(weights_after("there", there + device(smallest_device(there))) == expected);
+  expect_predicted_is_measured(metrics("there").back());
+
   const Bytes memory = smallest_device(spill() + held_out) + MiB;
   const Bytes host = smallest_budget() + kSpread;
   EXPECT_TRUE(weights_after("three", held_out + spill() + device(memory, "emulated:2") + budget(host)) == expected);
