@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/isa.h"
+#include "optim/constant_divisor.h"
 #include "optim/coupled_decay.h"
 #include "optim/narrow.h"
 
@@ -13,8 +14,8 @@ namespace sluice::optim {
 namespace {
 
 struct Constants {
-  float gradient_scale, coupled_decay, decay, beta2, one_minus_beta1, one_minus_beta2, root_correction2, eps,
-      minus_step_size;
+  float gradient_scale, coupled_decay, decay, beta2, one_minus_beta1, one_minus_beta2, eps, minus_step_size;
+  ConstantDivisor root_correction2;
 };
 
 template <typename Words>
@@ -48,12 +49,17 @@ struct AdamLoop {
       const float m_old = Words::widen(exp_avg[i]);
       const float m = std::fma(lerp, g - m_old, small_weight ? m_old : g);
       const float v = std::fma(c.one_minus_beta2 * g, g, Words::widen(exp_avg_sq[i]) * c.beta2);
-      const float denominator = std::sqrt(v) / c.root_correction2 + c.eps;
+      const float denominator = corrected(std::sqrt(v), c.root_correction2) + c.eps;
       const std::uint32_t bits = noise(i);
       exp_avg[i] = Words::narrow(m, bits);
       exp_avg_sq[i] = Words::narrow(v, bits >> 16);
       parameter[i] = p * c.decay + c.minus_step_size * m / denominator;
     }
+  }
+
+  // With moments in bf16 a loop waits for multiplications, and the divider has time.
+  [[gnu::always_inline]] static float corrected(float root, const ConstantDivisor& correction) {
+    return std::is_same_v<Word, float> ? correction.quotient(root) : root / correction.divisor();
   }
 };
 
@@ -87,9 +93,9 @@ void AdamRule::update(const Part& part, const UpdateArgs& args) const {
                             .beta2 = static_cast<float>(beta2),
                             .one_minus_beta1 = static_cast<float>(1 - beta1),
                             .one_minus_beta2 = static_cast<float>(1 - beta2),
-                            .root_correction2 = static_cast<float>(std::sqrt(correction2)),
                             .eps = static_cast<float>(eps_),
-                            .minus_step_size = static_cast<float>(-(args.lr / correction1))};
+                            .minus_step_size = static_cast<float>(-(args.lr / correction1)),
+                            .root_correction2 = ConstantDivisor(static_cast<float>(std::sqrt(correction2)))};
   with_words(options_, [&]<typename Words>() {
     using Word = typename Words::Word;
     const AdamLoop<Words> loop{.parameter_data = part.parameter.data(),
