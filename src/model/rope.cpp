@@ -66,10 +66,10 @@ Rope::Rope(const format::ModelConfig& config) {
 }
 
 at::Tensor Rope::table(std::int64_t first, std::int64_t n, c10::Device device) const {
+  if (uses_torch()) return torch_operators::rotations(frequencies_, first, n, device);
   const auto half = static_cast<std::int64_t>(frequencies_.size());
-  const bool on_meta = device.is_meta();
-  at::Tensor table = at::empty({2, n, 1, half}, at::TensorOptions().device(on_meta ? device : at::kCPU));
-  if (on_meta) return table;
+  at::Tensor table = at::empty({2, n, 1, half}, at::TensorOptions().device(device));
+  if (device.is_meta()) return table;
   auto* cosine = table.mutable_data_ptr<float>();
   float* sine = cosine + n * half;
   for_rows(n, 16 * half, [&](std::int64_t begin, std::int64_t end) {  // a sine takes as long as 16 simple operations
@@ -81,7 +81,7 @@ at::Tensor Rope::table(std::int64_t first, std::int64_t n, c10::Device device) c
       }
     }
   });
-  return device.is_cpu() ? table : table.to(device);
+  return table;
 }
 
 void rotate(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table) {

@@ -46,6 +46,19 @@ void gelu_backward_in_place(at::Tensor dy, at::Tensor x, const at::Tensor& bias,
   if (bias_gradient.defined()) bias_gradient.add_(x.sum(0));
 }
 
+at::Tensor rotations(std::span<const float> frequencies, std::int64_t first, std::int64_t n, c10::Device device) {
+  const at::TensorOptions options = at::TensorOptions(device).dtype(at::kFloat);
+  const auto half = static_cast<std::int64_t>(frequencies.size());
+  at::Tensor of_pairs = at::empty({half}, options);
+  if (!device.is_meta()) of_pairs.copy_(at::from_blob(const_cast<float*>(frequencies.data()), {half}));
+  const at::Tensor angles = at::arange(first, first + n, options).unsqueeze(1).mul(of_pairs);
+  at::Tensor table = at::empty({2, n, 1, half}, options);
+  at::Tensor cosine = table.select(0, 0).squeeze(1), sine = table.select(0, 1).squeeze(1);
+  at::cos_out(cosine, angles);
+  at::sin_out(sine, angles);
+  return table;
+}
+
 void turn(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table, int sign) {
   const std::int64_t half = from_BSHd.size(3) / 2;
   const at::Tensor a = from_BSHd.narrow(3, 0, half), b = from_BSHd.narrow(3, half, half);

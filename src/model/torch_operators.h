@@ -35,6 +35,9 @@ void gelu_in_place(at::Tensor x, const at::Tensor& bias, kernel::Gelu form);
 void gelu_backward_in_place(at::Tensor dy, at::Tensor x, const at::Tensor& bias, at::Tensor bias_gradient,
                             kernel::Gelu form);
 
+/// Rope::table: made on the device, to which the frequencies alone are copied.
+[[nodiscard]] at::Tensor rotations(std::span<const float> frequencies, std::int64_t first, std::int64_t n,
+                                   c10::Device device);
 /// rotate (sign 1) and rotate_back (-1) of rope.h.
 void turn(const at::Tensor& from_BSHd, const at::Tensor& to_BSHd, const at::Tensor& table, int sign);
 
