@@ -331,5 +331,18 @@ TEST(Training, GivesTheSameBitsInBothUpdateOrdersWithoutClipping) {
   }
 }
 
+// Blocks look up what they are given.
+TEST(Period, RefusesATokenOrLabelBeyondTheVocabulary) {
+  const TracedWork work({});
+  for (const bool label : {false, true}) {
+    Training training(work, {});
+    Tokens tokens(1, work.work.vocab_size);
+    const std::vector<model::MicroBatch> batches = {tokens.batch()};
+    (label ? batches[0].labels : batches[0].input_ids)[0][2] = work.work.vocab_size;
+    EXPECT_THROW(training.executor().run(*training.plans().evaluate, {.micro_batches = batches, .update = {}}),
+                 InternalError);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::exec
