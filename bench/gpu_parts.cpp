@@ -17,7 +17,10 @@
 
 #include "base/error.h"
 #include "format/presets.h"
+#include "model/adapt.h"
 #include "model/compute.h"
+#include "model/fused_attention.h"
+#include "model/held_weight.h"
 #include "model/model.h"
 #include "model/place.h"
 #include "model/product.h"
@@ -165,7 +168,8 @@ class Parts {
       format::ModelConfig config = format::preset_config(preset_);
       config.num_layers = 1;
       config.vocab_size = 1024;
-      const model::Model model = model::make_model(config, {.compute = compute});
+      model::Model model = model::make_model(config, {.compute = compute});
+      model::hold(model, [&](const model::ChunkSpec&) { return compute; });
       model::BlockTensors t = tensors_of(model);
       const model::Block& block = *model.blocks[1].block;
       const Seconds forward = median_of(ended([&] { model::run_forward(block, t); }));
@@ -195,8 +199,9 @@ class Parts {
     for (const int chunk : entry.chunks) {
       plan::Chunk layout = model::chunk_layout(model.chunks[static_cast<std::size_t>(chunk)]);
       const std::int64_t elements = layout.num_elements;
+      const at::ScalarType held = model::held_type(layout.held);
       chunks[chunk] = {std::move(layout),
-                       {at::sin(at::arange(elements, options)).mul_(0.02), at::zeros({elements}, options)}};
+                       {at::sin(at::arange(elements, options)).mul_(0.02).to(held), at::zeros({elements}, options)}};
     }
     for (const auto [chunk, parameter] : model::parameter_places(model, entry)) {
       const auto& [layout, memory] = chunks.at(chunk);
@@ -237,7 +242,16 @@ int run(int argc, char** argv) {
   const std::int64_t tokens = argc > 2 ? std::atoll(argv[2]) : 4096;
   const Bytes copied = (argc > 3 ? std::atoll(argv[3]) : 1024) * MiB;
   const auto device = find_row(tier::device_catalog(), "device", kind).make({});
-  model::compute_at({.device = at::Device(device->torch_name()), .operators = model::Operators::Torch});
+  model::ComputePlace place{.device = at::Device(device->torch_name()),
+                            .operators = model::Operators::Torch,
+                            .num_processors = device->num_processors()};
+  model::compute_at(place);
+  try_row("fused attention of 16-bit numbers", [&] {
+    const std::string wrong = model::try_fused_attention(NumberFormat::Bf16);
+    place.fused_attention = wrong.empty();
+    return wrong.empty() ? "agrees with the composed one" : "not taken: " + wrong;
+  });
+  model::compute_at(place);
   Parts(*device, tokens, copied, argc > 4 ? argv[4] : "llama-3-8b").run();
   return 0;
 }

@@ -16,12 +16,40 @@ constexpr std::size_t kRun = 16;  // read as a whole before it is written: wide 
 
 // The formats as pairs of functions that the loops below inline.
 struct Bf16 {
+  using Bits = std::uint16_t;
   static float widen(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
   static std::uint16_t narrow(float value) { return float_to_bfloat(value); }
 };
 struct Fp16 {
+  using Bits = std::uint16_t;
   static float widen(std::uint16_t bits) { return half_to_float(bits); }
   static std::uint16_t narrow(float value) { return float_to_half(value); }
+};
+// Selections in place of branches, so that the loops are vectors. Small numbers are whole multiples of the least one.
+struct Fp8 {
+  using Bits = std::uint8_t;
+  static constexpr float kLeast = kFp8Unit * 0x1p-9F, kLeastNormal = kFp8Unit * 0x1p-6F;
+  static constexpr std::uint32_t kExponentShift = (127U - 7U - 6U) << 3;  // of both biases and the unit, above 3 bits
+
+  static float widen(std::uint8_t bits) {
+    const std::uint32_t magnitude = bits & 0x7fU;
+    const float normal = std::bit_cast<float>((magnitude + kExponentShift) << 20);
+    const float small = static_cast<float>(static_cast<std::int32_t>(magnitude)) * kLeast;
+    const float value = magnitude < 8 ? small : normal;
+    const std::uint32_t nan = magnitude == 0x7fU ? 0x7fc00000U : 0U;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | nan | (bits & 0x80U) << 24);
+  }
+  static std::uint8_t narrow(float value) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value), sign = bits >> 24 & 0x80U;
+    const std::uint32_t magnitude = bits & 0x7fffffffU;
+    const std::uint32_t rounded = ((magnitude + 0x7ffffU + (magnitude >> 20 & 1U)) >> 20) - kExponentShift;
+    // A sum with a power of two leaves the number of kLeasts, rounded, in the lowest bits.
+    const float shifted = std::bit_cast<float>(magnitude) * (1 / kLeast) + 0x1p23F;
+    const std::uint32_t small = std::bit_cast<std::uint32_t>(shifted) & 0xfU;
+    const std::uint32_t code = magnitude < std::bit_cast<std::uint32_t>(kLeastNormal) ? small : rounded;
+    const std::uint32_t limited = magnitude >= std::bit_cast<std::uint32_t>(kFp8Most) ? 0x7eU : code;
+    return static_cast<std::uint8_t>((magnitude >= 0x7f800000U ? 0x7fU : limited) | sign);
+  }
 };
 
 template <typename Format>
@@ -30,16 +58,17 @@ struct WidenLoop {
   const std::byte* narrow;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
-    std::array<std::uint16_t, kRun> in;
+    constexpr std::size_t kSize = sizeof(typename Format::Bits);
+    std::array<typename Format::Bits, kRun> in;
     std::array<float, kRun> out;
     std::size_t i = 0;
     for (; i + kRun <= count; i += kRun) {
-      std::memcpy(in.data(), narrow + 2 * i, sizeof(in));
+      std::memcpy(in.data(), narrow + kSize * i, sizeof(in));
       for (std::size_t j = 0; j < kRun; ++j) out[j] = Format::widen(in[j]);
       std::memcpy(wide + 4 * i, out.data(), sizeof(out));
     }
     for (; i < count; ++i) {
-      std::memcpy(in.data(), narrow + 2 * i, 2);
+      std::memcpy(in.data(), narrow + kSize * i, kSize);
       out[0] = Format::widen(in[0]);
       std::memcpy(wide + 4 * i, out.data(), 4);
     }
@@ -49,11 +78,11 @@ struct WidenLoop {
 template <typename Format>
 struct NarrowLoop {
   const float* from;
-  std::uint16_t* to;
+  std::byte* to;
 
   [[gnu::always_inline]] void operator()(std::size_t count) const {
     const float* __restrict const wide = from;
-    std::uint16_t* __restrict const bits = to;
+    auto* __restrict const bits = reinterpret_cast<typename Format::Bits*>(to);
     for (std::size_t i = 0; i < count; ++i) bits[i] = Format::narrow(wide[i]);
   }
 };
@@ -101,6 +130,8 @@ const char* name(NumberFormat format) {
       return "bf16";
     case NumberFormat::Fp16:
       return "fp16";
+    case NumberFormat::Fp8:
+      return "fp8";
     case NumberFormat::Nf4:
       return "nf4";
     case NumberFormat::OneBit:
@@ -116,6 +147,8 @@ Bytes stored_bytes(NumberFormat format, std::int64_t count) {
     case NumberFormat::Bf16:
     case NumberFormat::Fp16:
       return count * Bytes{sizeof(std::uint16_t)};
+    case NumberFormat::Fp8:
+      return count;
     case NumberFormat::Nf4:
       return nf4_bytes(count);
     case NumberFormat::OneBit:
@@ -128,6 +161,7 @@ void round_to(NumberFormat format, std::span<float> numbers) {
   SLUICE_CHECK(format != NumberFormat::Nf4 && format != NumberFormat::OneBit);
   if (format == NumberFormat::Bf16) run_widest(RoundLoop<Bf16>{numbers.data()}, numbers.size());
   if (format == NumberFormat::Fp16) run_widest(RoundLoop<Fp16>{numbers.data()}, numbers.size());
+  if (format == NumberFormat::Fp8) run_widest(RoundLoop<Fp8>{numbers.data()}, numbers.size());
 }
 
 void widen(NumberFormat format, const std::byte* stored, std::span<float> numbers) {
@@ -136,6 +170,7 @@ void widen(NumberFormat format, const std::byte* stored, std::span<float> number
   if (format == NumberFormat::Fp32 && wide != stored) std::memmove(wide, stored, numbers.size_bytes());
   if (format == NumberFormat::Bf16) run_widest(WidenLoop<Bf16>{wide, stored}, numbers.size());
   if (format == NumberFormat::Fp16) run_widest(WidenLoop<Fp16>{wide, stored}, numbers.size());
+  if (format == NumberFormat::Fp8) run_widest(WidenLoop<Fp8>{wide, stored}, numbers.size());
   if (format == NumberFormat::Nf4) unpack_nf4(stored, numbers);
 }
 
@@ -146,10 +181,11 @@ void narrow_in_place(NumberFormat format, std::span<float> numbers) {
   if (format == NumberFormat::Fp16) run_widest(NarrowInPlaceLoop<Fp16>{wide, half}, numbers.size());
 }
 
-void narrow(NumberFormat format, std::span<const float> from, std::span<std::uint16_t> to) {
-  SLUICE_CHECK((format == NumberFormat::Bf16 || format == NumberFormat::Fp16) && from.size() == to.size());
-  if (format == NumberFormat::Bf16) run_widest(NarrowLoop<Bf16>{from.data(), to.data()}, from.size());
-  if (format == NumberFormat::Fp16) run_widest(NarrowLoop<Fp16>{from.data(), to.data()}, from.size());
+void narrow(NumberFormat format, std::span<const float> from, std::byte* to) {
+  SLUICE_CHECK(format == NumberFormat::Bf16 || format == NumberFormat::Fp16 || format == NumberFormat::Fp8);
+  if (format == NumberFormat::Bf16) run_widest(NarrowLoop<Bf16>{from.data(), to}, from.size());
+  if (format == NumberFormat::Fp16) run_widest(NarrowLoop<Fp16>{from.data(), to}, from.size());
+  if (format == NumberFormat::Fp8) run_widest(NarrowLoop<Fp8>{from.data(), to}, from.size());
 }
 
 }  // namespace sluice

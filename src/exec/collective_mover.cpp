@@ -15,6 +15,7 @@ namespace {
 collective::ElementType element_type(NumberFormat wire) {
   switch (wire) {
     case NumberFormat::Fp32:
+    case NumberFormat::Fp8:
     case NumberFormat::Nf4:     // of what is sent, never
     case NumberFormat::OneBit:  // has a sum of its own
       break;

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "exec/executor.h"
+#include "model/held_weight.h"
 
 namespace sluice::exec {
 
@@ -93,7 +94,8 @@ model::BlockTensors Executor::tensors_of(const plan::Action& action, const StepI
 }
 
 at::Tensor Executor::chunk_tensor(const plan::Slot& slot) const {
-  return place_.view(address(slot), {period_->plan->buffers[slot.buffer].num_elements});
+  const plan::Buffer& buffer = period_->plan->buffers[slot.buffer];
+  return place_.view(address(slot), {buffer.num_elements}, model::held_type(buffer.held));
 }
 
 at::Tensor Executor::boundary_tensor(const plan::Slot& slot, const model::MicroBatch& batch) const {

@@ -113,40 +113,59 @@ void State::put_widened(const plan::Buffer& buffer, const Place& place, std::int
   }
 }
 
-void State::write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
-  for (const Place& place : waits_at_[buffer]) put(place, offset, source);
-  if (!stored_[buffer]) return;
-  if (buffers_[buffer].stored == NumberFormat::Fp32) {
-    channel_->write(objects_[buffer], offset, source);
-  } else {
-    write_narrow(buffer, offset, source);
-  }
-}
-
-// Two stripes of fp32 are one of 16 bits; the last stripe of an odd number is padded by the buffer's own end.
-void State::write_narrow(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
+// use(offset, bytes) for runs of fp32 numbers as `format` has them, a stripe at a time; the last one of an odd number
+// is padded by the buffer's own end.
+template <typename Use>
+void State::for_narrowed(NumberFormat format, Bytes offset, std::span<const std::byte> source, Use use) {
   const std::span wide(reinterpret_cast<const float*>(source.data()), source.size() / sizeof(float));
-  constexpr std::size_t kNumbers = tier::kStripeBytes / sizeof(std::uint16_t);
-  for (std::size_t first = 0; first < wide.size(); first += kNumbers) {
-    const std::span to(reinterpret_cast<std::uint16_t*>(stripe_.get()), std::min(kNumbers, wide.size() - first));
-    narrow(buffers_[buffer].stored, wide.subspan(first, to.size()), to);
-    channel_->write(objects_[buffer], offset / 2 + static_cast<Bytes>(first * sizeof(std::uint16_t)),
-                    std::as_bytes(to));
+  const Bytes size = stored_bytes(format, 1);
+  const auto most = static_cast<std::size_t>(tier::kStripeBytes / size);
+  for (std::size_t first = 0; first < wide.size(); first += most) {
+    const std::span<const float> part = wide.subspan(first, std::min(most, wide.size() - first));
+    narrow(format, part, stripe_.get());
+    const Bytes number = offset / static_cast<Bytes>(sizeof(float)) + static_cast<Bytes>(first);
+    use(number * size, std::span<const std::byte>(stripe_.get(), part.size() * static_cast<std::size_t>(size)));
   }
 }
 
-void State::read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination) {
-  if (!waits_at_[buffer].empty()) {
-    get(waits_at_[buffer].front(), offset, destination);
-  } else if (buffers_[buffer].stored == NumberFormat::Fp32) {
-    read_store(static_cast<std::size_t>(buffer), offset, destination);
+void State::write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source) {
+  const plan::Buffer& b = buffers_[buffer];
+  const auto put_all = [&](Bytes at, std::span<const std::byte> bytes) {
+    for (const Place& place : waits_at_[buffer]) put(place, at, bytes);
+  };
+  const auto store = [&](Bytes at, std::span<const std::byte> bytes) {
+    if (stored_[buffer]) channel_->write(objects_[buffer], at, bytes);
+  };
+  if (b.held == NumberFormat::Fp32) {
+    put_all(offset, source);
   } else {
-    SLUICE_CHECK(buffers_[buffer].stored != NumberFormat::Nf4, "NF4 weights are saved by nobody");
-    const std::span<std::byte> half = destination.last(destination.size() / 2);
-    read_store(static_cast<std::size_t>(buffer), offset / 2, half);
-    widen(buffers_[buffer].stored, half.data(),
-          {reinterpret_cast<float*>(destination.data()), destination.size() / sizeof(float)});
+    for_narrowed(b.held, offset, source, put_all);
   }
+  if (b.stored == NumberFormat::Fp32) {
+    store(offset, source);
+  } else if (stored_[buffer]) {
+    for_narrowed(b.stored, offset, source, store);
+  }
+}
+
+// Numbers of fewer bits are read into the end of their memory and widened there.
+void State::read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination) {
+  const plan::Buffer& b = buffers_[buffer];
+  const bool in_arena = !waits_at_[buffer].empty();
+  const NumberFormat format = in_arena ? b.held : b.stored;
+  SLUICE_CHECK(format != NumberFormat::Nf4, "NF4 weights are saved by nobody");
+  const auto count = static_cast<Bytes>(destination.size() / sizeof(float));
+  const Bytes size = stored_bytes(format, 1);
+  const bool is_wide = format == NumberFormat::Fp32;
+  const Bytes from = is_wide ? offset : offset / static_cast<Bytes>(sizeof(float)) * size;
+  const std::span<std::byte> bytes = is_wide ? destination : destination.last(static_cast<std::size_t>(count * size));
+  if (in_arena) {
+    get(waits_at_[buffer].front(), from, bytes);
+  } else {
+    read_store(static_cast<std::size_t>(buffer), from, bytes);
+  }
+  if (is_wide) return;
+  widen(format, bytes.data(), {reinterpret_cast<float*>(destination.data()), static_cast<std::size_t>(count)});
 }
 
 void State::write_stored(int chunk, Bytes offset, std::span<const std::byte> source) {

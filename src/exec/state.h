@@ -22,10 +22,10 @@ class State {
   /// full.
   State(const plan::PlanSet& plans, tier::ArenaBases arenas, tier::Store* store, tier::Device* device = nullptr);
 
-  /// Bytes of a persistent buffer. `offset` is a multiple of tier::kStripeBytes and the length too, unless it ends the
-  /// buffer; `source` is 4096-aligned.
+  /// Bytes of a persistent buffer, of weights as fp32 numbers. `offset` is a multiple of tier::kStripeBytes and the
+  /// length too (of weights in fewer bits, of so many more), unless it ends the buffer; `source` is 4096-aligned.
   void write(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source);
-  /// Any range; of weights in NF4 none.
+  /// Any range of whole numbers; of weights in NF4 none.
   void read(plan::BufferId buffer, Bytes offset, std::span<std::byte> destination);
   /// The same for elements of a chunk's weights, or of a moment with one fp32 number per element; `first` is a multiple
   /// of kPiece.
@@ -36,8 +36,8 @@ class State {
   /// first byte to the last without a gap, all of a chunk before anything else.
   void write_stored(int chunk, Bytes offset, std::span<const std::byte> source);
 
-  /// Elements; in 16 bits they are a stripe.
-  static constexpr std::int64_t kPiece = tier::kStripeBytes / static_cast<std::int64_t>(sizeof(std::uint16_t));
+  /// Elements; in 8 bits they are a stripe.
+  static constexpr std::int64_t kPiece = tier::kStripeBytes;
 
   [[nodiscard]] const std::vector<plan::Buffer>& buffers() const { return buffers_; }
   [[nodiscard]] std::span<const std::int64_t> slice_elements() const { return slice_elements_; }
@@ -56,7 +56,8 @@ class State {
   void get(const Place& place, Bytes offset, std::span<std::byte> destination);
   void put_widened(const plan::Buffer& buffer, const Place& place, std::int64_t first,
                    std::span<const std::byte> source);
-  void write_narrow(plan::BufferId buffer, Bytes offset, std::span<const std::byte> source);
+  template <typename Use>
+  void for_narrowed(NumberFormat format, Bytes offset, std::span<const std::byte> source, Use use);
   void read_store(std::size_t buffer, Bytes offset, std::span<std::byte> destination);
   template <typename Visit>
   void for_each_part(plan::BufferKind kind, int chunk, int moment, std::int64_t first, std::int64_t count, Visit visit);

@@ -10,9 +10,9 @@ TensorPlace::TensorPlace(tier::Device* device)
     : device_(device == nullptr || device->is_addressable() ? nullptr : device),
       torch_(device_ == nullptr ? at::Device(at::kCPU) : at::Device(device_->torch_name())) {}
 
-at::Tensor TensorPlace::view(std::byte* memory, at::IntArrayRef sizes) const {
+at::Tensor TensorPlace::view(std::byte* memory, at::IntArrayRef sizes, at::ScalarType type) const {
   return at::for_blob(memory, sizes)
-      .options(at::TensorOptions(torch_).dtype(at::kFloat))
+      .options(at::TensorOptions(torch_).dtype(type))
       .target_device(torch_)  // torch need not ask where the memory is
       .make_tensor();
 }

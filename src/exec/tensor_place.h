@@ -22,8 +22,8 @@ class TensorPlace {
   [[nodiscard]] at::Device torch_device() const { return torch_; }
   /// Whether a slot's memory is the foreign device's.
   [[nodiscard]] bool holds(const plan::Slot& slot) const { return is_foreign() && slot.tier == 0; }
-  /// fp32 numbers that lie there already.
-  [[nodiscard]] at::Tensor view(std::byte* memory, at::IntArrayRef sizes) const;
+  /// Numbers that lie there already.
+  [[nodiscard]] at::Tensor view(std::byte* memory, at::IntArrayRef sizes, at::ScalarType type = at::kFloat) const;
 
   /// Brings a period's tokens there; what was brought before goes.
   void bring(std::span<const model::MicroBatch> micro_batches);

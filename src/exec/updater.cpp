@@ -107,7 +107,8 @@ Updater::Places Updater::places_of(const plan::Plan& plan, const plan::Action& a
     const plan::Buffer& buffer = plan.buffers[slot.buffer];
     std::byte* const memory = arenas[slot.tier] + slot.offset;
     if (buffer.kind == plan::BufferKind::Weight) {
-      places.weight = reinterpret_cast<float*>(memory);
+      places.weight = memory;
+      places.held = buffer.held;
       places.on_device = place_.holds(slot);
       places.first_weight = buffer.first_element;
     }
@@ -169,22 +170,46 @@ std::span<const optim::StateView> Updater::states_of(const Places& places, const
   return {memory.data(), num_states};
 }
 
-void Updater::with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use) {
+optim::Part Updater::part_of(const Places& places, const Range& range, std::span<float> parameter, States& memory) {
   const plan::ParameterSlot& slot = range.slot();
   const auto chunk = range.chunk - trace_.chunks.data();
-  States states;
-  const std::int64_t at = slot.first_element + range.first;
+  const std::span<float> gradient(places.gradient + (slot.first_element + range.first - places.first_gradient),
+                                  parameter.size());
+  return {
+      .parameter = parameter,
+      .gradient = gradient,
+      .states = states_of(places, range, memory),
+      .shape = slot.shape,
+      .first = range.first,
+      .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
+      .totals = sums_[range.chunk->rule].totals(range.parameter),
+      .direction = slot.update >= 0 || rule_of(*range.chunk).measuring().advanced > 0 ? gradient : std::span<float>(),
+      .num_joined = slot.num_joined};
+}
+
+// Rules know fp32 alone. What is held in fewer bits becomes that a few thousand numbers at a time, which a first cache
+// holds, and the same again: rules leave numbers that the format has.
+void Updater::with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use) {
+  const std::int64_t at = range.slot().first_element + range.first - places.first_weight;
   const auto count = static_cast<std::size_t>(range.last - range.first);
-  const std::span<float> gradient(places.gradient + (at - places.first_gradient), count);
-  use({.parameter = {places.weight + (at - places.first_weight), count},
-       .gradient = gradient,
-       .states = states_of(places, range, states),
-       .shape = slot.shape,
-       .first = range.first,
-       .first_in_model = first_in_model_[chunk][range.parameter] + range.first,
-       .totals = sums_[range.chunk->rule].totals(range.parameter),
-       .direction = slot.update >= 0 || rule_of(*range.chunk).measuring().advanced > 0 ? gradient : std::span<float>(),
-       .num_joined = slot.num_joined});
+  States states;
+  if (places.held == NumberFormat::Fp32) {
+    const std::span parameter(reinterpret_cast<float*>(places.weight) + at, count);
+    return use(part_of(places, range, parameter, states));
+  }
+  SLUICE_CHECK(!places.on_device, "rules on a device take fp32 weights");
+  constexpr std::int64_t kMost = 16 * optim::kBlock;
+  alignas(64) std::array<float, kMost> wide;
+  for (std::int64_t done = range.first; done < range.last; done += kMost) {
+    Range part = range;
+    part.first = done;
+    part.last = std::min(range.last, done + kMost);
+    std::byte* const memory = places.weight + stored_bytes(places.held, at + (done - range.first));
+    const std::span parameter(wide.data(), static_cast<std::size_t>(part.last - part.first));
+    widen(places.held, memory, parameter);
+    use(part_of(places, part, parameter, states));
+    narrow(places.held, parameter, memory);
+  }
 }
 
 // Each piece on one thread, in the order of its elements.

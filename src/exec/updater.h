@@ -41,7 +41,8 @@ class Updater {
 
   /// What an action touches, as addresses.
   struct Places {
-    float* weight = nullptr;
+    std::byte* weight = nullptr;
+    NumberFormat held = NumberFormat::Fp32;  ///< the weights there
     float* gradient = nullptr;
     std::int64_t first_weight = 0, first_gradient = 0;  ///< elements of the chunk that stand there
     struct State {
@@ -65,6 +66,8 @@ class Updater {
                                           const optim::UpdateArgs& args) const;
   using States = std::array<optim::StateView, kMostStates>;
   std::span<const optim::StateView> states_of(const Places& places, const Range& range, States& memory) const;
+  [[nodiscard]] optim::Part part_of(const Places& places, const Range& range, std::span<float> parameter,
+                                    States& memory);
   void with_part(const Places& places, const Range& range, const std::function<void(const optim::Part&)>& use);
   void measure(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);
   void conclude(int pass, const Places& places, const Range& range, const optim::UpdateArgs& args);

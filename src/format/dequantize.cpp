@@ -239,7 +239,7 @@ void narrow(std::span<const float> values, std::string_view dtype, std::span<std
     return;
   }
   const NumberFormat to = dtype == "F16" ? NumberFormat::Fp16 : NumberFormat::Bf16;
-  sluice::narrow(to, values, {reinterpret_cast<std::uint16_t*>(destination.data()), values.size()});
+  sluice::narrow(to, values, destination.data());
 }
 
 }  // namespace sluice::format

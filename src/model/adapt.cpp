@@ -200,6 +200,23 @@ void freeze(Model& model, std::span<const std::string> patterns) {
                   .suffix = ".frozen"});
 }
 
+void hold(Model& model, const std::function<NumberFormat(const ChunkSpec&)>& held) {
+  bool splits = false;
+  for (ChunkSpec& chunk : model.chunks) {
+    if (!chunk.stored) chunk.held = held(chunk);
+    splits = splits || chunk.held == NumberFormat::Fp8;
+  }
+  if (!splits) return;
+  regroup(model,
+          {.takes = [](const ChunkSpec& chunk,
+                       const ParameterSpec& spec) { return chunk.held == NumberFormat::Fp8 && spec.shape.size() >= 2; },
+           .change = [](ChunkSpec& part) { part.stored = NumberFormat::Fp8; },
+           .suffix = ".fp8"});
+  for (ChunkSpec& chunk : model.chunks) {
+    if (chunk.held == NumberFormat::Fp8 && !chunk.stored) chunk.held = *(chunk.stored = NumberFormat::Fp32);
+  }
+}
+
 void store_in_nf4(Model& model) {
   regroup(model, {.takes =
                       [](const ChunkSpec& chunk, const ParameterSpec& spec) {

@@ -1,6 +1,7 @@
 // What is trained of a model, before it is traced: frozen parameters, and low-rank adapters beside its linear maps.
 // Both turn into chunks: what happens to a chunk happens to all of it, so a chunk that is partly trained is split.
 #pragma once
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,6 +25,9 @@ void set_rule_of_ends(Model& model, int from, int to);
 /// Freezes the parameters whose names match one of `patterns` (*, ? and [] as in a shell; * also matches dots). Throws
 /// ConfigError when a pattern matches nothing or nothing is left to train.
 void freeze(Model& model, std::span<const std::string> patterns);
+
+/// Memory holds chunks as `held` says of them (ChunkSpec::held): in Fp8 their matrices alone, as chunks of their own.
+void hold(Model& model, const std::function<NumberFormat(const ChunkSpec&)>& held);
 
 /// Linear maps of layers that are frozen are stored in NF4: a chunk of its own for those of each block.
 void store_in_nf4(Model& model);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "model/attention_tiles.h"
+#include "model/fused_attention.h"
 #include "model/op_cost.h"
 #include "model/parallel.h"
 #include "model/place.h"
@@ -26,7 +27,8 @@ plan::OpCost attention_cost(const at::Tensor& q, const at::Tensor& k, int num_pr
   const bool forward = num_products == 2;
   plan::OpCost cost;
   cost.kind = forward ? plan::OpClass::Attention : plan::OpClass::AttentionBackward;
-  cost.imbalance = imbalance(forward ? sizes_of(q, k).forward_units() : sizes_of(q, k).backward_units());
+  if (!uses_torch())
+    cost.imbalance = imbalance(forward ? sizes_of(q, k).forward_units() : sizes_of(q, k).backward_units());
   cost.m = q.size(1);
   cost.n = q.size(0) * q.size(2);
   cost.k = q.size(3);
@@ -53,7 +55,11 @@ void check_device(const at::Tensor& q) {
 
 }  // namespace
 
-AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, NumberFormat compute) {
+  if (takes_fused_attention(q, compute)) {
+    record_cost(attention_cost(q, k, 2, 2));
+    return fused_attention(q, k, v, compute);
+  }
   if (uses_torch()) return torch_operators::causal_attention(q, k, v);
   check_device(q);
   record_cost(attention_cost(q, k, 2, 2));
@@ -64,7 +70,12 @@ AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const
 }
 
 AttentionGradients causal_attention_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
-                                             const at::Tensor& v, const AttentionResult& forward) {
+                                             const at::Tensor& v, const AttentionResult& forward,
+                                             NumberFormat compute) {
+  if (takes_fused_attention(q, compute)) {
+    record_cost(attention_cost(q, k, 5, 4));
+    return fused_attention_backward(dout, q, k, v, forward, compute);
+  }
   if (uses_torch()) return torch_operators::causal_attention_backward(dout, q, k, v, forward);
   check_device(q);
   record_cost(attention_cost(q, k, 5, 4));

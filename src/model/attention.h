@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "base/narrow.h"
 #include "model/block.h"
 
 namespace sluice::model {
@@ -18,10 +19,13 @@ struct AttentionGradients {
   at::Tensor dq, dk, dv;  ///< [B,S,H,d], [B,S,K,d], contiguous
 };
 
-[[nodiscard]] AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+/// `compute`: what products of the block multiply; on the CPU attention is computed in fp32, whatever it says.
+[[nodiscard]] AttentionResult causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                               NumberFormat compute = NumberFormat::Fp32);
 [[nodiscard]] AttentionGradients causal_attention_backward(const at::Tensor& dout, const at::Tensor& q,
                                                            const at::Tensor& k, const at::Tensor& v,
-                                                           const AttentionResult& forward);
+                                                           const AttentionResult& forward,
+                                                           NumberFormat compute = NumberFormat::Fp32);
 /// Queries of positions [position, position + S) against the cached keys and values of [0, position + S), which stand
 /// in `cache` already. Returns [B,S,H,d]. Allocates the same at every position.
 [[nodiscard]] at::Tensor cached_attention(const at::Tensor& q, const KvCache& cache, std::int64_t position);

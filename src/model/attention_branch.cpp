@@ -39,7 +39,7 @@ at::Tensor AttentionBranch::forward(const AttentionWeights& p, const at::Tensor&
   SavedAttention parts = project(p, x, grid, 0);
   {
     const Heads h = heads(parts.qkv, grid);
-    parts.attention = causal_attention(h.q, h.k, h.v);
+    parts.attention = causal_attention(h.q, h.k, h.v, p.qkv.front().compute);
   }
   const at::Tensor out = parts.attention.out.view({x.size(0), -1});
   if (saved != nullptr) *saved = parts;
@@ -61,7 +61,7 @@ void AttentionBranch::backward(const AttentionWeights& p, const AttentionWeights
       dout = linear_backward(p.o, d_y).view(saved.attention.out.sizes());
     }
     const Heads h = heads(saved.qkv, grid);
-    d = causal_attention_backward(dout, h.q, h.k, h.v, saved.attention);
+    d = causal_attention_backward(dout, h.q, h.k, h.v, saved.attention, p.qkv.front().compute);
   }
   saved.attention = {};
   const at::Tensor d_qkv = std::exchange(saved.qkv, {});  // their memory; their values are needed no more

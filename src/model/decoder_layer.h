@@ -12,6 +12,7 @@
 
 #include "model/attention_branch.h"
 #include "model/block.h"
+#include "model/held_weight.h"
 
 namespace sluice::model {
 
@@ -100,8 +101,13 @@ class DecoderLayer : public Block {
  private:
   enum Class : SavedMask { kAttention, kMlp };  // in the order of `saved_classes`
 
-  // With what every linear map has in common and what adapters add.
-  Weights completed(std::span<const at::Tensor> tensors) const {
+  // With what every linear map has in common and what adapters add. Vectors are computed with in fp32, however they are
+  // held.
+  Weights completed(std::span<const at::Tensor> held) const {
+    std::vector<at::Tensor> tensors(held.begin(), held.end());
+    for (at::Tensor& tensor : tensors) {
+      if (tensor.defined() && tensor.dim() == 1) tensor = wide_weight(tensor);
+    }
     Weights w = weights(tensors);
     std::vector<Linear*> linears = w.attention.linears();
     for (Linear* linear : w.mlp.linears()) linears.push_back(linear);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "model/end_blocks.h"
+#include "model/held_weight.h"
 #include "model/op_cost.h"
 #include "model/parallel.h"
 #include "model/place.h"
@@ -26,16 +27,20 @@ void record_rows(const at::Tensor& rows, int passes, std::size_t num_pieces) {
   record_cost(cost);
 }
 
-// Writes the rows of the tokens in the piece; those of others are left alone.
+// Writes the rows of the tokens in the piece, as fp32; those of others are left alone.
 void copy_rows(const at::Tensor& table, const VocabularyPiece& piece, const at::Tensor& ids, const at::Tensor& output) {
   const std::int64_t width = table.size(1);
-  const float* const from = read_data(table);
+  SLUICE_CHECK(table.is_contiguous(), "expected rows without gaps");
+  const NumberFormat held = held_format(table.scalar_type());
+  const auto* const from = static_cast<const std::byte*>(table.const_data_ptr());
+  const Bytes row_bytes = stored_bytes(held, width);
   float* const to = write_data(output);
   const auto* id = ids.const_data_ptr<std::int64_t>();
   for_rows(ids.numel(), width, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t t = first; t < last; ++t) {
       const std::int64_t row = id[t] - piece.first_row;
-      if (row >= 0 && row < piece.num_rows) std::copy_n(from + row * width, width, to + t * width);
+      if (row < 0 || row >= piece.num_rows) continue;
+      widen(held, from + row * row_bytes, {to + t * width, static_cast<std::size_t>(width)});
     }
   });
 }
@@ -117,7 +122,7 @@ class EmbeddingBlock final : public Block {
 
   at::Tensor embed(std::span<const at::Tensor> parameters, const MicroBatch& batch, std::int64_t position) const {
     const auto tokens = batch.input_ids.sizes();
-    at::Tensor output = at::empty({tokens[0], tokens[1], hidden_size_}, parameters[0].options());
+    at::Tensor output = at::empty({tokens[0], tokens[1], hidden_size_}, parameters[0].options().dtype(at::kFloat));
     for (std::size_t piece = 0; piece < pieces_.size(); ++piece) copy_piece(piece, parameters[piece], batch, output);
     if (learned_positions_) apply_positions(parameters.back(), position, output);
     return output;
@@ -135,7 +140,7 @@ class EmbeddingBlock final : public Block {
   // A pass of generation may be filled up beyond the last position: nobody reads those tokens.
   static void apply_positions(const at::Tensor& positions, std::int64_t first, const at::Tensor& output) {
     const std::int64_t count = std::min(output.size(1), positions.size(0) - first);
-    output.narrow(1, 0, count).add_(positions.narrow(0, first, count));
+    output.narrow(1, 0, count).add_(wide_weight(positions.narrow(0, first, count)));
   }
 
   void add_piece(std::size_t piece, const at::Tensor& gradient, const MicroBatch& batch, const at::Tensor& dy) const {

@@ -7,7 +7,8 @@
 
 namespace sluice::model {
 
-/// A linear map's parameters (weight [out,in], bias [out] or undefined), or their gradients (undefined: not trained).
+/// A linear map's parameters (weight [out,in] as it is held, bias [out] in fp32 or undefined), or their gradients
+/// (undefined: not trained).
 struct Linear {
   at::Tensor weight, bias;
   LowRank adapter = {};

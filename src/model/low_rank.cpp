@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "model/held_weight.h"
 #include "model/product.h"
 
 namespace sluice::model {
@@ -32,10 +33,10 @@ void add_low_rank_backward(const LowRank& p, const at::Tensor& dy, const at::Ten
 // |w + s a|^2 = |w|^2 + 2 s w.a + s^2 |a|^2 per row, with a = b A: products with r columns are all that it takes. A
 // norm: in fp32, whatever the block's products multiply.
 at::Tensor adapted_row_norms(const LowRank& p, const at::Tensor& weight) {
-  const at::Tensor products =
-      at::addmm(at::mm(weight, p.a.t()), p.b, at::mm(p.a, p.a.t()), 2 * p.scale, p.scale * p.scale);
-  at::Tensor norms = at::linalg_vector_norm(weight, 2, at::IntArrayRef{1});
-  return norms.square_().add_(products.mul_(p.b).sum(1)).sqrt_();
+  const at::Tensor w = wide_weight(weight), a = wide_weight(p.a), b = wide_weight(p.b);
+  const at::Tensor products = at::addmm(at::mm(w, a.t()), b, at::mm(a, a.t()), 2 * p.scale, p.scale * p.scale);
+  at::Tensor norms = at::linalg_vector_norm(w, 2, at::IntArrayRef{1});
+  return norms.square_().add_(products.mul_(b).sum(1)).sqrt_();
 }
 
 at::Tensor magnitude_factors(const LowRank& p, const at::Tensor& weight) {

@@ -21,6 +21,7 @@ struct ChunkSpec {
   bool trained = true;
   int rule = 0;                             ///< of the run's update rules
   std::optional<NumberFormat> stored = {};  ///< plan::Chunk::stored
+  NumberFormat held = NumberFormat::Fp32;   ///< plan::Chunk::held
 };
 
 /// Where a parameter stands: which of the chunks, and which of that chunk's parameters.
@@ -51,7 +52,7 @@ enum class Tables { InPieces, Whole };
 /// What a run decides about its model and no file says.
 struct ModelChoices {
   Tables tables = Tables::InPieces;
-  NumberFormat compute = NumberFormat::Fp32;  ///< or Bf16: what products with weights multiply (product.h)
+  NumberFormat compute = NumberFormat::Fp32;  ///< or 16 bits: what products with weights multiply (product.h)
 };
 
 using ModelRow = CatalogRow<Model (*)(const format::ModelConfig&, const ModelChoices&)>;

@@ -2,12 +2,13 @@
 
 #include <utility>
 
+#include "model/held_weight.h"
 #include "model/rms_norm.h"
 
 namespace sluice::model {
 
 NormWeights Norm::weights(std::span<const at::Tensor> tensors) const {
-  return {tensors[0], kind_ == Kind::Layer ? tensors[1] : at::Tensor()};
+  return {wide_weight(tensors[0]), kind_ == Kind::Layer ? wide_weight(tensors[1]) : at::Tensor()};
 }
 
 Norm::Result Norm::forward(const NormWeights& p, const at::Tensor& x) const {

@@ -13,6 +13,8 @@ enum class Operators {
 struct ComputePlace {
   c10::Device device = c10::DeviceType::CPU;
   Operators operators = Operators::Kernels;
+  bool fused_attention = false;  ///< with Torch: fused_attention.h where it takes them
+  int num_processors = 0;        ///< of a card: the kernels' need of memory follows from it
 };
 
 /// For the whole process, before the first trace, by one thread. Kernels for another device than the CPU are an

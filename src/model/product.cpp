@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "model/held_weight.h"
 #include "model/matrix_product.h"
 #include "model/op_cost.h"
 #include "model/place.h"
@@ -12,7 +13,10 @@
 namespace sluice::model {
 namespace {
 
-bool is_narrow(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
+bool is_narrow(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf; }
+
+// What is traced on meta runs where computations do.
+bool is_on_card(const at::Tensor& x) { return x.is_cuda() || (x.is_meta() && compute_place().device.is_cuda()); }
 
 // Strides of dimensions of one element mean nothing.
 bool has_rows(const at::Tensor& x) { return x.size(1) == 1 || x.stride(1) == 1; }
@@ -53,7 +57,7 @@ void multiply_into(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b
 // On a card matrix units sum in fp32; elsewhere the inputs are widened, which gives the same products.
 void torch_product(at::Tensor c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
   at::Tensor made;
-  if (compute_place().device.is_cuda()) {
+  if (is_on_card(a)) {
     record_narrow(a, b, sum.adds);  // by hand, as torch cannot play it on meta
     made = at::empty({a.size(0), b.size(1)}, a.options().dtype(at::kFloat));
     if (!made.is_meta()) at::mm_out(made, a, b, at::kFloat);
@@ -68,9 +72,9 @@ void torch_product(at::Tensor c, const at::Tensor& a, const at::Tensor& b, const
 }
 
 void narrow_product(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, const Sum& sum) {
-  SLUICE_CHECK(is_narrow(b) && c.scalar_type() == at::kFloat, "expected bf16 inputs and fp32 sums");
+  SLUICE_CHECK(a.scalar_type() == b.scalar_type() && c.scalar_type() == at::kFloat, "expected one dtype and fp32 sums");
   SLUICE_CHECK(a.size(1) == b.size(0) && c.size(0) == a.size(0) && c.size(1) == b.size(1), "shapes do not fit");
-  if (uses_torch()) return torch_product(c, a, b, sum);
+  if (uses_torch() || a.scalar_type() == at::kHalf) return torch_product(c, a, b, sum);
   SLUICE_CHECK(c.is_cpu() || c.is_meta(), "bf16 products run on cpu and meta, not on ", c.device().str());
   record_narrow(a, b, sum.adds);
   if (!c.is_meta()) multiply_into(c, a, b, sum);
@@ -79,11 +83,11 @@ void narrow_product(const at::Tensor& c, const at::Tensor& a, const at::Tensor& 
 }  // namespace
 
 at::Tensor product_input(const at::Tensor& x, NumberFormat compute) {
-  SLUICE_CHECK(compute == NumberFormat::Fp32 || compute == NumberFormat::Bf16, "no products in ", name(compute));
-  return compute == NumberFormat::Fp32 ? x : x.to(at::kBFloat16);
+  SLUICE_CHECK(compute != NumberFormat::Fp8, "no products in ", name(compute));
+  return weight_as(held_type(compute), x);
 }
 
-at::Tensor input_like(const at::Tensor& other, const at::Tensor& x) { return x.to(other.scalar_type()); }
+at::Tensor input_like(const at::Tensor& other, const at::Tensor& x) { return weight_as(other.scalar_type(), x); }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
   if (!is_narrow(a)) return at::mm(a, b);

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "model/held_weight.h"
 #include "model/torch_operators.h"
 
 namespace sluice::model::torch_operators {
@@ -16,6 +17,12 @@ struct Places {
   /// To mask with: a product with 0 would let NaN and infinity through.
   [[nodiscard]] at::Tensor outside() const { return at::bitwise_not(inside); }
 };
+
+// Rows of a table, in fp32. Not every operator knows codes of 8 bits as numbers.
+at::Tensor wide_rows(const at::Tensor& table, const at::Tensor& index) {
+  if (table.element_size() > 1) return wide_weight(table.index({index}));
+  return wide_weight(table.view(at::kByte).index({index}).view(table.scalar_type()));
+}
 
 }  // namespace
 
@@ -50,7 +57,8 @@ void softmax_gradient(const LogitsPiece& piece, const SoftmaxTile& tile, float s
 void copy_rows(const TableRows& from, const at::Tensor& ids, at::Tensor output) {
   const Places places(ids, from.first_row, from.table.size(0));
   const at::Tensor inside = places.inside.unsqueeze(1);
-  output.masked_fill_(inside, 0).add_(from.table.index({places.index}).masked_fill_(places.outside().unsqueeze(1), 0));
+  at::Tensor rows = wide_rows(from.table, places.index);
+  output.masked_fill_(inside, 0).add_(rows.masked_fill_(places.outside().unsqueeze(1), 0));
 }
 
 // index_put_ that accumulates sorts, so its sums have an order on every device; index_add_ has none on some.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/nf4.h"
 #include "model/compute.h"
+#include "model/held_weight.h"
 #include "model/init.h"
 #include "model/op_cost.h"
 #include "model/place.h"
@@ -21,7 +23,19 @@ namespace sluice::model {
 namespace {
 
 constexpr std::int64_t kElementsPerBlock = 256;  // of states in 8 bits and of whole-tensor sums
-constexpr std::int64_t kElementsPerPage = 2048;  // 4096 bytes of 16 bits, 8192 of fp32
+constexpr std::int64_t kElementsPerPage = 2048;  // 4096 bytes of 16 bits, 8192 of fp32; twice as many of 8 bits
+
+void fill_parameter(const ParameterSpec& spec, const plan::ParameterSlot& place, const at::Tensor& held) {
+  const NumberFormat format = held_format(held.scalar_type());
+  auto* const memory = static_cast<std::byte*>(held.mutable_data_ptr());
+  std::vector<float> numbers(static_cast<std::size_t>(place.num_elements));
+  init_parameter(spec, 0, place.part_of_tensor, numbers);
+  if (format == NumberFormat::Fp32) {
+    std::memcpy(memory, numbers.data(), numbers.size() * sizeof(float));
+  } else {
+    narrow(format, numbers, memory);
+  }
+}
 
 // Planned tensors of one block, as the executor would hand them over. Values are sound but mean nothing.
 BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape, c10::DeviceType device) {
@@ -36,7 +50,7 @@ BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape,
   std::map<int, ChunkTensors> chunks;
   for (const int chunk : entry.chunks) {
     ChunkTensors tensors{chunk_layout(model.chunks[static_cast<std::size_t>(chunk)]), {}, {}};
-    tensors.values = at::empty({tensors.layout.num_elements}, options);
+    tensors.values = at::empty({tensors.layout.num_elements}, options.dtype(held_type(tensors.layout.held)));
     if (tensors.layout.trained) tensors.gradients = at::empty({tensors.layout.num_elements}, options);
     if (tensors.layout.trained && device != c10::DeviceType::Meta) tensors.gradients.zero_();
     chunks.emplace(chunk, std::move(tensors));
@@ -48,9 +62,7 @@ BlockTensors make_tensors(const Model& model, int block_index, BatchShape shape,
     t.parameters.push_back(view_of(place, tensors.values));
     t.gradients.push_back(view_of(place, tensors.gradients));
     if (device == c10::DeviceType::Meta) continue;
-    const auto size = static_cast<std::size_t>(place.num_elements);
-    init_parameter(model.chunks[static_cast<std::size_t>(chunk)].parameters[i], 0, place.part_of_tensor,
-                   {t.parameters.back().mutable_data_ptr<float>(), size});
+    fill_parameter(model.chunks[static_cast<std::size_t>(chunk)].parameters[i], place, t.parameters.back());
   }
   const auto boundary = [&] {
     at::Tensor tensor = at::empty({shape.micro_batch_size, shape.seq_len, model.hidden_size}, options);
@@ -82,6 +94,7 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
   chunk.trained = spec.trained;
   chunk.rule = spec.rule;
   chunk.stored = spec.stored;
+  chunk.held = spec.held;
   const bool records = spec.stored == NumberFormat::Nf4;
   const std::int64_t alignment = records ? kNf4Elements : kElementsPerBlock;
   for (const auto& parameter : spec.parameters) {
@@ -94,7 +107,8 @@ plan::Chunk chunk_layout(const ChunkSpec& spec) {
                                 .num_joined = parameter.num_joined});
     chunk.num_elements = first + parameter.num_elements();
   }
-  chunk.num_elements = round_up(chunk.num_elements, records ? kNf4Elements : kElementsPerPage);
+  const std::int64_t page = spec.held == NumberFormat::Fp8 ? 2 * kElementsPerPage : kElementsPerPage;
+  chunk.num_elements = round_up(chunk.num_elements, records ? kNf4Elements : page);
   return chunk;
 }
 
@@ -182,7 +196,8 @@ std::vector<plan::SegmentTrace> trace_segments(const Model& model, int block_ind
   std::vector<plan::SegmentTrace> traces;
   if (segments.empty()) return traces;
   BlockTensors part = t;
-  part.scratch = at::zeros({block.scratch_elements({tokens[0], tokens[1]})}, t.parameters[0].options());
+  part.scratch =
+      at::zeros({block.scratch_elements({tokens[0], tokens[1]})}, t.parameters[0].options().dtype(at::kFloat));
   for (std::size_t i = 0; i < segments.size(); ++i) {
     TraceRecorder recorder;
     traces.push_back({chunks_of(model, block_index, segments[i].parameters),
@@ -258,12 +273,14 @@ plan::BlockTrace trace_pass(const Model& model, int block_index, PassShape shape
 
 namespace {
 
-// Blocks of equal keys differ in their traces all the same when other parameters of theirs are trained, or lie apart.
+// Blocks of equal keys differ in their traces all the same when other parameters of theirs are trained, are held
+// otherwise or lie apart.
 std::string grouped_key(const Model& model, const BlockEntry& entry) {
   std::string key = entry.block->trace_key();
   for (const auto [chunk, parameter] : parameter_places(model, entry)) {
     const auto own = std::ranges::find(entry.chunks, chunk) - entry.chunks.begin();
-    key += (model.chunks[static_cast<std::size_t>(chunk)].trained ? " t" : " f") + std::to_string(own);
+    const ChunkSpec& spec = model.chunks[static_cast<std::size_t>(chunk)];
+    key += std::string(spec.trained ? " t" : " f") + name(spec.held) + std::to_string(own);
   }
   return key;
 }

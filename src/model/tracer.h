@@ -12,7 +12,8 @@
 
 namespace sluice::model {
 
-/// Where a chunk's parameters lie: offsets multiples of 16 elements, the chunk padded to a multiple of 1024 elements.
+/// Where a chunk's parameters lie: offsets multiples of 256 elements (Nf4: of a record), the chunk padded to whole pages
+/// of whatever holds it.
 [[nodiscard]] plan::Chunk chunk_layout(const ChunkSpec& spec);
 
 /// What one step of `model` needs at `shape`, on at::get_num_threads() threads. Blocks with equal trace keys are traced

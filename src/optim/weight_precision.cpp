@@ -94,7 +94,7 @@ class MasterRule final : public WrappedRule {
     exact.parameter = {part.states.back().floats(), part.parameter.size()};
     rule().update(exact, args);
     std::ranges::copy(exact.parameter, part.parameter.begin());
-    round_to(weights(), part.parameter);
+    round_to(format_of(weights(), part.shape.size()), part.parameter);
   }
 };
 
@@ -157,6 +157,7 @@ std::unique_ptr<UpdateRule> with_weight_precision(std::unique_ptr<UpdateRule> ru
   if (precision.weights == NumberFormat::Fp32) return rule;
   switch (precision.master) {
     case Master::None:
+      SLUICE_CHECK(precision.weights != NumberFormat::Fp8, "fp8 weights without a master");
       return std::make_unique<RoundedRule>(std::move(rule), precision);
     case Master::Fp32:
       return std::make_unique<MasterRule>(std::move(rule), precision.weights);

@@ -11,9 +11,9 @@
 
 namespace sluice::optim {
 
-/// What is kept of a weight beside the 16 bits that are computed with.
+/// What is kept of a weight beside the fewer bits that are computed with.
 enum class Master {
-  None,   ///< nothing: the number is rounded, at random up or down where small updates must not be lost
+  None,   ///< nothing: the number is rounded, at random up or down where small updates must not be lost (not in Fp8)
   Fp32,   ///< the whole number, state "master"
   Split,  ///< what the rounding took away, state "master_low": 16 bits more and the fp32 number is there again
 };
@@ -34,14 +34,19 @@ inline float join_weight(float high, std::uint16_t low) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(high) + signed_low);
 }
 
+/// What the weights of a tensor of so many dimensions have: 8 bits are for matrices, vectors beside them stay fp32.
+[[nodiscard]] inline NumberFormat format_of(NumberFormat weights, std::size_t num_dimensions) {
+  return weights == NumberFormat::Fp8 && num_dimensions < 2 ? NumberFormat::Fp32 : weights;
+}
+
 /// What a weight is before the first update, in place: the number that was loaded as an update would leave it.
 void round_loaded(const WeightPrecision& precision, std::span<float> weights);
 /// The start of a state with Start::Weight, from the weights as they were loaded.
 void lower_halves(std::span<const float> weights, std::span<std::uint16_t> low);
 
-/// `rule` for weights that are fp32 in memory and have only values of `precision.weights`, before and after each
-/// update: what computes is independent of where the 16 bits are stored. Passes that measure see these values. Split is
-/// for bf16 (arXiv 2010.06192 compares the three). Returns `rule` itself for fp32 weights.
+/// `rule` for weights that are fp32 numbers and have only values of `precision.weights` (`format_of`), before and after
+/// each update: what computes is independent of where they are stored in fewer bits. Passes that measure see these
+/// values. Split is for bf16 (arXiv 2010.06192 compares the three). Returns `rule` itself for fp32 weights.
 std::unique_ptr<UpdateRule> with_weight_precision(std::unique_ptr<UpdateRule> rule, const WeightPrecision& precision);
 
 }  // namespace sluice::optim

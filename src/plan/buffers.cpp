@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace sluice::plan {
 namespace {
 
@@ -68,7 +70,14 @@ void BufferTable::add_weights(const StepTrace& trace, const Recipe& recipe, int 
   weight.shard = sharding.weights();
   const NumberFormat usual = trained ? recipe.rules[trace.chunks[chunk].rule].weights : recipe.frozen;
   weight.stored = trace.chunks[chunk].stored.value_or(usual);
-  if (weight.stored != NumberFormat::Fp32) weight.bytes = round_up(weight.bytes, 2 * kPage);
+  weight.held = trace.chunks[chunk].held;
+  if (weight.held != NumberFormat::Fp32) {
+    SLUICE_CHECK(!sharding.is_parallel(), "several ranks hold weights in fp32");
+    weight.stored = weight.held;
+    weight.bytes = round_up(stored_bytes(weight.held, elements), kPage);
+  } else if (weight.stored != NumberFormat::Fp32) {
+    weight.bytes = round_up(weight.bytes, 2 * kPage);
+  }
   weights_.push_back(add(weight));
   if (sharding.weights()) gathered_.push_back(add(chunk_buffer(BufferKind::Gathered, chunk, 0, elements, false)));
   const Buffer gradient = chunk_buffer(BufferKind::Gradient, chunk, 0, elements, false);

@@ -31,7 +31,7 @@ Machine divided(const Machine& machine, const Shares& shares) {
 bool may_pack(const StepTrace& trace, const Machine& machine, const PlanRequest& request) {
   if (machine.tiers.size() > 1 || request.recipe.sharding.is_parallel()) return false;
   const std::vector<Buffer> buffers = BufferTable(trace, request.recipe, {}).buffers();
-  return std::ranges::any_of(buffers, [](const Buffer& buffer) { return buffer.stored != NumberFormat::Fp32; });
+  return std::ranges::any_of(buffers, [](const Buffer& buffer) { return buffer.stored != buffer.held; });
 }
 
 // With the least arena that works everything waits in the store.

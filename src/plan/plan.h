@@ -47,12 +47,13 @@ struct Buffer {
   int micro_batch = -1;                      ///< Boundary, BoundaryGradient, Saved, Scratch
   int block = -1;                            ///< Saved, Scratch, Cache: whose
   int saved_class = -1;                      ///< Saved
-  Bytes bytes = 0;                           ///< a multiple of 4096 (8192: of weights of 16 bits)
-  NumberFormat stored = NumberFormat::Fp32;  ///< Weight: on disk fewer bits may stand for an fp32 number
+  Bytes bytes = 0;                           ///< a multiple of 4096 (8192: of weights of 16 bits on disk alone)
+  NumberFormat held = NumberFormat::Fp32;    ///< Weight: in arenas (Chunk::held)
+  NumberFormat stored = NumberFormat::Fp32;  ///< Weight: on disk, where fewer bits may stand for an fp32 number
   bool persistent = false;                   ///< belongs to the training state: weights, moments, residuals
   /// Bytes of a copy on the disk tier, a multiple of 4096.
   [[nodiscard]] Bytes bytes_on_disk() const {
-    return stored == NumberFormat::Fp32 ? bytes : round_up(stored_bytes(stored, bytes / Bytes{sizeof(float)}), 4096);
+    return stored == held ? bytes : round_up(stored_bytes(stored, bytes / Bytes{sizeof(float)}), 4096);
   }
 };
 

@@ -31,7 +31,7 @@ void add(Digest& digest, const Plan& plan) {
                  plan.sharding.fixed_order, plan.num_micro_batches, plan.group_size);
   for (const Buffer& b : plan.buffers) {
     digest.add_all(b.kind, b.chunk, b.moment, b.slice, b.num_elements, b.boundary, b.micro_batch, b.block, b.bytes,
-                   b.stored, b.persistent, b.shard);
+                   b.held, b.stored, b.persistent, b.shard);
   }
   for (const Action& a : plan.actions) {
     digest.add_all(a.kind, a.lane, a.skip, a.block, a.micro_batch, a.segment, a.chunk, a.slice, a.pass, a.repeat,

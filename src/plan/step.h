@@ -26,7 +26,7 @@ struct StateBytes {
 
 /// What the plan must know of one update rule.
 struct RuleNeeds {
-  NumberFormat weights = NumberFormat::Fp32;  ///< of its chunks on disk; in arenas they are fp32
+  NumberFormat weights = NumberFormat::Fp32;  ///< of its chunks on disk; in arenas as Chunk::held says
   std::vector<StateBytes> states = {};
   int measuring_passes = 0;  ///< over all of a chunk before its update, which then is the last pass
   /// So many states, the first ones, are changed by the last of these passes, which leaves what the update needs of

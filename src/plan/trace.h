@@ -83,7 +83,8 @@ struct ParameterSlot {
   int update = -1;                  ///< what an update computes of the whole tensor: StepTrace::updates; -1: nothing
 };
 
-/// One parameter group of one block: the unit of storage. Elements are fp32; chunk sizes are multiples of 8192 bytes.
+/// One parameter group of one block: the unit of storage. Elements are fp32 numbers; chunk sizes are multiples of 2048
+/// of them.
 struct Chunk {
   std::string name;
   std::vector<ParameterSlot> parameters;
@@ -91,6 +92,8 @@ struct Chunk {
   bool trained = true;                      ///< false: frozen, has no gradient, no moments and is never written back
   int rule = 0;                             ///< which of the run's update rules is its own
   std::optional<NumberFormat> stored = {};  ///< how it is stored, if not as the recipe says
+  /// How its weights stand in arenas. If not in fp32, then on disk as well.
+  NumberFormat held = NumberFormat::Fp32;
 };
 
 /// A block: which chunks it reads (and, when trained, adds gradients to) and which boundaries it reads and writes.
@@ -124,8 +127,8 @@ struct StepTrace {
   std::int64_t tokens_per_micro_batch = 0;
   std::vector<std::int64_t> pass_tokens;  ///< generation: how many tokens pass at once, one plan each; else empty
   std::vector<Bytes> cache_bytes;         ///< generation: per block keys and values; of the loss block its logits
-  [[nodiscard]] std::int64_t num_parameters() const;  ///< real elements, padding left out, tied chunks once
-  [[nodiscard]] std::int64_t num_trained() const;     ///< of them those of chunks that are trained
+  [[nodiscard]] std::int64_t num_parameters() const;   ///< real elements, padding left out, tied chunks once
+  [[nodiscard]] std::int64_t num_trained() const;      ///< of them those of chunks that are trained
   [[nodiscard]] std::int64_t largest_trained() const;  ///< elements of the largest trained tensor, all pieces of it
 };
 

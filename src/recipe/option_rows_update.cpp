@@ -24,18 +24,23 @@ constexpr std::array<Spelling<UpdateMode>, 4> kUpdateModes = {{{UpdateMode::Auto
                                                                {UpdateMode::Backward, "backward"},
                                                                {UpdateMode::NextForward, "next-forward"},
                                                                {UpdateMode::Sweep, "sweep"}}};
-constexpr std::array<Spelling<DType>, 12> kDTypes = {{{DType::Fp32, "fp32"},
-                                                      {DType::Fp32, "float32"},
-                                                      {DType::Fp32, "f32"},
-                                                      {DType::Fp32, "float"},
-                                                      {DType::Bf16, "bf16"},
-                                                      {DType::Bf16, "bfloat16"},
-                                                      {DType::Bf16, "torch.bfloat16"},
-                                                      {DType::Fp16, "fp16"},
-                                                      {DType::Fp16, "float16"},
-                                                      {DType::Fp16, "f16"},
-                                                      {DType::Fp16, "half"},
-                                                      {DType::Fp16, "torch.float16"}}};
+constexpr std::array<Spelling<DType>, 15> kWeightDTypes = {{{DType::Fp32, "fp32"},
+                                                            {DType::Fp32, "float32"},
+                                                            {DType::Fp32, "f32"},
+                                                            {DType::Fp32, "float"},
+                                                            {DType::Bf16, "bf16"},
+                                                            {DType::Bf16, "bfloat16"},
+                                                            {DType::Bf16, "torch.bfloat16"},
+                                                            {DType::Fp16, "fp16"},
+                                                            {DType::Fp16, "float16"},
+                                                            {DType::Fp16, "f16"},
+                                                            {DType::Fp16, "half"},
+                                                            {DType::Fp16, "torch.float16"},
+                                                            {DType::Fp8, "fp8"},
+                                                            {DType::Fp8, "float8_e4m3fn"},
+                                                            {DType::Fp8, "torch.float8_e4m3fn"}}};
+// Those of all else.
+constexpr std::span<const Spelling<DType>> kDTypes = std::span(kWeightDTypes).first(12);
 
 /// Names of torch's and transformers' variants of the same arithmetic.
 OptionRow rule_row(const char* row_name, std::string Settings::*field, RowText row_text) {
@@ -144,7 +149,7 @@ constexpr std::array<Spelling<optim::Master>, 4> kMasters = {{{optim::Master::No
 
 OptionRow dtype_row(const char* row_name, std::optional<DType> Settings::*field, RowText text) {
   text.argument = "fp32|bf16|fp16";
-  return choice_row(row_name, field, std::span<const Spelling<DType>>(kDTypes), std::move(text));
+  return choice_row(row_name, field, kDTypes, std::move(text));
 }
 
 }  // namespace
@@ -216,19 +221,20 @@ std::vector<OptionRow> update_rows() {
 
 std::vector<OptionRow> precision_rows() {
   return {
-      dtype_row("weights-dtype", &Settings::weights_dtype,
-                {.verbs = kComputing,
-                 .help = "of weights on disk and in files; what computes has these values",
-                 .absent = "as stored; fp32 of quantised files and --init random"}),
+      choice_row("weights-dtype", &Settings::weights_dtype, std::span<const Spelling<DType>>(kWeightDTypes),
+                 {.verbs = kComputing,
+                  .argument = "fp32|bf16|fp16|fp8",
+                  .help = "of weights wherever they wait and in files; what computes has these values",
+                  .absent = "as stored; fp32 of quantised files and --init random"}),
       choice_row("master-dtype", &Settings::master_dtype, std::span<const Spelling<optim::Master>>(kMasters),
                  {.argument = "none|fp32|split",
-                  .help = "what updates keep of 16-bit weights beside them: nothing, the fp32 number, the bits lost",
-                  .absent = "none for fp32, fp32 for 16-bit"}),
+                  .help = "what updates keep of narrower weights beside them: nothing, the fp32 number, the bits lost",
+                  .absent = "none for fp32, else fp32"}),
       dtype_row("moments-dtype", &Settings::moments_dtype,
                 {.help = "of optimizer state: fp32, bf16", .absent = "fp32"}),
       dtype_row("compute-dtype", &Settings::compute_dtype,
                 {.verbs = kComputing,
-                 .help = "of what products with weights multiply: fp32, or bf16; their sums are fp32",
+                 .help = "of what products with weights multiply; their sums are fp32",
                  .absent = "fp32"}),
       dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
       dtype_row("reduce-dtype", &Settings::reduce_dtype,

@@ -147,6 +147,11 @@ void check_precision(const Settings& settings) {
     throw ConfigError("config", "--master-dtype split contradicts the weights' format",
                       std::string("expected --weights-dtype bf16, got ") + name(precision.weights),
                       "use --master-dtype fp32 or none");
+  if (stored_weights(settings) == DType::Fp8) {
+    if (precision.weights == DType::Fp8 && precision.master == optim::Master::None)
+      refuse("--weights-dtype fp8 with --master-dtype none", "--master-dtype fp32: steps are smaller than 8 bits tell");
+    if (sharding(settings).is_parallel()) refuse("--weights-dtype fp8 on several ranks", "--weights-dtype bf16");
+  }
   if (settings.moments_dtype == DType::Fp16) refuse("--moments-dtype fp16", "--moments-dtype bf16");
   const auto rule = optim::make_rule(settings.optimizer, rule_options(settings));
   const auto is_8bit = [](const optim::StateSpec& state) { return state.format == optim::StateFormat::Block8; };
@@ -155,7 +160,8 @@ void check_precision(const Settings& settings) {
                       "the rule's states have 8 bits, got " + std::string(name(*settings.moments_dtype)),
                       "leave one of them out");
   }
-  if (compute_format(settings) == DType::Fp16) refuse("--compute-dtype fp16", "--compute-dtype bf16 or fp32");
+  if (compute_format(settings) == DType::Fp16 && !settings.loss_scale)
+    log_warning("--compute-dtype fp16 without --loss-scale: small gradients become zero; use --loss-scale dynamic");
   const bool rounds_weights = precision.weights == DType::Bf16 && precision.master == optim::Master::None;
   if (settings.stochastic_rounding.value_or(false) && settings.moments_dtype != DType::Bf16 && !rounds_weights)
     refuse("--stochastic-rounding", "it with --moments-dtype bf16, or with bf16 weights and --master-dtype none");
@@ -355,6 +361,11 @@ DType sent_gradients(const Settings& settings) {
 DType compute_format(const Settings& settings) { return settings.compute_dtype.value_or(DType::Fp32); }
 
 DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
+
+DType held_weights(const Settings& settings, DType stored) {
+  if (sharding(settings).is_parallel()) return DType::Fp32;
+  return stored == compute_format(settings) || stored == DType::Fp8 ? stored : DType::Fp32;
+}
 
 optim::WeightPrecision weight_precision(const Settings& settings) {
   if (has_adapter(settings)) return {};

@@ -48,6 +48,9 @@ void check_required(const Settings& settings, std::string_view verb);
 [[nodiscard]] DType compute_format(const Settings& settings);
 /// Of weights that no update changes.
 [[nodiscard]] DType stored_weights(const Settings& settings);
+/// How memory holds weights that are stored as `stored`: like that where products take them so or can widen them in
+/// passing, else as fp32 numbers.
+[[nodiscard]] DType held_weights(const Settings& settings, DType stored);
 /// Of trained weights and what updates keep beside them. An adapter's are fp32, as PEFT has them.
 [[nodiscard]] optim::WeightPrecision weight_precision(const Settings& settings);
 /// Of what --model holds, trained by its own rule, where it is a base, or by the only one.

@@ -38,6 +38,8 @@ class Device {
   [[nodiscard]] virtual std::string torch_name() const = 0;
   /// Whether the host may read and write its memory.
   [[nodiscard]] bool is_addressable() const { return torch_name() == "cpu"; }
+  /// Multiprocessors of a card; 0: it has none.
+  [[nodiscard]] virtual int num_processors() const { return 0; }
   /// What an arena may have: that of the options less what the device's libraries need, or what is free.
   [[nodiscard]] virtual Bytes capacity() const = 0;
 

@@ -27,13 +27,12 @@ class DiskMover final : public Mover {
     const ObjectId object = objects_[in_arena.buffer];
     SLUICE_CHECK(object >= 0, "a disk move of a buffer without an object");
     const std::span bytes(address(arenas_, in_arena), static_cast<std::size_t>(buffer.bytes));
+    const bool is_alike = buffer.stored == buffer.held;
     if (fetch) {
       const std::span<std::byte> stored = bytes.last(static_cast<std::size_t>(buffer.bytes_on_disk()));
       channel_->read(object, 0, stored);
-      widen(buffer.stored, stored.data(), numbers(bytes));
-      return;
-    }
-    if (buffer.stored == NumberFormat::Fp32) {
+      if (!is_alike) widen(buffer.stored, stored.data(), numbers(bytes));
+    } else if (is_alike) {
       channel_->write(object, 0, bytes);
     } else {
       write_narrow(object, buffer.stored, numbers(bytes));
@@ -51,7 +50,7 @@ class DiskMover final : public Mover {
     if (!staging_) staging_.reset(static_cast<std::uint16_t*>(std::aligned_alloc(kStoreAlignment, kNarrowStaging)));
     for (std::size_t first = 0; first < wide.size(); first += kPiece) {
       const std::span to(staging_.get(), std::min(kPiece, wide.size() - first));
-      narrow(format, wide.subspan(first, to.size()), to);
+      narrow(format, wide.subspan(first, to.size()), reinterpret_cast<std::byte*>(to.data()));
       channel_->write(object, static_cast<Bytes>(first * sizeof(std::uint16_t)), std::as_bytes(to));
     }
   }

@@ -13,6 +13,7 @@
 #include "format/presets.h"
 #include "model/cpu_allocator.h"
 #include "model/model.h"
+#include "model/place.h"
 #include "model/product.h"
 #include "model/tracer.h"
 #include "recipe/device.h"
@@ -69,6 +70,7 @@ std::set<ProductShape> product_shapes(const plan::StepTrace& trace) {
 
 // A product is one of three: y = x W^T, dx = dy W, dW = dy^T x.
 void warm_products(const plan::StepTrace& trace) {
+  if (model::uses_torch()) return;  // they run on a device
   for (const auto& [m, k, n, narrow] : product_shapes(trace)) {
     const auto zeros = [type = narrow ? at::kBFloat16 : at::kFloat](std::int64_t rows, std::int64_t columns) {
       return at::zeros({rows, columns}, type);
@@ -97,6 +99,8 @@ void prepare_process(const recipe::Settings& settings) {
   const recipe::DType compute = recipe::compute_format(settings);
   if (compute == recipe::DType::Bf16 && !tier::has_bf16_products())
     log_warning("this processor has no bf16 instructions: --compute-dtype bf16 is slower than fp32 here");
+  if (compute == recipe::DType::Fp16 && !model::uses_torch())
+    log_warning("fp16 numbers are multiplied as fp32 ones on a CPU: --compute-dtype fp16 is slower than fp32 here");
   warm_kernels(compute);
 }
 
@@ -113,8 +117,8 @@ Bytes settled_overhead(bool with_disk) {
 Bytes packed_overhead(const recipe::Settings& settings) { return kDiskGrowth + narrow_staging(settings, true); }
 
 Bytes narrow_staging(const recipe::Settings& settings, bool has_store) {
-  const bool narrow = settings.weights_dtype.value_or(recipe::DType::Fp32) != recipe::DType::Fp32;
-  return narrow && has_store ? tier::kNarrowStaging : 0;
+  const recipe::DType stored = recipe::stored_weights(settings);
+  return stored != recipe::held_weights(settings, stored) && has_store ? tier::kNarrowStaging : 0;
 }
 
 Budget measure_budget(const recipe::Settings& settings) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -35,11 +36,21 @@ class Loaded {
   const format::WeightSource* weights_;
 };
 
+// What training makes larger is cut off, but a model that begins beyond the format's range is not itself in it.
+void check_range(const std::string& tensor, std::span<const float> numbers) {
+  const auto beyond = std::ranges::find_if(numbers, [](float number) { return std::abs(number) > kFp8Most; });
+  if (beyond == numbers.end()) return;
+  throw ConfigError("weights", "'" + tensor + "' has numbers that fp8 has not",
+                    "expected none beyond " + std::to_string(kFp8Most) + ", got " + std::to_string(*beyond),
+                    "use --weights-dtype bf16");
+}
+
 // What this rank keeps of one chunk's weights, in pieces; padding stays zero.
 void stream_weights(Session& session, int chunk, std::span<float> staging, const Loaded& loaded) {
   const plan::Chunk& layout = session.trace.chunks[chunk];
-  const optim::WeightPrecision precision =
+  optim::WeightPrecision precision =
       layout.trained ? session.rules[layout.rule].precision : optim::WeightPrecision{session.request.recipe.frozen};
+  precision.weights = layout.stored.value_or(precision.weights);
   const auto piece = static_cast<std::int64_t>(staging.size()) / exec::State::kPiece * exec::State::kPiece;
   const plan::ElementRange here = session.weights_here(chunk);
   for (std::int64_t first = here.first; first < here.first + here.count; first += piece) {
@@ -50,7 +61,10 @@ void stream_weights(Session& session, int chunk, std::span<float> staging, const
       const plan::ParameterSlot& parameter = layout.parameters[p];
       const std::int64_t begin = std::max(first, parameter.first_element);
       const std::int64_t end = std::min(first + count, parameter.first_element + parameter.num_elements);
-      if (begin < end) loaded.read(chunk, p, begin - parameter.first_element, part.subspan(begin - first, end - begin));
+      if (begin >= end) continue;
+      const auto numbers = part.subspan(begin - first, end - begin);
+      loaded.read(chunk, p, begin - parameter.first_element, numbers);
+      if (precision.weights == NumberFormat::Fp8) check_range(parameter.name, numbers);
     }
     optim::round_loaded(precision, part);
     session.state->write(plan::BufferKind::Weight, chunk, -1, first, part);

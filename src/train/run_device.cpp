@@ -6,9 +6,13 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
+#include "base/log.h"
+#include "model/fused_attention.h"
 #include "model/place.h"
 #include "recipe/device.h"
+#include "recipe/support.h"
 #include "tier/arena.h"
 #include "tier/catalog.h"
 #include "train/compute_rates.h"
@@ -30,6 +34,18 @@ void make_exact() {
   at::globalContext().setFloat32MatmulPrecision("highest");
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+void compute_there(const tier::Device& device, recipe::DType compute) {
+  model::ComputePlace place{.device = c10::Device(device.torch_name()),
+                            .operators = model::Operators::Torch,
+                            .num_processors = device.num_processors()};
+  model::compute_at(place);
+  if (compute == recipe::DType::Fp32 || place.num_processors == 0) return;
+  const std::string wrong = model::try_fused_attention(compute);
+  if (!wrong.empty()) return log_warning("attention on " + device.torch_name() + " is not fused: " + wrong);
+  place.fused_attention = true;
+  model::compute_at(place);
 }
 
 Seconds seconds_of(tier::Device& device, const std::function<void()>& work) {
@@ -62,7 +78,7 @@ tier::Device* run_device(const recipe::Settings& settings) {
   device = open(choice, settings);
   if (!device->is_addressable()) {
     make_exact();
-    model::compute_at({.device = c10::Device(device->torch_name()), .operators = model::Operators::Torch});
+    compute_there(*device, recipe::compute_format(settings));
   }
   return device.get();
 }
@@ -78,7 +94,9 @@ plan::ComputeRate measure_device_compute(tier::Device& device, Bytes sample) {
   };
   rate.matmul = product_rate(at::kFloat);
   rate.narrow_matmul = product_rate(at::kBFloat16);
-  rate.attention = rate.matmul / 2;  // composed: half of what it does are passes over scores
+  // Composed, half of what it does are passes over scores; fused, it does so much of what products of 16 bits do.
+  constexpr double kFusedShare = 0.4;
+  rate.attention = model::compute_place().fused_attention ? kFusedShare * rate.narrow_matmul : rate.matmul / 2;
   const std::int64_t elements = sample / (3 * Bytes{sizeof(float)});
   const at::Tensor a = at::ones({elements}, options), b = at::ones({elements}, options);
   at::Tensor c = at::empty({elements}, options);

@@ -33,8 +33,9 @@ constexpr float kLargestHalf = 65519.0F;  // what still rounds to a finite fp16
 const char* stored_name(recipe::DType dtype) {
   switch (dtype) {
     case recipe::DType::Fp32:
-    case recipe::DType::Nf4:     // no file can be asked for in it
-    case recipe::DType::OneBit:  // nor in this
+    case recipe::DType::Fp8:  // no file can be asked for in it
+    case recipe::DType::Nf4:
+    case recipe::DType::OneBit:
       break;
     case recipe::DType::Bf16:
       return "BF16";

@@ -137,6 +137,10 @@ RunModel make_run_model(const recipe::Settings& settings, const format::ModelCon
                         "expected LoRA, got " + settings.adapter_path, "use --base-dtype stored");
     model::store_in_nf4(run.model);
   }
+  model::hold(run.model, [&](const model::ChunkSpec& chunk) {
+    const recipe::DType frozen = recipe::stored_weights(settings);
+    return recipe::held_weights(settings, chunk.trained ? rules[chunk.rule].precision.weights : frozen);
+  });
   return run;
 }
 

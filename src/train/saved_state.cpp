@@ -10,13 +10,14 @@
 
 namespace sluice::train {
 
-const char* dtype_of(const optim::WeightPrecision& precision) {
-  switch (precision.weights) {
+const char* dtype_of(NumberFormat weights) {
+  switch (weights) {
     case NumberFormat::Fp32:
     case NumberFormat::Nf4:     // of what is trained, never
     case NumberFormat::OneBit:  // of what is stored, never
       break;
     case NumberFormat::Bf16:
+    case NumberFormat::Fp8:  // all of whose numbers bf16 has
       return "BF16";
     case NumberFormat::Fp16:
       return "F16";
@@ -45,8 +46,8 @@ SavedState::SavedState(Session& session, bool with_states) : session_(session), 
     const bool of_adapter = tensor.name.starts_with(format::kPeftPrefix);
     if (run.adapter && !of_adapter && !run.trains_base) continue;
     const int rule = run.trains_base && !of_adapter ? recipe::kBaseRule : 0;
-    tensors_.push_back(
-        {of_adapter ? kAdapter : kModel, tensor.name, tensor.shape, dtype_of(session.rules[rule].precision)});
+    const NumberFormat weights = optim::format_of(session.rules[rule].precision.weights, tensor.shape.size());
+    tensors_.push_back({of_adapter ? kAdapter : kModel, tensor.name, tensor.shape, dtype_of(weights)});
     weights_.emplace(tensor.name, tensor.parts);
   }
   if (!with_states || session.request.forward_only) return;

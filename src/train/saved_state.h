@@ -23,7 +23,7 @@ inline constexpr const char* kResidual = "residual";
 [[nodiscard]] std::string residual_name(int rank, const std::string& tensor);
 
 /// How safetensors spells what weights of this precision are stored as.
-[[nodiscard]] const char* dtype_of(const optim::WeightPrecision& precision);
+[[nodiscard]] const char* dtype_of(NumberFormat weights);
 
 /// Elements from `first` on in a file's dtype; `read` gives them as fp32, or leaves them alone: zero.
 void read_as(std::string_view dtype, std::int64_t first, std::span<std::byte> into,

@@ -69,7 +69,7 @@ std::vector<checkpoint::SideFile> model_side_files(const recipe::Settings& setti
   const auto& tokenizer_names = format::tokenizer_file_names();
   std::vector<checkpoint::SideFile> files;
   for (const std::string& name :
-       format::write_model_files(scratch, config, source, dtype_of(recipe::model_precision(settings))))
+       format::write_model_files(scratch, config, source, dtype_of(recipe::model_precision(settings).weights)))
     if (!replaced || std::ranges::find(tokenizer_names, name) == tokenizer_names.end())
       files.emplace_back(name, read_text(scratch / name));
   for (auto& file : tokenizer_files) files.push_back(std::move(file));

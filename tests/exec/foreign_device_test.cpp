@@ -79,6 +79,7 @@ TEST_P(OnDevice, UpdatesThereToTheSameBitsInEveryMemory) {
     Workload work = GetParam();
     work.rule = row.name;
     if (row.name == "sgd") work.options.values = {{"momentum", "0.9"}};
+    work.weights = {};
     if (!optim::make_rule(row.name, work.options)->device_form()) continue;
     num_rules += 1;
     SCOPED_TRACE(row.name);
@@ -103,6 +104,7 @@ TEST_P(OnDevice, CutsGradientsThereAsOnTheHost) {
   const auto weights = [&](optim::ClipKind clip, int update_tier) {
     Workload work = GetParam();
     work.rule = "lomo";
+    work.weights = {};
     work.clip = clip;
     work.max_norm = 1e-3;
     const TracedWork traced(work);
@@ -115,10 +117,12 @@ TEST_P(OnDevice, CutsGradientsThereAsOnTheHost) {
   EXPECT_LT(off, cut / 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(Workloads, OnDevice,
-                         testing::Values(Workload{.tied = true, .accumulation = 2},
-                                         Workload{.family = "gpt2", .num_layers = 3},
-                                         Workload{.update = plan::UpdateWhen::Backward, .adapter = true}));
+INSTANTIATE_TEST_SUITE_P(
+    Workloads, OnDevice,
+    testing::Values(Workload{.tied = true, .accumulation = 2}, Workload{.family = "gpt2", .num_layers = 3},
+                    Workload{.update = plan::UpdateWhen::Backward, .adapter = true},
+                    Workload{.compute = NumberFormat::Bf16, .weights = {NumberFormat::Bf16}},
+                    Workload{.family = "gpt2", .weights = {NumberFormat::Fp8, optim::Master::Fp32}}));
 
 }  // namespace
 }  // namespace sluice::exec

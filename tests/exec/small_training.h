@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -26,6 +27,7 @@
 #include "optim/clip.h"
 #include "optim/norm.h"
 #include "optim/rule.h"
+#include "optim/weight_precision.h"
 #include "plan/planner.h"
 #include "tier/arena.h"
 #include "tier/catalog.h"
@@ -54,6 +56,8 @@ struct Workload {
   bool dora = false;
   std::string base_rule = {};  ///< trains what is not of the adapter
   NumberFormat compute = NumberFormat::Fp32;
+  optim::WeightPrecision weights = {};  ///< of all chunks
+  bool holds = true;                    ///< them like that in memory
 };
 
 inline const char* name(plan::UpdateWhen update) {
@@ -76,6 +80,7 @@ inline void PrintTo(const Workload& work, std::ostream* out) {
   if (!work.base_rule.empty()) *out << "with a base by " << work.base_rule << " ";
   if (!work.freeze.empty()) *out << "partly frozen ";
   if (work.compute != NumberFormat::Fp32) *out << sluice::name(work.compute) << "-multiplying ";
+  if (work.weights.weights != NumberFormat::Fp32) *out << sluice::name(work.weights.weights) << "-weighted ";
   *out << work.family << (work.tied ? ", tied, " : ", untied, ") << work.num_layers << " layers, " << work.accumulation
        << " micro-batches, " << work.rule << ", update in the " << name(work.update);
 }
@@ -189,6 +194,7 @@ inline model::Model training_model(const Workload& work) {
     (void)model::add_adapters(model, {.rank = 4, .alpha = 8, .dora = work.dora, .targets = {"all-linear"}},
                               work.base_rule.empty() ? std::nullopt : std::optional(1));
   model::freeze(model, work.freeze);
+  if (work.holds) model::hold(model, [&](const model::ChunkSpec&) { return work.weights.weights; });
   return model;
 }
 
@@ -200,7 +206,10 @@ struct TracedWork {
   plan::StepTrace trace;
 
   explicit TracedWork(const Workload& wanted) : work(wanted), model(training_model(wanted)) {
-    rules.push_back({.rule = optim::make_rule(wanted.rule, wanted.options), .groups = wanted.groups});
+    rules.push_back(
+        {.rule = optim::with_weight_precision(optim::make_rule(wanted.rule, wanted.options), wanted.weights),
+         .precision = wanted.weights,
+         .groups = wanted.groups});
     if (!wanted.base_rule.empty())
       rules.push_back({.rule = optim::make_rule(wanted.base_rule, {}), .lr_factor = 0.25, .weight_decay = 0.05});
     if (auto rest = optim::make_rest_rule(wanted.rule, wanted.options)) {
@@ -220,6 +229,7 @@ struct TracedWork {
   [[nodiscard]] plan::PlanRequest request(const Place& place) const {
     plan::PlanRequest request = request_for(work, place);
     request.recipe.rules = rule_needs(trace, rules);
+    request.recipe.frozen = work.weights.weights;
     return request;
   }
   [[nodiscard]] Bytes floor(const Place& place) const {
@@ -400,23 +410,48 @@ class Training {
   }
 
   void load() {
+    const StateLayout layout(trace_, work_.rules);
     for (plan::BufferId id = 0; id < static_cast<plan::BufferId>(state_->buffers().size()); ++id) {
       const plan::Buffer& buffer = state_->buffers()[id];
       if (!buffer.persistent) continue;
-      const tier::Arena memory(buffer.bytes);
-      std::fill_n(memory.data(), buffer.bytes, std::byte{0});
-      const std::span values(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(buffer.bytes / 4));
-      const auto& specs = work_.model.chunks[buffer.chunk].parameters;
-      std::vector<float> whole(static_cast<std::size_t>(trace_.chunks[buffer.chunk].num_elements), 0.0F);
-      for (std::size_t p = 0; buffer.kind == plan::BufferKind::Weight && p < specs.size(); ++p) {
-        const plan::ParameterSlot& slot = trace_.chunks[buffer.chunk].parameters[p];
-        model::init_parameter(specs[p], 1, specs[p].first_element(),
-                              std::span(whole).subspan(slot.first_element, slot.num_elements));
-      }
-      if (buffer.kind == plan::BufferKind::Weight)
+      const bool is_weight = buffer.kind == plan::BufferKind::Weight;
+      const Bytes size = is_weight ? stored_bytes(NumberFormat::Fp32, buffer.num_elements) : buffer.bytes;
+      const tier::Arena memory(round_up(size, 4096));
+      std::fill_n(memory.data(), size, std::byte{0});
+      if (is_weight) {
+        const std::vector<float> whole = initial_weights(buffer.chunk);
+        const std::span values(reinterpret_cast<float*>(memory.data()), static_cast<std::size_t>(buffer.num_elements));
         std::copy_n(whole.begin() + buffer.first_element, buffer.num_elements, values.begin());
-      for (Bytes at = 0; at < buffer.bytes; at += 2 * tier::kStripeBytes)
-        state_->write(id, at, std::as_bytes(values).subspan(at, std::min(2 * tier::kStripeBytes, buffer.bytes - at)));
+        optim::WeightPrecision precision = work_.work.weights;
+        precision.weights = trace_.chunks[buffer.chunk].stored.value_or(precision.weights);
+        optim::round_loaded(precision, values);
+      } else if (buffer.kind == plan::BufferKind::Moment &&
+                 layout.spec(buffer.chunk, buffer.moment).start == optim::Start::Weight) {
+        load_masters(layout, buffer, memory.data());
+      }
+      constexpr Bytes kPiece = 4 * tier::kStripeBytes;
+      for (Bytes at = 0; at < size; at += kPiece)
+        state_->write(id, at, {memory.data() + at, static_cast<std::size_t>(std::min(kPiece, size - at))});
+    }
+  }
+
+  [[nodiscard]] std::vector<float> initial_weights(int chunk) const {
+    const auto& specs = work_.model.chunks[chunk].parameters;
+    std::vector<float> whole(static_cast<std::size_t>(trace_.chunks[chunk].num_elements), 0.0F);
+    for (std::size_t p = 0; p < specs.size(); ++p) {
+      const plan::ParameterSlot& slot = trace_.chunks[chunk].parameters[p];
+      model::init_parameter(specs[p], 1, specs[p].first_element(),
+                            std::span(whole).subspan(slot.first_element, slot.num_elements));
+    }
+    return whole;
+  }
+
+  void load_masters(const StateLayout& layout, const plan::Buffer& buffer, std::byte* memory) const {
+    const std::vector<float> whole = initial_weights(buffer.chunk);
+    for (const StateRun& run : layout.runs(buffer)) {
+      const plan::ParameterSlot& slot = trace_.chunks[buffer.chunk].parameters[run.parameter];
+      std::memcpy(memory + run.offset, whole.data() + slot.first_element + run.first,
+                  static_cast<std::size_t>(run.count) * sizeof(float));
     }
   }
 

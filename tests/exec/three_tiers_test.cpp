@@ -100,6 +100,11 @@ INSTANTIATE_TEST_SUITE_P(Workloads, ThreeTiers,
                                          Workload{.tied = true, .num_layers = 3, .accumulation = 2, .adapter = true},
                                          Workload{.num_layers = 3, .freeze = {"*.layers.0.*", "*.q_proj.*"}},
                                          Workload{.num_layers = 3, .accumulation = 2, .rule = "muon"},
+                                         Workload{.num_layers = 3,
+                                                  .accumulation = 2,
+                                                  .compute = NumberFormat::Bf16,
+                                                  .weights = {NumberFormat::Bf16, optim::Master::Fp32}},
+                                         Workload{.weights = {NumberFormat::Fp8, optim::Master::Fp32}},
                                          Workload{
                                              .tied = true, .accumulation = 2, .update = plan::UpdateWhen::Backward}));
 

@@ -11,6 +11,8 @@
 namespace sluice::exec {
 namespace {
 
+constexpr optim::WeightPrecision kBf16{.weights = NumberFormat::Bf16}, kFp8{NumberFormat::Fp8, optim::Master::Fp32};
+
 void expect_correct_plans(const Training& training) {
   const plan::PlanSet& plans = training.plans();
   for (const plan::Plan* plan : {&plans.train, &plans.flush, &*plans.evaluate}) {
@@ -282,7 +284,36 @@ INSTANTIATE_TEST_SUITE_P(
                  .adapter = true,
                  .dora = true,
                  .base_rule = "lomo",
-                 .compute = NumberFormat::Bf16}));
+                 .compute = NumberFormat::Bf16},
+        Workload{.num_layers = 3, .accumulation = 2, .compute = NumberFormat::Bf16, .weights = kBf16},
+        Workload{.family = "gpt2",
+                 .rule = "lamb",
+                 .compute = NumberFormat::Bf16,
+                 .weights = {NumberFormat::Bf16, optim::Master::Fp32}},
+        Workload{.tied = false, .num_layers = 3, .accumulation = 2, .weights = kFp8},
+        Workload{.family = "gpt2", .update = plan::UpdateWhen::Backward, .rule = "adalomo", .weights = kFp8},
+        Workload{
+            .rule = "muon", .freeze = {"*.layers.0.*", "*up_proj*"}, .compute = NumberFormat::Bf16, .weights = kFp8}));
+
+// What memory holds in fewer bits is computed with as the fp32 numbers that it stands for.
+TEST(Training, OfWeightsHeldInFewerBitsHasTheBitsOfTheirNumbersInFp32) {
+  for (const optim::WeightPrecision& weights : {kBf16, kFp8}) {
+    for (const char* const family : {"llama", "gpt2"}) {
+      for (const NumberFormat compute : {NumberFormat::Fp32, NumberFormat::Bf16}) {
+        Workload work{.family = family, .accumulation = 2, .compute = compute, .weights = weights};
+        SCOPED_TRACE(testing::PrintToString(work));
+        const TracedWork narrow(work);
+        work.holds = false;
+        const TracedWork wide(work);
+        const Outcome outcome = Training(narrow, {}).run(), expected = Training(wide, {}).run();
+        EXPECT_EQ(outcome.losses, expected.losses);
+        for (std::size_t step = 0; step < expected.norms.size(); ++step)  // chunks, and so blocks of sums, are others
+          EXPECT_NEAR(outcome.norms[step], expected.norms[step], 1e-9 * expected.norms[step]);
+        EXPECT_LT(Training(narrow, {}).plans().arena_peak[0], Training(wide, {}).plans().arena_peak[0]);
+      }
+    }
+  }
+}
 
 TEST(Training, WithProductsOfBf16NumbersStaysNearFp32) {
   const TracedWork wide({.num_layers = 3}), narrow({.num_layers = 3, .compute = NumberFormat::Bf16});

@@ -32,14 +32,16 @@ void expect_sum(const at::Tensor& c, const at::Tensor& before, const at::Tensor&
   EXPECT_TRUE(((c.to(at::kDouble) - expected).abs() <= roundings * kFp32Unit * magnitude).all().item<bool>());
 }
 
-TEST(NarrowProduct, IsTheSumInFp32InEveryLayout) {
+class NarrowProducts : public testing::TestWithParam<at::ScalarType> {};
+
+TEST_P(NarrowProducts, AreSumsInFp32InEveryLayout) {
   for (const Sizes& s : {Sizes{1, 1, 1}, {1, 64, 48}, {5, 7, 3}, {64, 33, 17}, {130, 257, 96}, {9, 1, 300}}) {
     for (int layout = 0; layout < 16; ++layout) {
       SCOPED_TRACE(std::to_string(s.m) + " x " + std::to_string(s.k) + " x " + std::to_string(s.n) + " layout " +
                    std::to_string(layout));
       const bool apart = (layout & 8) != 0;
-      const at::Tensor a = matrix(s.m, s.k, (layout & 1) != 0, apart).to(at::kBFloat16);
-      const at::Tensor b = matrix(s.k, s.n, (layout & 2) != 0, apart).to(at::kBFloat16);
+      const at::Tensor a = matrix(s.m, s.k, (layout & 1) != 0, apart).to(GetParam());
+      const at::Tensor b = matrix(s.k, s.n, (layout & 2) != 0, apart).to(GetParam());
       const at::Tensor c = matrix(s.m, s.n, (layout & 4) != 0, apart);
       const at::Tensor before = c.clone(), zeros = at::zeros_like(before);
       add_product(c, a, b, -0.75);
@@ -53,6 +55,9 @@ TEST(NarrowProduct, IsTheSumInFp32InEveryLayout) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Formats, NarrowProducts, testing::Values(at::kBFloat16, at::kHalf),
+                         [](const auto& type) { return std::string(at::toString(type.param)); });
 
 TEST(NarrowProduct, TakesColumnsOfAWiderMatrixAsTheyLie) {
   const at::Tensor wide = at::randn({20, 30}).to(at::kBFloat16), b = at::randn({7, 11}).to(at::kBFloat16);

@@ -184,6 +184,15 @@ TEST(TorchOperators, AreTracedForACard) {
   EXPECT_GE(num_products, 12) << "three of each of four maps";
 }
 
+// What is warmed before a run, on the host, while computations are meant for a card.
+TEST(TorchOperators, RunOnTheHostWhileTracesAreForACard) {
+  const Model model = make_model(small_config(), {.compute = NumberFormat::Bf16});
+  compute_at({.device = c10::Device(c10::DeviceType::CUDA, 0), .operators = Operators::Torch});
+  for (int block = 0; block < static_cast<int>(model.blocks.size()); ++block)
+    EXPECT_NO_THROW(trace_block(model, block, {2, 33}, c10::DeviceType::CPU)) << block;
+  compute_at({});
+}
+
 TEST(TorchOperators, KeepWhatIsNotFiniteInItsOwnRow) {
   const at::Tensor table = at::zeros({4, 3}), ids = at::tensor({1, 9}, at::kLong), dy = at::ones({2, 3});
   dy.select(0, 1).fill_(std::numeric_limits<float>::infinity());

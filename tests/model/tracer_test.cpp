@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "model/adapt.h"
 #include "model/cpu_allocator.h"
 #include "model/small_models.h"
 #include "plan/first_fit.h"
@@ -153,6 +154,27 @@ TEST(Tracer, AgreesOnProductsOfBf16Numbers) {
     for (const int block : {1, static_cast<int>(model.blocks.size()) - 1}) {
       expect_equal(trace_pass(model, block, {64, 32, 32}, c10::DeviceType::Meta).generate[0],
                    trace_pass(model, block, {64, 32, 32}, c10::DeviceType::CPU).generate[0], "generate");
+    }
+  }
+}
+
+// Weights are widened into temporaries where products, or vectors, are not of their format.
+TEST(Tracer, AgreesOnWeightsHeldInFewerBits) {
+  std::vector<format::ModelConfig> all = configs();
+  all.push_back(configs_in_pieces()[0]);
+  for (const auto& config : all) {
+    for (const NumberFormat held : {NumberFormat::Bf16, NumberFormat::Fp8}) {
+      for (const NumberFormat compute : {NumberFormat::Fp32, NumberFormat::Bf16, NumberFormat::Fp16}) {
+        Model model = make_model(config, {.compute = compute});
+        hold(model, [&](const ChunkSpec&) { return held; });
+        for (const int block : {0, 1, static_cast<int>(model.blocks.size()) - 1}) {
+          SCOPED_TRACE(config.model_type + " held in " + name(held) + ", multiplied in " + name(compute) + ", block " +
+                       std::to_string(block));
+          expect_equal(trace_block(model, block, {2, 33}, c10::DeviceType::Meta),
+                       trace_block(model, block, {2, 33}, c10::DeviceType::CPU));
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
     }
   }
 }

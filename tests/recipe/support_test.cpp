@@ -84,7 +84,7 @@ TEST_P(RefusedOption, IsNamedWithAWayOut) {
 INSTANTIATE_TEST_SUITE_P(Contract, RefusedOption,
                          testing::Values(NamedValue{"optimizer", "galore"}, NamedValue{"optimizer", "soap"},
                                          NamedValue{"optimizer", "adamw-mini"}, NamedValue{"moments-dtype", "fp16"},
-                                         NamedValue{"compute-dtype", "fp16"}, NamedValue{"stochastic-rounding", "true"},
+                                         NamedValue{"stochastic-rounding", "true"},
                                          NamedValue{"lr-schedule", "reduce_lr_on_plateau"},
                                          NamedValue{"lora-dropout", "0.1"}),
                          [](const auto& parameter) {
@@ -111,11 +111,33 @@ TEST(Support, TakesNf4ForTheFrozenBaseOfAnAdapterAlone) {
   EXPECT_EQ(read_settings(std::vector<NamedValue>{{"load_in_4bit", "true"}}).base_dtype, BaseFormat::Nf4);
 }
 
-TEST(Support, MultipliesFp32OrBf16Numbers) {
+TEST(Support, MultipliesNumbersOf32Or16Bits) {
   EXPECT_EQ(compute_format(read_settings({})), DType::Fp32);
   EXPECT_EQ(compute_format(read_settings(std::vector<NamedValue>{{"compute-dtype", "bfloat16"}})), DType::Bf16);
   EXPECT_EQ(refusal({{"compute-dtype", "bf16"}}), "");
-  EXPECT_NE(refusal({{"compute-dtype", "fp16"}}).find("use --compute-dtype bf16"), std::string::npos);
+  EXPECT_EQ(refusal({{"compute-dtype", "fp16"}, {"loss-scale", "dynamic"}}), "");
+}
+
+TEST(Support, HoldsWeightsAsProductsTakeThemOrIn8Bits) {
+  const auto held = [](std::vector<NamedValue> more) {
+    const Settings settings = read_settings(more);
+    return held_weights(settings, stored_weights(settings));
+  };
+  EXPECT_EQ(held({{"weights-dtype", "bf16"}}), DType::Fp32);
+  EXPECT_EQ(held({{"weights-dtype", "bf16"}, {"compute-dtype", "bf16"}}), DType::Bf16);
+  EXPECT_EQ(held({{"weights-dtype", "bf16"}, {"compute-dtype", "fp16"}}), DType::Fp32);
+  EXPECT_EQ(held({{"weights-dtype", "bf16"}, {"compute-dtype", "bf16"}, {"nproc", "2"}}), DType::Fp32);
+  EXPECT_EQ(held({{"weights-dtype", "fp8"}}), DType::Fp8);
+}
+
+TEST(Support, TakesWeightsIn8BitsWithAMasterOnOneRank) {
+  EXPECT_EQ(refusal({{"weights-dtype", "fp8"}}), "");
+  EXPECT_EQ(refusal({{"weights-dtype", "fp8"}, {"adapter", "lora"}}), "");
+  EXPECT_NE(refusal({{"weights-dtype", "fp8"}, {"master-dtype", "none"}}).find("--master-dtype fp32"),
+            std::string::npos);
+  EXPECT_NE(refusal({{"weights-dtype", "fp8"}, {"master-dtype", "split"}}).find("contradicts"), std::string::npos);
+  EXPECT_NE(refusal({{"weights-dtype", "fp8"}, {"nproc", "2"}}).find("--weights-dtype bf16"), std::string::npos);
+  EXPECT_THROW(read_settings(std::vector<NamedValue>{{"moments-dtype", "fp8"}}), ConfigError);
 }
 
 TEST(Support, KeepsTheBestOnlyWhereSomethingIsHeldOut) {

@@ -17,7 +17,11 @@ const std::vector<std::string>& formats() {
                                                     "--weights-dtype fp16 --moments-dtype bf16",
                                                     "--optimizer muon",
                                                     "--optimizer muon --weights-dtype bf16 --master-dtype split",
-                                                    "--compute-dtype bf16"};
+                                                    "--compute-dtype bf16",
+                                                    "--compute-dtype bf16 --weights-dtype bf16 --master-dtype split",
+                                                    "--compute-dtype fp16 --weights-dtype fp16 --loss-scale dynamic",
+                                                    "--weights-dtype fp8",
+                                                    "--weights-dtype fp8 --compute-dtype bf16 --optimizer lamb"};
   return kFormats;
 }
 
@@ -36,6 +40,7 @@ TEST_F(TrainingProgram, GivesTheSameBitsInEveryBudgetForEveryFormatOfStates) {
   EXPECT_LT(stored["--optimizer adamw-8bit"], stored["--moments-dtype bf16"]);
   EXPECT_LT(stored["--weights-dtype bf16 --master-dtype none"], stored[""]);
   EXPECT_LT(stored["--weights-dtype bf16 --master-dtype split"], stored["--weights-dtype bf16"]);
+  EXPECT_LT(stored["--weights-dtype fp8"], stored["--weights-dtype bf16"]);
 }
 
 TEST_F(TrainingProgram, ResumesEveryFormatOfStatesToTheSameBitsAtAnotherBudget) {
@@ -82,6 +87,10 @@ TEST_F(TrainingProgram, SavesWeightsInTheirOwnFormatAndTakesThemUpInIt) {
   EXPECT_EQ(dtype("wide"), "F32");
   weights_after("half", "--max-steps 1 --weights-dtype fp16");
   EXPECT_EQ(dtype("half"), "F16");
+  weights_after("quarter", "--max-steps 1 --weights-dtype fp8");
+  EXPECT_EQ(dtype("quarter"), "F32");  // a vector
+  EXPECT_EQ(format::SafetensorsFile(path("quarter/model.safetensors")).find("model.embed_tokens.weight")->dtype,
+            "BF16");
   const std::string saved = weights_after("narrow", "--max-steps 2 --weights-dtype bf16 --master-dtype split");
   EXPECT_EQ(dtype("narrow"), "BF16");
   const Json config = Json::parse(cli::read_whole(scratch_.file("narrow") / "config.json"));

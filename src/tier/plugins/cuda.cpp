@@ -153,6 +153,11 @@ class CudaDevice final : public Device {
   CudaDevice& operator=(const CudaDevice&) = delete;
 
   [[nodiscard]] std::string torch_name() const override { return "cuda:" + std::to_string(index_); }
+  [[nodiscard]] int num_processors() const override {
+    int count = 0;
+    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, index_), "asking for the card's processors");
+    return count;
+  }
   [[nodiscard]] Bytes capacity() const override { return capacity_ / 4096 * 4096; }
 
   std::unique_ptr<DeviceMemory> reserve(Bytes bytes) override {
