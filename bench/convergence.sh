@@ -2,7 +2,7 @@
 # Do runs in 16 bits converge like fp32? Trains MODEL STEPS steps on TEXT in each precision, everything else equal, and compares
 # the mean loss of the last 20 steps and the loss on the text's held-out end. The last row forces overflows: a loss scale that starts far too
 # high is halved once per skipped step.
-# usage: convergence.sh MODEL TEXT OUT [STEPS]      (OUT: scratch folder; prints a Markdown table)
+# usage: convergence.sh MODEL TEXT OUT [STEPS]      (OUT: scratch folder; prints a Markdown table; ROWS=PATTERN: of these rows alone)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sluice=${SLUICE:-$here/../build/release/bin/sluice}
@@ -18,12 +18,16 @@ rows=(
   "bf16, no master, rounded at random|--weights-dtype bf16 --master-dtype none"
   "bf16, no master, moments in bf16|--weights-dtype bf16 --master-dtype none --moments-dtype bf16"
   "fp16, fp32 master, moments in 8 bits|--weights-dtype fp16 --optimizer adamw-8bit"
+  "fp8, fp32 master|--weights-dtype fp8"
+  "fp8, fp32 master, bf16 products|--weights-dtype fp8 --compute-dtype bf16"
+  "fp32, fp16 products, dynamic loss scale|--weights-dtype fp32 --compute-dtype fp16 --loss-scale dynamic"
   "fp16, fp32 master, loss scale from 2^127|--weights-dtype fp16 --loss-scale dynamic --loss-scale-option initial_scale_power=127 --loss-scale-option hysteresis=1"
 )
 printf '| precision | loss, last 20 of %s steps | against fp32 | held-out loss | against fp32 | skipped steps | arena, MiB |\n|---|---|---|---|---|---|---|\n' "$steps"
 first_loss='' first_held=''
 for row in "${rows[@]}"; do
   IFS='|' read -r name flags <<<"$row"
+  grep -qE "${ROWS:-.}" <<<"$name" || continue
   run=$out/$(tr -c 'a-z0-9\n' '-' <<<"$name")
   rm -rf "$run"
   # shellcheck disable=SC2086

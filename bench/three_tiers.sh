@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Three tiers: trains MODEL 3 steps of 2 x 1 x 512 tokens in one arena, and behind an emulated device with host and disk below it; compares
 # losses, norms and final weights, predicted with measured peaks of every tier, and says how much of the copies ran under computation.
-# usage: three_tiers.sh MODEL TEXT OUT [DEVICE HOST [GB/s]]    (OUT: scratch folder on a disk with 10 GB free; prints a Markdown table)
+# usage: three_tiers.sh MODEL TEXT OUT [DEVICE HOST [GB/s]]    (OUT: scratch folder on a disk with 10 GB free; prints a Markdown table; FLAGS: of both runs)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sluice=${SLUICE:-$here/../build/release/bin/sluice}
 model=$1 text=$2 out=$3 device=${4:-300MiB} host=${5:-700MiB} link=${6:-6}
 mkdir -p "$out"
 
+# shellcheck disable=SC2086
 train() {  # folder, more flags
   local folder=$1
   shift
   rm -rf "${out:?}/$folder"
   "$sluice" train --model "$model" --data "$text" --output "$out/$folder" --seq-len 512 --micro-batch-size 1 --grad-accumulation 2 \
-    --max-steps 3 --lr 1e-4 --seed 7 --spill-dir "$out/spill" "$@" >"$out/$folder.log" 2>&1 || { tail -n 3 "$out/$folder.log" >&2; exit 1; }
+    --max-steps 3 --lr 1e-4 --seed 7 --spill-dir "$out/spill" ${FLAGS:-} "$@" >"$out/$folder.log" 2>&1 || { tail -n 3 "$out/$folder.log" >&2; exit 1; }
 }
 last() { grep '"event":"end"' "$out/$1/metrics.jsonl" | tail -n 1; }
 field() { last "$1" | sed -n "s/.*[{,]\"$2\":\([0-9.]*\).*/\1/p"; }

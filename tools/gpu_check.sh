@@ -68,46 +68,68 @@ if [ "$device" = cuda ]; then tiny=702MiB plenty=4GiB; else tiny=1MiB plenty=1Gi
 mkdir -p "$out/model"
 cat >"$out/model/config.json" <<'JSON'
 {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 512, "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6,
- "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+ "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
  "tie_word_embeddings": true, "initializer_range": 0.02, "torch_dtype": "float32", "bos_token_id": 1, "eos_token_id": 2}
 JSON
 
-# How far the losses of two runs are apart.
+# How far the losses of two runs are apart, and whether that is within a bound.
 apart() {
-  paste <(losses "$1") <(losses "$2") |
-    awk '{ d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > most) most = d } END { printf "at most %.1e off, %s", most, most < 1e-3 ? "within 1e-3" : "NOT WITHIN 1e-3" }'
+  paste <(losses "$1") <(losses "$2") | awk -v bound="$3" \
+    '{ d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > most) most = d } END { printf "at most %.1e off, %s", most, (most < bound ? "within " : "NOT WITHIN ") bound }'
 }
+fp32="--compute-dtype fp32" bf16="--compute-dtype bf16 --weights-dtype bf16" fp8="--compute-dtype bf16 --weights-dtype fp8"
 agreement() {
   train cpu cpu || { row "losses against the CPU's" "not measured: $(why cpu)"; return; }
-  train plenty "$device" --device-memory $plenty || { row "losses against the CPU's" "not measured: $(why plenty)"; return; }
-  row "losses against the CPU's, 10 steps" "$(apart cpu plenty)"
-  train there "$device" --device-memory $plenty --update-on device || { row "losses with updates on the device" "not measured: $(why there)"; return; }
-  row "losses with updates on the device against the CPU's" "$(apart cpu there)"
+  # shellcheck disable=SC2086
+  compare() {  # folder, bound, what, more flags
+    local folder=$1 bound=$2 what=$3
+    shift 3
+    train "$folder" "$device" --device-memory $plenty "$@" || { row "losses $what" "not measured: $(why "$folder")"; return; }
+    row "losses $what against the CPU's in fp32, 10 steps" "$(apart cpu "$folder" "$bound")"
+  }
+  # shellcheck disable=SC2086
+  {
+    compare plenty 1e-3 "in fp32" $fp32
+    compare there 1e-3 "in fp32 with updates on the device" $fp32 --update-on device
+    compare narrow 3e-2 "of bf16 weights and products" $bf16
+    compare eight 3e-2 "of fp8 weights" $fp8
+  }
 }
 
+# With enough tokens for fused attention, on a card.
 bits() {
-  local smallest
-  [ -e "$out/plenty/model.safetensors" ] || { row "the same bits in two budgets and again" "not measured: see above"; return; }
-  smallest=$(least least)
+  local smallest tokens=256
+  [ "$device" != cuda ] || tokens=2048
+  # shellcheck disable=SC2086
+  smallest=$(TOKENS=$tokens least least $bf16)
   [ -n "$smallest" ] || { row "the same bits in two budgets and again" "not measured: $(why least)"; return; }
-  watched train small "$device" --device-memory "$smallest" || { row "the same bits in two budgets and again" "not measured: $(why small)"; return; }
-  train again "$device" --device-memory $plenty || { row "the same bits in two budgets and again" "not measured: $(why again)"; return; }
+  for run in "most $plenty" "small $smallest" "again $plenty"; do
+    # shellcheck disable=SC2086
+    TOKENS=$tokens watched train ${run% *} "$device" --device-memory ${run#* } $bf16 || { row "the same bits in two budgets and again" "not measured: $(why "${run% *}")"; return; }
+    [ "${run% *}" != small ] || cp "$out/used" "$out/used-small"
+  done
   local one two three
-  one=$(digest plenty) two=$(digest small) three=$(digest again)
+  one=$(digest most) two=$(digest small) three=$(digest again)
   row "weights in $plenty, in $smallest bytes and again" "$([ "$one" = "$two" ] && [ "$one" = "$three" ] && echo "the same bits ($one)" || echo "DIFFERENT: $one $two $three")"
-  row "card memory that the run in $smallest bytes took, by nvidia-smi" "$(awk -v all="$smallest" 'NF { printf "%d MiB of %.0f", $1, all / 1048576 } END { if (!NR) printf "not measured: no nvidia-smi" }' "$out/used")"
-  row "arena's peak, predicted and measured" "$(field small predicted_device_peak_bytes) and $(field small device_peak_bytes) bytes of $smallest; $(field plenty predicted_device_peak_bytes) and $(field plenty device_peak_bytes) of $plenty"
+  row "card memory that the run in $smallest bytes took, by nvidia-smi" "$(awk -v all="$smallest" 'NF { printf "%d MiB of %.0f", $1, all / 1048576 } END { if (!NR) printf "not measured: no nvidia-smi" }' "$out/used-small")"
+  row "arena's peak, predicted and measured" "$(field small predicted_device_peak_bytes) and $(field small device_peak_bytes) bytes of $smallest; $(field most predicted_device_peak_bytes) and $(field most device_peak_bytes) of $plenty"
 }
 
 streaming() {
   local smallest
   if [ "$device" != cuda ]; then row "speed of streaming against resident" "not measured: no card"; return; fi
-  LIMIT=70 MODEL=smollm2-360m TOKENS=4096 STEPS=5 train resident "$device" || { row "speed of streaming against resident" "not measured: $(why resident)"; return; }
-  smallest=$(LIMIT=70 MODEL=smollm2-360m TOKENS=4096 least big)
-  [ -n "$smallest" ] || { row "speed of streaming against resident" "not measured: $(why big)"; return; }
-  LIMIT=70 MODEL=smollm2-360m TOKENS=4096 STEPS=5 train streamed "$device" --device-memory "$((smallest * 5 / 4))" || { row "speed of streaming against resident" "not measured: $(why streamed)"; return; }
-  LIMIT=70 MODEL=smollm2-360m TOKENS=4096 STEPS=5 train all-there "$device" --update-on device || row "resident, updates on the card" "not measured: $(why all-there)"
-  row "smollm2-360m, 16384 tokens a step: streaming in 5/4 of the least memory, resident, and with updates on the card" "$(speed streamed), $(speed resident) and $(speed all-there) tokens/s"
+  big() { LIMIT=70 MODEL=smollm2-360m TOKENS=4096 STEPS=5 "$@"; }
+  # shellcheck disable=SC2086
+  {
+    big train resident "$device" $bf16 || { row "speed of streaming against resident" "not measured: $(why resident)"; return; }
+    smallest=$(big least big $bf16)
+    [ -n "$smallest" ] || { row "speed of streaming against resident" "not measured: $(why big)"; return; }
+    big train streamed "$device" --device-memory "$((smallest * 5 / 4))" $bf16 || { row "speed of streaming against resident" "not measured: $(why streamed)"; return; }
+    big train eight "$device" --device-memory "$((smallest * 5 / 4))" $fp8 || row "streaming fp8 weights" "not measured: $(why eight)"
+    big train all-there "$device" --update-on device || row "resident, updates on the card" "not measured: $(why all-there)"
+  }
+  row "smollm2-360m, 16384 tokens a step: streaming bf16 weights and fp8 weights in 5/4 of the least memory, resident, and with updates on the card (fp32 weights)" \
+    "$(speed streamed), $(speed eight), $(speed resident) and $(speed all-there) tokens/s"
 }
 
 card=$(command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null | head -n 1)

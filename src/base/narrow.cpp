@@ -29,7 +29,8 @@ struct Fp16 {
 struct Fp8 {
   using Bits = std::uint8_t;
   static constexpr float kLeast = kFp8Unit * 0x1p-9F, kLeastNormal = kFp8Unit * 0x1p-6F;
-  static constexpr std::uint32_t kExponentShift = (127U - 7U - 6U) << 3;  // of both biases and the unit, above 3 bits
+  // Between the exponents of both formats and the unit's, above the 3 bits of the mantissa.
+  static constexpr std::uint32_t kExponentShift = ((std::bit_cast<std::uint32_t>(kFp8Unit) >> 23) - 7U) << 3;
 
   static float widen(std::uint8_t bits) {
     const std::uint32_t magnitude = bits & 0x7fU;

@@ -13,7 +13,7 @@ namespace sluice {
 /// exponent, three of mantissa, no infinity) times kFp8Unit: of a number up to kFp8Most it is off by at most a
 /// sixteenth of it or kFp8Unit / 1024, whichever is more.
 enum class NumberFormat { Fp32, Bf16, Fp16, Fp8, Nf4, OneBit };
-inline constexpr float kFp8Unit = 0x1p-6F, kFp8Most = 448 * kFp8Unit;
+inline constexpr float kFp8Unit = 0x1p-4F, kFp8Most = 448 * kFp8Unit;
 
 /// "fp32", "bf16", "fp16", "fp8", "nf4", "1bit".
 [[nodiscard]] const char* name(NumberFormat format);

@@ -33,7 +33,9 @@ constexpr DeepSpeedKey kKeys[] = {
     {"disable_allgather", "bool", NoEffect, "the plan holds every exchange"},
     {"sequence_parallel_size", "int", Refused, "ranks divide data and state only", {}, "1"},
 
-    {"fp16.enabled", "bool", Mapped, "`--weights-dtype fp16` with fp32 masters, `--loss-scale`; block math is in fp32"},
+    {"fp16.enabled", "bool", Mapped,
+     "`--weights-dtype fp16` with fp32 masters, `--loss-scale`; block math is in fp32 unless `--compute-dtype` says "
+     "otherwise"},
     {"fp16.auto_cast", "bool", NoEffect, "inputs are token ids"},
     {"fp16.loss_scale", "number", Mapped, "`--loss-scale`: 0 is `dynamic`"},
     {"fp16.initial_scale_power", "int", Mapped, "`--loss-scale-option`, where the scale is dynamic"},

@@ -235,7 +235,7 @@ std::vector<OptionRow> precision_rows() {
       dtype_row("compute-dtype", &Settings::compute_dtype,
                 {.verbs = kComputing,
                  .help = "of what products with weights multiply; their sums are fp32",
-                 .absent = "fp32"}),
+                 .absent = "fp32; on a card bf16"}),
       dtype_row("dtype", &Settings::dtype, {.verbs = kExport, .help = "of written weights", .absent = "as they are"}),
       dtype_row("reduce-dtype", &Settings::reduce_dtype,
                 {.help = "of gradients between ranks; sums are made in fp32",

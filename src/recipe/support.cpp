@@ -358,7 +358,10 @@ DType sent_gradients(const Settings& settings) {
   return settings.reduce_dtype.value_or(DType::Fp32);
 }
 
-DType compute_format(const Settings& settings) { return settings.compute_dtype.value_or(DType::Fp32); }
+DType compute_format(const Settings& settings) {
+  const bool card = device_choice(settings).kind == DeviceKind::Cuda;
+  return settings.compute_dtype.value_or(card ? DType::Bf16 : DType::Fp32);
+}
 
 DType stored_weights(const Settings& settings) { return settings.weights_dtype.value_or(DType::Fp32); }
 

@@ -32,7 +32,7 @@ class Mover {
 inline constexpr Bytes kNarrowStaging = 8 * MiB;
 
 /// Between an arena and `store`, through a channel of its own. `objects` maps buffers to the
-/// store's objects. Numbers that have fewer bits on disk are fp32 in the arena.
+/// store's objects. Numbers change their format where a buffer says that arena and disk have different ones.
 std::unique_ptr<Mover> make_disk_mover(Store& store, ArenaBases arenas, std::span<const ObjectId> objects);
 
 /// Between two arenas.

@@ -134,16 +134,16 @@ TEST_P(Fp8, WidensEveryCode) {
 // Every number, what lies half way to the next one and its neighbours, and what lies beyond or is no number.
 TEST_P(Fp8, RoundsToTheNearestNumber) {
   std::vector<float> values = {1e-30F,
-                               6.8F,
-                               7.0F,
-                               7.4F,
+                               kFp8Most * 0.97F,
+                               kFp8Most,
+                               kFp8Most * 1.05F,
                                1e30F,
                                std::numeric_limits<float>::infinity(),
                                std::numeric_limits<float>::quiet_NaN(),
                                std::numeric_limits<float>::denorm_min()};
   for (unsigned code = 0; code < 126; ++code) {
     const float number = fp8_number(code), half = (number + fp8_number(code + 1)) / 2;
-    values.insert(values.end(), {number, half, std::nextafter(half, 0.0F), std::nextafter(half, 8.0F)});
+    values.insert(values.end(), {number, half, std::nextafter(half, 0.0F), std::nextafter(half, 2 * kFp8Most)});
   }
   std::uint32_t bits = 1;
   for (int i = 0; i < 20000; ++i) values.push_back(std::bit_cast<float>(bits = bits * 1664525U + 1013904223U));

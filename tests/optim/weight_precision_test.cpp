@@ -89,6 +89,23 @@ TEST_P(WeightsOfEveryRule, AreFp32NumbersTakenApartWithASplitMaster) {
   EXPECT_TRUE(same_bits(joined(), exact.parameter));
 }
 
+// The matrix; a vector beside it is its master.
+TEST_P(WeightsOfEveryRule, OfAMatrixHave8BitsAndItsMasterIsExact) {
+  const WeightPrecision precision{NumberFormat::Fp8, Master::Fp32};
+  const auto rule = with(precision);
+  for (const Shape& shape : {Shape{static_cast<std::int64_t>(kSize), 1}, Shape{}}) {
+    Tensor tensor(*rule, initial_, shape);
+    std::ranges::copy(initial_, reinterpret_cast<float*>(tensor.states.back().elements.data()));
+    const NumberFormat format = format_of(precision.weights, shape.size());
+    EXPECT_EQ(format, shape.empty() ? NumberFormat::Fp32 : NumberFormat::Fp8);
+    round_to(format, tensor.parameter);
+    take_steps(*rule, tensor);
+    const Words master = tensor.states.back().floats();
+    EXPECT_FALSE(same_bits(master, initial_));
+    EXPECT_TRUE(same_bits(tensor.parameter, rounded(format, master)));
+  }
+}
+
 TEST_P(WeightsOfEveryRule, AreRoundedTheSameHoweverTheTensorIsCut) {
   for (const WeightPrecision& precision :
        {WeightPrecision{NumberFormat::Bf16, Master::None}, WeightPrecision{NumberFormat::Bf16, Master::None, false},

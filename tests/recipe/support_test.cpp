@@ -113,6 +113,7 @@ TEST(Support, TakesNf4ForTheFrozenBaseOfAnAdapterAlone) {
 
 TEST(Support, MultipliesNumbersOf32Or16Bits) {
   EXPECT_EQ(compute_format(read_settings({})), DType::Fp32);
+  EXPECT_EQ(compute_format(read_settings(std::vector<NamedValue>{{"device", "cuda:1"}})), DType::Bf16);
   EXPECT_EQ(compute_format(read_settings(std::vector<NamedValue>{{"compute-dtype", "bfloat16"}})), DType::Bf16);
   EXPECT_EQ(refusal({{"compute-dtype", "bf16"}}), "");
   EXPECT_EQ(refusal({{"compute-dtype", "fp16"}, {"loss-scale", "dynamic"}}), "");
