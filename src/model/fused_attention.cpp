@@ -128,7 +128,8 @@ std::string try_fused_attention(NumberFormat compute) {
       if (!(off <= kRoundedOff)) return "its numbers are " + std::to_string(off) + " off";
     }
   } catch (const c10::Error& error) {
-    return error.what_without_backtrace();
+    const std::string text = error.what_without_backtrace();
+    return text.substr(0, text.find('\n'));
   }
   return {};
 }
